@@ -1,0 +1,172 @@
+"""The values that pass between the rooms, and the protocols behind which the edges stand.
+
+Everything here is frozen. A `Batch` cannot be built in a shape that deletes more than it names: a request
+without phones exists only for an entry that said `delete_window` (promise 1), and one with more than
+100 phones or a repeated one does not exist at all (promise 2).
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import orjson
+
+__all__ = [
+    "MAX_PHONES",
+    "Batch",
+    "DeleteRequest",
+    "Gate",
+    "Prior",
+    "Reply",
+    "Sender",
+    "Target",
+    "WallClock",
+    "Window",
+    "Work",
+    "check_phones",
+    "is_safe_user_id",
+    "phones_sha256",
+]
+
+MAX_PHONES = 100
+"""Phones in one request at most (API.md, body)."""
+
+Window = tuple[str, str]
+"""Import time from, to, both included: `YYYY-MM-DD HH:MM:SS` in the vendor's local time."""
+
+_SAFE_USER_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+
+
+def is_safe_user_id(user_id: str) -> bool:
+    """Tell whether a user id can stand in the path without changing which path it is."""
+    return _SAFE_USER_ID.fullmatch(user_id) is not None and user_id not in {".", ".."}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the phones of one batch share: whose pool, which import window, plain or encrypted."""
+
+    user_id: str
+    created_at: Window | None = None
+    encryption: bool = False
+    delete_window: bool = False
+
+    def __post_init__(self) -> None:
+        if not is_safe_user_id(self.user_id):
+            raise ValueError(f"user id {self.user_id!r} cannot stand in a path")
+        if self.delete_window and self.created_at is None:
+            raise ValueError("delete_window needs created_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One planned request: 1–100 phones of one target, or none for a `delete_window` target."""
+
+    seq: int
+    target: Target
+    phones: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        check_phones(self.target, self.phones)
+
+
+def check_phones(target: Target, phones: Sequence[str]) -> None:
+    """Raise ValueError unless these phones may be sent together to this target (promises 1 and 2)."""
+    if target.delete_window != (not phones):
+        raise ValueError("a batch has phones, or deletes a window, never both or neither")
+    if len(phones) > MAX_PHONES:
+        raise ValueError(f"{len(phones)} phones in one batch; {MAX_PHONES} at most")
+    if len(set(phones)) != len(phones) or not all(phones):
+        raise ValueError("a phone is empty or stands twice in one batch")
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What earlier sessions did for a batch that is still open."""
+
+    attempts: int = 0
+    uncertain: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A batch to be brought to its end, and which of its numbers were protected since it was planned."""
+
+    batch: Batch
+    prior: Prior = Prior()
+    protected: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRequest:
+    """One DELETE as it goes on the wire; the body is made once and sent again byte for byte on a retry."""
+
+    target: Target
+    phones: tuple[str, ...]
+    body: bytes
+
+    @classmethod
+    def of(cls, target: Target, phones: tuple[str, ...]) -> "DeleteRequest":
+        """Build the request, refusing (ValueError) every shape that `Batch` refuses (API.md, body)."""
+        check_phones(target, phones)
+        body: dict[str, object] = {}
+        if phones:
+            body["phone"] = phones
+        if target.created_at is not None:
+            body["created_at"] = target.created_at
+        if target.encryption:
+            body["encryption"] = True
+        return cls(target, phones, orjson.dumps(body))
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A confirmed deletion: `count` rows went, by the server's word."""
+
+    count: int
+    message: str = ""
+
+
+class Sender(Protocol):
+    """The API, as delivery sees it."""
+
+    async def send(self, request: DeleteRequest) -> Reply:
+        """Make exactly one attempt, through the gate.
+
+        Raises:
+            AttemptFailed: The attempt was not confirmed.
+            Stopping: The run was told to stop before the request's headers left; nothing was sent.
+        """
+        ...
+
+
+class Gate(Protocol):
+    """The pacing, as the API sees it."""
+
+    async def leave(self, still_good: Callable[[], bool]) -> bool:
+        """Wait for a turn, then note a departure if `still_good()`.
+
+        Called with the connection in hand. Returns True when the request must be written now, without
+        another suspension; False when `still_good` said no (nothing is noted, the turn is given back).
+        """
+        ...
+
+    def landed(self) -> None:
+        """Note that an attempt which left is over, whatever its end."""
+        ...
+
+
+class WallClock(Protocol):
+    """The wall's time; used for records and dates, never to measure a duration."""
+
+    def __call__(self) -> datetime:
+        """Return the present time, with its offset."""
+        ...
+
+
+def phones_sha256(phones: Sequence[str]) -> str:
+    """Return the SHA-256, in hex, of the sorted numbers joined by newlines (README, audit)."""
+    return hashlib.sha256("\n".join(sorted(phones)).encode()).hexdigest()

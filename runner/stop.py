@@ -1,0 +1,107 @@
+"""One switch per run: how everything that waits learns, at once, that the run is to stop.
+
+Owns the reason of a stop (the first one counts). Every wait of a run (gate, back-off, pause, probe) happens
+inside `Stop.interruptible()`, so that none outlives the decision to stop. It never touches a request that
+is on the wire: those are drained.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from runner.errors import Exit
+
+__all__ = ["Interruptible", "Stop", "StopReason", "Stopping"]
+
+
+class Stopping(Exception):
+    """The run is stopping and what was waited for did not happen; nothing was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopReason:
+    """Why a run stops early: the words for the summary, and the exit code while batches are open."""
+
+    why: str
+    exit_code: Exit = Exit.STOPPED
+
+
+class Interruptible:
+    """An async context that ends with `Stopping` when the run stops, and may turn into a timeout.
+
+    It is an `asyncio.timeout` without a deadline. `arm(seconds)` takes it out of the stop's reach and gives
+    it a deadline instead (the request is on the wire now); past that it raises TimeoutError.
+    """
+
+    def __init__(self, stop: "Stop") -> None:
+        self._stop = stop
+        self._timeout = asyncio.timeout(None)
+        self.armed = False
+
+    def arm(self, seconds: float) -> None:
+        """From now on ignore the stop and raise TimeoutError after `seconds`."""
+        self.armed = True
+        self._stop.waiting.discard(self)
+        self._timeout.reschedule(asyncio.get_running_loop().time() + seconds)
+
+    def interrupt(self) -> None:
+        """End the wait at the next turn of the loop."""
+        self._timeout.reschedule(asyncio.get_running_loop().time())
+
+    async def __aenter__(self) -> Self:
+        self._stop.check()
+        await self._timeout.__aenter__()
+        self._stop.waiting.add(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.waiting.discard(self)
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError:
+            if self.armed:
+                raise
+            raise Stopping from None
+
+
+class Stop:
+    """The switch. `request` may be called from anywhere on the loop, any number of times."""
+
+    def __init__(self) -> None:
+        self.reason: StopReason | None = None
+        self.waiting: set[Interruptible] = set()
+        self._event = asyncio.Event()
+
+    def __bool__(self) -> bool:
+        return self.reason is not None
+
+    def request(self, why: str, exit_code: Exit = Exit.STOPPED) -> None:
+        """Tell the run to stop. The first reason is kept."""
+        if self.reason is None:
+            self.reason = StopReason(why, exit_code)
+            self._event.set()
+            for wait in list(self.waiting):
+                wait.interrupt()
+
+    def check(self) -> None:
+        """Raise `Stopping` if the run is to stop."""
+        if self.reason is not None:
+            raise Stopping
+
+    def interruptible(self) -> Interruptible:
+        """Return a context for one wait; entering it when the run is to stop raises `Stopping`."""
+        return Interruptible(self)
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep that long, or raise `Stopping` as soon as the run is to stop."""
+        async with self.interruptible():
+            await asyncio.sleep(seconds)
+
+    async def requested(self) -> StopReason:
+        """Wait until the run is told to stop, and return why."""
+        await self._event.wait()
+        assert self.reason is not None  # noqa: S101 - the event is set after the reason
+        return self.reason
