@@ -1,27 +1,36 @@
-"""A job: what to delete, as the user said it, checked. (Types below are the agreed interface.)"""
+"""A job: what to delete, as the user said it, checked and frozen. Only the types; `jobfile` reads them.
+
+Keeps the first promise at its root: an `Entry` that would delete a whole window without having said
+`delete_window` cannot be built. Nothing here reads a file, a clock or an environment.
+"""
 
 from dataclasses import dataclass
 
-from runner.model import Window
+from runner.model import Window, is_safe_user_id
 from runner.settings import LimitsGiven, Safety
 from runner.sources import ListSpec
 
-__all__ = ["Entry", "Job", "Table"]
+__all__ = ["PHONE_RULES", "Entry", "Job", "Table"]
+
+PHONE_RULES = ("mobile_cn", "number", "opaque")
+"""What a job may say as `phone_rule`; the first is the default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One user's numbers, or one window of a user. Windows are absolute strings by now.
 
+    An entry with neither phones nor lists nor `delete_window` is an empty list: nothing to do.
+
     Args:
-        place: Where it stands (`jobs/a.yaml:12`).
+        place: Where it stands (`jobs/a.yaml:12`, `big.jsonl:7`).
         user_id: Checked with `is_safe_user_id`.
         phones: Inline values, as text, not yet normalised.
-        lists: Lists to read, or None.
-        windows: One window, several (a `slice`d entry), or none. Open (future) ones never occur.
+        lists: Lists to read, or None; an entry may have both phones and lists.
+        windows: One window, several (a `slice`d `delete_window`), or none. Both ends are always given.
         encryption: True: values are opaque.
-        delete_window: Delete by `windows` alone; then `phones` and `lists` are empty.
-        max_rows: Required with `delete_window`.
+        delete_window: Delete by `windows` alone; then there are neither phones nor lists.
+        max_rows: Set with `delete_window`, and only then; of the whole entry, over all its windows.
     """
 
     place: str
@@ -33,6 +42,14 @@ class Entry:
     delete_window: bool = False
     max_rows: int | None = None
 
+    def __post_init__(self) -> None:
+        if not is_safe_user_id(self.user_id):
+            raise ValueError("user_id cannot stand in a path")
+        if self.delete_window and (self.phones or self.lists or not self.windows or not self.max_rows):
+            raise ValueError("delete_window takes windows and max_rows, and neither phones nor lists")
+        if not self.delete_window and (len(self.windows) > 1 or self.max_rows is not None):
+            raise ValueError("several windows and max_rows belong to delete_window")
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -43,20 +60,33 @@ class Table:
     windows: tuple[Window, ...] = ()
     encryption: bool = False
 
+    def __post_init__(self) -> None:
+        if self.lists.user_column is None or len(self.windows) > 1:
+            raise ValueError("a table has a user column and at most one window")
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """Everything that a plan is made from.
 
     Args:
-        request_files: JSON-lines jobs, streamed (`read_requests`), never held in memory.
+        name: Names the audit; safe as a part of a file name.
+        limits: As the job files gave them; flags and environment go over them.
+        safety: With `protect_file` absolute.
+        phone_rule: One of `PHONE_RULES`.
+        timezone: In which relative windows were computed.
+        request_files: JSON-lines jobs (`-`: standard input), streamed once by `jobfile.read_requests`, never
+            held in memory.
+        notes: What a person should hear before confirming (an empty list, a window that ends in the
+            future), a sentence each with its place.
     """
 
     name: str
-    limits: LimitsGiven
-    safety: Safety
-    phone_rule: str
-    timezone: str
+    limits: LimitsGiven = LimitsGiven()
+    safety: Safety = Safety()
+    phone_rule: str = PHONE_RULES[0]
+    timezone: str = "Asia/Shanghai"
     entries: tuple[Entry, ...] = ()
     tables: tuple[Table, ...] = ()
     request_files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ __all__ = [
     "BAD_REPLY",
     "CUT",
     "FORBIDDEN",
+    "INTERRUPTED",
     "ISOLATE",
     "NOT_CONNECTED",
     "NOT_FOUND",
@@ -65,6 +66,7 @@ AUTH = Fate("auth", uncertain=False, then=Next.STOP)
 FORBIDDEN = Fate("forbidden", uncertain=False, then=Next.END_USER)
 NOT_FOUND = Fate("not_found", uncertain=False, then=Next.END_USER)
 REDIRECT = Fate("redirect", uncertain=False, then=Next.STOP)
+INTERRUPTED = Fate("interrupted", uncertain=True, then=Next.STOP)
 
 _BY_CODE = {
     400: ISOLATE,

@@ -121,7 +121,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         "proxy",
     ),
 }
-"""Record type → its fields beside `COMMON_FIELDS`, in file order. A `sending` has `seq`, or `from` and `to`."""
+"""Record type → fields beside `COMMON_FIELDS`, in file order; a `sending` has `seq`, or `from` and `to`."""
 
 
 def run_record(

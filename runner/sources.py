@@ -1,45 +1,33 @@
-"""Rows from lists as people have them. (Types below are the agreed interface.)"""
+"""Rows from lists as people have them. (Body follows; the signatures are final.)"""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-__all__ = ["ListSpec", "Rows"]
+from runner.lists import ListSpec, Rows
+from runner.phones import PhoneRule
+
+__all__ = ["ListSpec", "Rows", "find_files", "read_rows"]
 
 
-@dataclass(frozen=True, slots=True)
-class ListSpec:
-    """Where a list stands and how to read it.
+def find_files(spec: ListSpec) -> tuple[str, ...]:
+    """Return the files that a list names, globs expanded and sorted, each file once; `-` stays `-`.
+
+    Raises:
+        Fault: A glob matches nothing, or a path is missing, a directory or no regular file.
+    """
+    raise NotImplementedError
+
+
+def read_rows(spec: ListSpec, *, rule: PhoneRule) -> Iterator[Rows]:
+    """Yield the rows of every file of a list, in order, some thousands at a time, in bounded memory.
+
+    Values are as they stand (not normalised); give them to `phones.normalise_many`. Blank lines and rows
+    without any content are no rows. Sequences may be shared: do not change them.
 
     Args:
-        paths: Absolute paths or glob patterns, or `-` for standard input, in the order given.
-        place: Where the job names this list (`jobs/a.yaml:12`), for errors.
-        phone_column: Header name, or column number counted from 1; None: found.
-        user_column: The same, for tables of many users; None: the list is one user's.
-        encoding: Forced encoding; None: found.
+        spec: What to read.
+        rule: Tells which columns can hold phones, where no header says so.
+
+    Raises:
+        Fault: Anything that keeps the list from being read whole: the place in the job, path and line.
     """
-
-    paths: tuple[str, ...]
-    place: str = ""
-    phone_column: str | int | None = None
-    user_column: str | int | None = None
-    encoding: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Some consecutive rows of one source, column-wise, all sequences of one length.
-
-    Args:
-        source: What to call the source in a message: path, or `path!sheet`.
-        lines: Line (or sheet row) of each value, counted from 1; a `range` where they are consecutive.
-        values: The phone column as text; integers that JSON gave arrive as their digits.
-        users: The user column, or None where the list is one user's.
-        flaws: Index into `values` → reason, for cells that the format itself spoils (a float, a numeric cell
-            with six or more trailing zeros); such a value is rejected for that reason whatever it looks like.
-    """
-
-    source: str
-    lines: Sequence[int]
-    values: list[str]
-    users: list[str] | None
-    flaws: dict[int, str]
+    raise NotImplementedError

@@ -1,0 +1,316 @@
+"""The audit as it is written: one record at a time, durable when it says so, chained.
+
+Keeps the half of promise 6 that lies on the disk: what was appended survives `kill -9`, what was synced
+survives a power cut, and a record is in the file whole or not at all. After any failed write or sync the journal is
+broken for good: it writes nothing more and every later call raises `Stopped`. It must never retry a failed
+sync, never truncate more than a torn record, and never know what a record means.
+"""
+
+import asyncio
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import stat
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+
+from runner.errors import AuditDamaged, Refused, Stopped
+from runner.locks import lock_descriptor
+from runner.model import WallClock
+
+__all__ = ["AppendFile", "DiskFile", "Journal", "encode_record"]
+
+_NEW = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_BLOCK = 1 << 16
+
+# macOS has no fdatasync; its fsync is the nearest there is.
+_fdatasync = getattr(os, "fdatasync", os.fsync)
+
+
+class AppendFile(Protocol):
+    """Where a journal writes: a real file, or a simulated disk that forgets what was not synced."""
+
+    def append(self, data: bytes) -> None:
+        """Add `data` at the end, all or nothing; raises OSError."""
+        ...
+
+    async def sync(self) -> None:
+        """Return once everything appended before this call is durable; raises OSError."""
+        ...
+
+    def close(self) -> None:
+        """Close it; nothing is synced."""
+        ...
+
+
+class DiskFile:
+    """An `AppendFile` on disk, locked for this process (`flock`) until it closes.
+
+    Built by `create` or `reopen`. `append` is the loop's thread only; a sync runs in a thread of its own,
+    one at a time, and serves every waiter that came before it began.
+    """
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        self._size = os.fstat(descriptor).st_size
+        self._synced = self._size
+        self._failure: OSError | None = None
+        self._round: asyncio.Future[None] | None = None
+        self._closing = threading.Lock()
+        self._closed = False
+
+    @classmethod
+    def create(cls, path: Path) -> "DiskFile":
+        """Make a new file (mode 0600), its folder (0700) where there is none, and sync the folder.
+
+        Raises:
+            Refused: Something stands there already, even a dangling link, or it cannot be made.
+        """
+        try:
+            _make_private(path.parent)
+            descriptor = os.open(path, _NEW, 0o600)
+        except FileExistsError as error:
+            raise Refused(
+                f"the audit {path} exists", hint="an audit is never written over: resume it, or name another"
+            ) from error
+        except OSError as error:
+            raise Refused(f"the audit {path} cannot be made: {error.strerror}") from error
+        try:
+            lock_descriptor(descriptor, f"the audit {path}")
+            _sync_folder(path.parent)
+            return cls(descriptor, path)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    @classmethod
+    def reopen(cls, path: Path) -> "DiskFile":
+        """Open an existing audit for `resume`, locked; nothing is changed yet (see `repair_tail`).
+
+        Raises:
+            Refused: It is missing, a link, no regular file, or another user's.
+            Busy: Another process holds it.
+        """
+        try:
+            descriptor = os.open(path, _OLD)
+        except OSError as error:
+            what = (
+                "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be opened: {error.strerror}"
+            )
+            raise Refused(f"the audit {path} {what}") from error
+        try:
+            _check_owned(descriptor, path)
+            lock_descriptor(descriptor, f"the audit {path}")
+            return cls(descriptor, path)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def repair_tail(self) -> int:
+        """Cut back a last line that has no newline, durably; returns how many bytes went (0: it was whole).
+
+        Appending after a torn record would spoil the next one too.
+
+        Raises:
+            AuditDamaged: There is no whole record at all.
+            Stopped: The disk does not take the cut.
+        """
+        end = self._end_of_last_line()
+        cut = self._size - end
+        if not cut:
+            return 0
+        if not end:
+            raise AuditDamaged(
+                str(self.path), 0, "no whole record in it", hint="nothing was sent; run the job again"
+            )
+        try:
+            os.ftruncate(self._descriptor, end)
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise _not_writable(error) from error
+        self._size = self._synced = end
+        return cut
+
+    def _end_of_last_line(self) -> int:
+        position = self._size
+        while position:
+            start = max(0, position - _BLOCK)
+            newline = os.pread(self._descriptor, position - start, start).rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
+            position = start
+        return 0
+
+    def append(self, data: bytes) -> None:
+        """Add `data` at the end in one write; after a short or failed one, cut back to where it began."""
+        try:
+            written = os.write(self._descriptor, data)
+            if written != len(data):
+                # A full disk shows first as a short write, without an exception.
+                raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} (short write)")
+        except OSError:
+            self._cut_back()
+            raise
+        self._size += len(data)
+
+    def _cut_back(self) -> None:
+        try:
+            os.ftruncate(self._descriptor, self._size)
+        except OSError:
+            return  # The record stays torn; the next opening repairs it.
+
+    async def sync(self) -> None:
+        """Return once everything appended before this call is on the disk; waiters share one sync."""
+        wanted = self._size
+        while self._synced < wanted:
+            if self._failure is not None:
+                raise self._failure
+            if self._round is None:
+                self._round = asyncio.ensure_future(self._sync_once())
+            # Shielded: a waiter that is cancelled must not take the others' sync with it.
+            await asyncio.shield(self._round)
+
+    async def _sync_once(self) -> None:
+        covers = self._size
+        try:
+            await asyncio.to_thread(self._sync_in_thread)
+            self._synced = covers
+        except OSError as error:
+            # After a failed fsync the kernel may have dropped the pages: a second one would lie.
+            self._failure = error
+        finally:
+            self._round = None
+
+    def _sync_in_thread(self) -> None:
+        with self._closing:
+            if self._closed:
+                raise OSError(errno.EBADF, "closed")
+            _fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        """Close the file and free its lock, after a sync that is under way."""
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                os.close(self._descriptor)
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder and its missing parents, each 0700: an audit names people."""
+    missing = [part for part in (folder, *folder.parents) if not part.exists()]
+    for part in reversed(missing):
+        part.mkdir(mode=0o700, exist_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_owned(descriptor: int, path: Path) -> None:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        raise Refused(f"the audit {path} is no regular file")
+    if found.st_uid != os.geteuid():
+        raise Refused(f"the audit {path} belongs to another user", hint="resume as the user who ran it")
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags & ~os.O_NONBLOCK)
+
+
+def _not_writable(error: OSError) -> Stopped:
+    why = f"audit not writable: {error.strerror or error}"
+    return Stopped(why, hint="make room or mend the disk, then resume")
+
+
+def encode_record(record: Mapping[str, Any], *, at: str, chain: str) -> tuple[bytes, str]:
+    """Return a record's line, with its newline, and its chain, which continues `chain` (hex, or empty)."""
+    stamped = {"type": record["type"], "at": at, **record}
+    try:
+        body = orjson.dumps(stamped)
+    except orjson.JSONEncodeError:
+        # A file name that is not UTF-8 arrives with lone surrogates; a record must not fail for that.
+        body = json.dumps(stamped, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    head = body[:-1]
+    link = hashlib.sha256(chain.encode() + head).hexdigest()
+    return head + b',"chain":"' + link.encode() + b'"}\n', link
+
+
+class Journal:
+    """Appends records to an audit.
+
+    Args:
+        file: Where they go.
+        now: The wall's time, for `at`.
+        on_record: Called with each record once it is written, `at` and `chain` included; the live fold.
+        chain: The chain of the audit's last record; empty for a new audit.
+    """
+
+    def __init__(
+        self,
+        file: AppendFile,
+        *,
+        now: WallClock,
+        on_record: Callable[[Mapping[str, Any]], None],
+        chain: str = "",
+    ) -> None:
+        self._file = file
+        self._now = now
+        self._on_record = on_record
+        self._chain = chain
+        self._broken: Stopped | None = None
+
+    @property
+    def chain(self) -> str:
+        """The chain of the last record written: after a session's summary, the audit's head value."""
+        return self._chain
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one record (see `records`), whole or not at all; it survives a kill, not yet a power cut.
+
+        Raises:
+            Stopped: The audit is not writable, now or since an earlier call.
+        """
+        self._check()
+        at = self._now().isoformat(timespec="milliseconds")
+        line, link = encode_record(record, at=at, chain=self._chain)
+        try:
+            self._file.append(line)
+        except OSError as error:
+            raise self._break(error) from error
+        self._chain = link
+        self._on_record({"type": record["type"], "at": at, **record, "chain": link})
+
+    async def sync(self) -> None:
+        """Return once every record appended before this call is durable.
+
+        Raises:
+            Stopped: The audit is not writable, now or since an earlier call.
+        """
+        self._check()
+        try:
+            await self._file.sync()
+        except OSError as error:
+            raise self._break(error) from error
+        # Another task's write may have failed meanwhile: what would follow this sync could not be recorded.
+        self._check()
+
+    def _check(self) -> None:
+        if self._broken is not None:
+            raise Stopped(self._broken.why, hint=self._broken.hint) from self._broken.__cause__
+
+    def _break(self, error: OSError) -> Stopped:
+        if self._broken is None:
+            self._broken = _not_writable(error)
+            self._broken.__cause__ = error
+        return Stopped(self._broken.why, hint=self._broken.hint)

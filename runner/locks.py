@@ -1,0 +1,185 @@
+"""Who may run: one process per origin and user of the machine, one process per audit.
+
+Owns the `flock` locks and the words that name their holder, so that the rate is one rate (CONTRACT, one run
+at a time per origin). The kernel frees a lock when its holder dies, however it dies; a lock file itself is
+never removed, because removing it would let two processes hold two files of one name.
+"""
+
+import asyncio
+import errno
+import fcntl
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import orjson
+
+from runner.errors import Busy, Refused
+from runner.model import WallClock
+
+__all__ = ["Holder", "lock_descriptor", "origin_lock", "state_directory"]
+
+_POLL_S = 1.0
+_NOTE_BYTES = 4096
+_HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lock; None where the system does not tell."""
+
+    pid: int | None = None
+    start: str | None = None
+    """When it took the lock or began, ISO 8601 with offset."""
+
+    def __str__(self) -> str:
+        if self.pid is None:
+            return "another process"
+        return f"process {self.pid}" + (f", started {self.start}" if self.start else "")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def state_directory() -> Path:
+    """Return `$XDG_STATE_HOME/bulk-delete`, else `~/.local/state/bulk-delete`; nothing is created."""
+    given = os.environ.get("XDG_STATE_HOME", "")
+    # A relative path there is invalid by the XDG specification and would make the lock depend on the folder.
+    base = Path(given) if given.startswith("/") else Path.home() / ".local" / "state"
+    return base / "bulk-delete"
+
+
+def _lock_name(base_url: str) -> str:
+    """Return the file name of an origin (scheme, host, port): readable first, exact by its hash."""
+    parts = urlsplit(base_url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    host = (parts.hostname or "").lower()
+    readable = re.sub(r"[^a-z0-9.-]", "_", host)[:80]
+    digest = hashlib.sha256(f"{parts.scheme}://{host}:{port}".encode()).hexdigest()[:16]
+    return f"{readable}-{digest}.lock"
+
+
+def _try_flock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _HELD:
+            return False
+        raise
+    return True
+
+
+def lock_descriptor(descriptor: int, what: str) -> None:
+    """Lock an open file for this process until the descriptor closes.
+
+    Raises:
+        Busy: Another process holds it; the message names `what`, the holder's pid and its start.
+    """
+    if not _try_flock(descriptor):
+        raise _busy(what, _holder_by_kernel(descriptor))
+
+
+def _busy(what: str, holder: Holder) -> Busy:
+    return Busy(f"{what} is held by {holder}", hint="wait for it to end, or give --wait")
+
+
+def _holder_by_kernel(descriptor: int) -> Holder:
+    """Return the holder of a `flock` by the kernel's own list (Linux), or an unknown one."""
+    inode = os.fstat(descriptor).st_ino
+    try:
+        rows = [line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()]
+    except OSError:
+        return Holder()
+    for row in rows:
+        if len(row) > 5 and row[1] == "FLOCK" and row[5].endswith(f":{inode}") and int(row[4]) > 0:
+            return Holder(int(row[4]), _start_of(int(row[4])))
+    return Holder()
+
+
+def _start_of(pid: int) -> str | None:
+    """Return when a process began, or None where that cannot be read."""
+    try:
+        # The process name may hold spaces and brackets: fields are counted after its last bracket.
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+        ticks = int(fields.split()[19])
+        boot = re.search(r"^btime ([0-9]+)$", Path("/proc/stat").read_text(encoding="ascii"), re.MULTILINE)
+    except (OSError, ValueError, IndexError):
+        return None
+    if boot is None:
+        return None
+    began = int(boot[1]) + ticks / os.sysconf("SC_CLK_TCK")
+    return datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds")
+
+
+def _open_lock_file(path: Path) -> int:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Refused(
+            f"the lock file {path} cannot be opened: {error.strerror}",
+            hint="make its folder writable, or point XDG_STATE_HOME to a folder that is",
+        ) from error
+
+
+def _write_note(descriptor: int, holder: Holder) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, orjson.dumps({"pid": holder.pid, "start": holder.start}) + b"\n", 0)
+
+
+def _read_note(descriptor: int) -> Holder:
+    """Return the holder as it wrote itself down; between its lock and its note there is none yet."""
+    try:
+        note = orjson.loads(os.pread(descriptor, _NOTE_BYTES, 0))
+        return Holder(int(note["pid"]), str(note["start"]))
+    except (ValueError, TypeError, KeyError):
+        return _holder_by_kernel(descriptor)
+
+
+@asynccontextmanager
+async def origin_lock(
+    base_url: str,
+    *,
+    wait: bool,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    on_wait: Callable[[Holder], None] | None = None,
+    directory: Path | None = None,
+    now: WallClock = _now,
+) -> AsyncIterator[Path]:
+    """Hold the lock of an origin for as long as the context lasts; yields the lock file's path.
+
+    Args:
+        base_url: Its scheme, host and port make the origin; a path in it makes no difference.
+        wait: True: try again every second, through `sleep`, until the lock is free.
+        sleep: Waits that many seconds; what it raises (`stop.Stopping`) ends the waiting.
+        on_wait: Called once, with the holder, before the first wait.
+        directory: Where lock files stand; None: `state_directory()`.
+        now: The start that others are shown.
+
+    Raises:
+        Busy: Another process holds the origin and `wait` is False.
+        Refused: The lock file cannot be made.
+    """
+    path = (directory or state_directory()) / _lock_name(base_url)
+    descriptor = _open_lock_file(path)
+    try:
+        told = False
+        while not _try_flock(descriptor):
+            holder = _read_note(descriptor)
+            if not wait:
+                raise _busy(f"the origin {base_url}", holder)
+            if on_wait is not None and not told:
+                on_wait(holder)
+                told = True
+            await sleep(_POLL_S)
+        _write_note(descriptor, Holder(os.getpid(), now().isoformat(timespec="seconds")))
+        yield path
+    finally:
+        os.close(descriptor)

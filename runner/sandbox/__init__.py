@@ -1,0 +1,33 @@
+"""The vendor's API on this machine, with data, faults and a ledger of what really happened, to rehearse against.
+
+It keeps API.md's promises as the vendor would and breaks them as the world does. It shares nothing with the
+client, or both could be wrong together; it listens on a loopback address only, and forgets everything when
+it ends.
+
+    async with serve(SandboxSettings(token="t"), Pool()) as running:
+        ...  # requests to running.url; then running.ledger says what was really deleted
+"""
+
+from runner.sandbox.control import Control
+from runner.sandbox.faults import FAULTS, Faults, parse_faults
+from runner.sandbox.ledger import Entry, Ledger
+from runner.sandbox.pool import Pool, Row, Swept
+from runner.sandbox.server import Running, run, serve
+from runner.sandbox.settings import RateLimit, SandboxSettings
+
+__all__ = [
+    "FAULTS",
+    "Control",
+    "Entry",
+    "Faults",
+    "Ledger",
+    "Pool",
+    "RateLimit",
+    "Row",
+    "Running",
+    "SandboxSettings",
+    "Swept",
+    "parse_faults",
+    "run",
+    "serve",
+]
