@@ -295,7 +295,8 @@ class Delivery:
             course.within_caps = False
             self._ports.stop.request(
                 f"max_rows_per_phone: batch {course.work.batch.seq} deleted {part.reply.count} rows"
-                f" for {len(part.phones)} numbers, {most} at most"
+                f" for {len(part.phones)} numbers, {most} at most",
+                even_if_done=True,
             )
 
     def _abandon(self, course: _Course) -> None:

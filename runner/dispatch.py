@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from runner.breaker import Breaker
 from runner.delivery import Delivery, Ended
-from runner.errors import Stopped
+from runner.errors import RunnerError
 from runner.model import Work
 from runner.stop import Stop, Stopping
 
@@ -143,6 +143,7 @@ class Dispatch:
 
         Returns once nothing is on the wire and every batch with an intent has its end or its `open` record.
         """
+        self._stop.on_abandon = self._abandon
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self._concurrency):
@@ -151,10 +152,10 @@ class Dispatch:
             self._breaker.close()
         try:
             self._delivery.leave_open()
-        except Stopped as stopped:
-            self._stop.request(stopped.why)
+        except RunnerError as error:
+            self._stop.request(error.message, even_if_done=True)
 
-    def abandon(self) -> None:
+    def _abandon(self) -> None:
         """Leave now: what is on the wire is not waited for and stays open."""
         for task in self._workers:
             task.cancel()
@@ -169,8 +170,8 @@ class Dispatch:
                 pass
         except Stopping:
             pass
-        except Stopped as stopped:
-            self._stop.request(stopped.why)
+        except RunnerError as error:
+            self._stop.request(error.message, even_if_done=True)
         except asyncio.CancelledError:
             if not self._stop:
                 raise
@@ -200,5 +201,5 @@ class Dispatch:
     async def _fill(self) -> None:
         try:
             await self._feed.fill()
-        except Stopped as stopped:
-            self._stop.request(stopped.why)
+        except RunnerError as error:
+            self._stop.request(error.message, even_if_done=True)

@@ -6,14 +6,12 @@ Keeps the first promise at its root: an `Entry` that would delete a whole window
 
 from dataclasses import dataclass
 
+from runner.lists import ListSpec
 from runner.model import Window, is_safe_user_id
+from runner.phones import PhoneRule
 from runner.settings import LimitsGiven, Safety
-from runner.sources import ListSpec
 
-__all__ = ["PHONE_RULES", "Entry", "Job", "Table"]
-
-PHONE_RULES = ("mobile_cn", "number", "opaque")
-"""What a job may say as `phone_rule`; the first is the default."""
+__all__ = ["Entry", "Job", "Table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ class Job:
         name: Names the audit; safe as a part of a file name.
         limits: As the job files gave them; flags and environment go over them.
         safety: With `protect_file` absolute.
-        phone_rule: One of `PHONE_RULES`.
+        phone_rule: What a phone is (`phones`).
         timezone: In which relative windows were computed.
         request_files: JSON-lines jobs (`-`: standard input), streamed once by `jobfile.read_requests`, never
             held in memory.
@@ -82,10 +80,10 @@ class Job:
     """
 
     name: str
-    limits: LimitsGiven = LimitsGiven()
-    safety: Safety = Safety()
-    phone_rule: str = PHONE_RULES[0]
-    timezone: str = "Asia/Shanghai"
+    limits: LimitsGiven
+    safety: Safety
+    phone_rule: PhoneRule
+    timezone: str
     entries: tuple[Entry, ...] = ()
     tables: tuple[Table, ...] = ()
     request_files: tuple[str, ...] = ()

@@ -1,41 +1,226 @@
-"""STUB while being written; these signatures are final."""
+"""JOB arguments of the command line to one `Job`: what each of them is, and how several become one.
 
-from collections.abc import Iterator, Sequence
+Keeps the promise that several jobs in one run are one plan: they have the same limits and safety rules, or
+the run is refused. What a file is, its content says. A list needs `--user-id`, and a list's numbers go to no
+other user. Standard input is only peeked at here: whoever reads it later gets every byte.
+"""
+
+import json
+import os
+import re
+import stat
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import BinaryIO, Literal, cast
 
+from runner.errors import Fault, Faults, Refused
 from runner.job import Entry, Job
+from runner.jobmodel import job_schema
+from runner.jobrules import default_name, read_job_file
+from runner.jobtext import first_faults
+from runner.lists import ListSpec
+from runner.model import is_safe_user_id
+from runner.phones import PHONE_RULES
+from runner.requestfile import REQUEST_KEYS, read_requests
+from runner.settings import Limits, LimitsGiven, Safety
 
 __all__ = ["job_schema", "read_jobs", "read_requests"]
+
+Kind = Literal["job", "requests", "list"]
+
+_HEAD_BYTES = 64 * 1024
+_MAX_NAME = 80
+_JOB_SUFFIXES = {".yaml", ".yml", ".toml"}
+_JOB_KEYS = ("name", "limits", "safety", "phone_rule", "timezone", "users", "tables")
+_JOB_LINE = re.compile(
+    rf"^(?:\[\[?)?(?:{'|'.join(_JOB_KEYS)})(?:\.[a-z_]+)?(?:\s*[:=]|\]\]?\s*$)", re.MULTILINE
+)
+_FIRST_KEY = re.compile(r'\s*\{\s*"([^"\\]*)"\s*:')
+_BINARY = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK", b"\xff\xfe", b"\xfe\xff")
+_SILENT = Job("", LimitsGiven(), Safety(), PHONE_RULES[0], "Asia/Shanghai")
 
 
 def read_jobs(
     args: Sequence[str], *, user_id: str | None, now: datetime, stdin: BinaryIO | None = None
 ) -> Job:
-    """Read and merge JOB arguments (job file, JSON-lines job, list with `user_id`, `-`) into one job.
+    """Read JOB arguments (job file, JSON-lines job, list with `user_id`, or `-`) and merge them into one job.
 
-    `now` is aware; relative windows are computed from it, once. `-` is only peeked at: whoever reads it later
-    (`sources` for a list, `read_requests` for JSON lines) gets every byte. `stdin`: default sys.stdin.buffer.
+    Lists and JSON-lines jobs say nothing of limits and safety: they take those of the job files beside them,
+    else the defaults. Names are joined with `+`.
+
+    Args:
+        args: Paths, or `-`, once.
+        user_id: Whose numbers the lists hold.
+        now: Aware; relative windows are computed from it, once.
+        stdin: Where `-` is read; by default `sys.stdin.buffer`.
 
     Raises:
         Faults: Everything that is wrong in all files, each with its place; 20 at most, then how many more.
-        Refused: An argument is unreadable or no job; jobs differ in limits, safety, phone rule or time zone.
+        Refused: An argument is unreadable or no job; or jobs differ in limits, safety, phone rule or zone.
     """
-    raise NotImplementedError
+    if not args or list(args).count("-") > 1:
+        raise Refused(
+            "give a JOB, and standard input (-) at most once", hint="bulk-delete run jobs/inline.yaml"
+        )
+    if user_id is not None and not is_safe_user_id(user_id):
+        raise Refused("--user-id: only 1-128 ASCII letters, digits and . _ ~ - may stand in it")
+    jobs: list[Job] = []
+    faults: list[Fault] = []
+    files: list[tuple[str, Job]] = []
+    for arg in args:
+        kind = _kind_of(arg, user_id, stdin if stdin is not None else sys.stdin.buffer)
+        if kind == "job":
+            read = read_job_file(arg, now=now)
+            faults += read.faults
+            if read.job is not None:
+                files.append((arg, read.job))
+                jobs.append(read.job)
+        else:
+            jobs.append(_job_of_requests(arg) if kind == "requests" else _job_of_list(arg, user_id or ""))
+    if faults:
+        raise Faults(
+            first_faults(faults), hint="Nothing was sent. The keys are described by: bulk-delete schema"
+        )
+    _refuse_unused_user_id(user_id, jobs)
+    return _merged(jobs, files)
 
 
-def read_requests(path: str, *, stdin: BinaryIO | None = None) -> Iterator[Entry]:
-    """Stream a JSON-lines job (`-`: standard input): yields an entry a line (long lists: several entries, one place).
+def _kind_of(arg: str, user_id: str | None, stdin: BinaryIO) -> Kind:
+    name = "standard input" if arg == "-" else arg
+    head = _peek(stdin) if arg == "-" else _head(arg, user_id)
+    kind = "list" if head is None else _kind(head, Path(arg).suffix.lower(), user_id)
+    if kind == "job" and arg == "-":
+        raise Refused("standard input holds a job file", hint="Give its path: standard input takes lists.")
+    if kind == "list" and user_id is None:
+        raise Refused(
+            f"{name}: neither a job file nor a JSON-lines job",
+            hint="If it is a list of numbers, say whose: --user-id ID",
+        )
+    if kind == "requests" and user_id is not None and _first_object(head or b"", "user_id"):
+        raise Refused(f"{name}: every line names its own user_id", hint="Leave --user-id away for it.")
+    return kind
 
-    An empty `phone` list yields an entry without phones: nothing to do, to be said aloud. One pass, bounded memory.
 
-    Raises:
-        Faults: Up to the first 20 faults, each with file:line, AFTER the good lines were yielded: keep
-            nothing of what was yielded when it comes.
-    """
-    raise NotImplementedError
+def _head(path: str, user_id: str | None) -> bytes | None:
+    """Return the first bytes of a file, or None of a pipe, which could not be read again."""
+    try:
+        status = Path(path).stat()
+        if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode):
+            if user_id is None:
+                raise Refused(f"{path}: a pipe", hint="Give its content on standard input, as JOB `-`.")
+            return None
+        with Path(path).open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no path"
+        raise Refused(f"{path}: {why}", hint="Check the path of the job.") from error
 
 
-def job_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of the job file."""
-    raise NotImplementedError
+def _peek(stdin: BinaryIO) -> bytes:
+    """Return the first bytes of standard input and leave them there."""
+    peek = getattr(stdin, "peek", None)
+    if peek is not None:
+        return cast(bytes, peek(1))
+    at = stdin.tell()
+    head = stdin.read(_HEAD_BYTES)
+    stdin.seek(at)
+    return head
+
+
+def _kind(head: bytes, suffix: str, user_id: str | None) -> Kind:
+    """Tell by content what an argument is; a job file's own suffixes decide before that."""
+    if suffix in _JOB_SUFFIXES:
+        return "job"
+    if head.startswith(_BINARY) or b"\0" in head:
+        return "list"
+    text = head.decode("utf-8-sig", errors="replace")
+    if _FIRST_KEY.match(text):
+        return _kind_of_objects(head, suffix, user_id)
+    if suffix == ".json" and text.lstrip().startswith("{"):
+        return "job"
+    return "job" if _JOB_LINE.search(text) else "list"
+
+
+def _kind_of_objects(head: bytes, suffix: str, user_id: str | None) -> Kind:
+    """Tell JSON objects apart: a job, requests, or a list's rows (which have no user, or another's)."""
+    if _first_object(head, "users") or _first_object(head, "tables"):
+        return "job"
+    if _first_object(head, "user_id"):
+        return "requests"
+    match = _FIRST_KEY.match(head.decode("utf-8-sig", errors="replace"))
+    first = match[1] if match else ""
+    if user_id is not None:
+        return "job" if first in _JOB_KEYS and not _first_object(head, None) else "list"
+    return "requests" if first in REQUEST_KEYS or (suffix != ".json" and first not in _JOB_KEYS) else "job"
+
+
+def _first_object(head: bytes, key: str | None) -> bool:
+    """Tell whether the first line is an object (with that key), or, where it is cut off, begins so."""
+    line = head.lstrip(b"\xef\xbb\xbf \t\r\n").split(b"\n", 1)[0]
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError):
+        match = _FIRST_KEY.match(head.decode("utf-8-sig", errors="replace"))
+        return key is not None and match is not None and match[1] == key
+    return isinstance(data, dict) and (key is None or key in data)
+
+
+def _job_of_requests(arg: str) -> Job:
+    name = "stdin" if arg == "-" else default_name(arg)
+    return replace(_SILENT, name=name, request_files=("-" if arg == "-" else os.path.abspath(arg),))  # noqa: PTH100
+
+
+def _job_of_list(arg: str, user_id: str) -> Job:
+    place = "standard input" if arg == "-" else arg
+    spec = ListSpec(paths=("-" if arg == "-" else os.path.abspath(arg),), place=place)  # noqa: PTH100
+    name = "stdin" if arg == "-" else default_name(arg)
+    return replace(_SILENT, name=name, entries=(Entry(place=place, user_id=user_id, lists=spec),))
+
+
+def _refuse_unused_user_id(user_id: str | None, jobs: Sequence[Job]) -> None:
+    if user_id is not None and not any(
+        entry.lists and entry.user_id == user_id for job in jobs for entry in job.entries
+    ):
+        raise Refused("--user-id goes with a list, and no JOB is one", hint="Leave it away.")
+
+
+def _merged(jobs: Sequence[Job], files: Sequence[tuple[str, Job]]) -> Job:
+    """Return one job of all; where there are job files, they agree and speak for the rest."""
+    for path, job in files[1:]:
+        _refuse_difference(files[0][0], files[0][1], path, job)
+    spoken = files[0][1] if files else _SILENT
+    return replace(
+        spoken,
+        name=_joined([job.name for job in jobs]),
+        entries=tuple(entry for job in jobs for entry in job.entries),
+        tables=tuple(table for job in jobs for table in job.tables),
+        request_files=tuple(path for job in jobs for path in job.request_files),
+        notes=tuple(note for job in jobs for note in job.notes),
+    )
+
+
+def _refuse_difference(path: str, job: Job, other_path: str, other: Job) -> None:
+    defaults = Limits()
+    compared = (
+        ("limits", job.limits.over(defaults), other.limits.over(defaults)),
+        ("safety", job.safety, other.safety),
+        ("phone_rule", job.phone_rule, other.phone_rule),
+        ("timezone", job.timezone, other.timezone),
+    )
+    differing = [name for name, one, two in compared if one != two]
+    if differing:
+        raise Refused(
+            f"{path} and {other_path} differ in {', '.join(differing)}",
+            hint="One run has one of each: make them equal, or run the jobs one after the other.",
+        )
+
+
+def _joined(names: Sequence[str]) -> str:
+    unique = list(dict.fromkeys(names))
+    joined = "+".join(unique)
+    return (
+        joined if len(joined.encode()) <= _MAX_NAME or len(unique) == 1 else f"{unique[0]}+{len(unique) - 1}"
+    )

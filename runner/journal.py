@@ -1,9 +1,9 @@
 """The audit as it is written: one record at a time, durable when it says so, chained.
 
 Keeps the half of promise 6 that lies on the disk: what was appended survives `kill -9`, what was synced
-survives a power cut, and a record is in the file whole or not at all. After any failed write or sync the journal is
-broken for good: it writes nothing more and every later call raises `Stopped`. It must never retry a failed
-sync, never truncate more than a torn record, and never know what a record means.
+survives a power cut, and a record is in the file whole or not at all. After any failed write or sync the
+journal is broken for good: it writes nothing more and every later call raises `Stopped`. It must never retry
+a failed sync, never truncate more than a torn record, and never know what a record means.
 """
 
 import asyncio
@@ -87,6 +87,9 @@ class DiskFile:
             lock_descriptor(descriptor, f"the audit {path}")
             _sync_folder(path.parent)
             return cls(descriptor, path)
+        except OSError as error:
+            os.close(descriptor)
+            raise Refused(f"the folder of {path} cannot be synced: {error.strerror}") from error
         except BaseException:
             os.close(descriptor)
             raise
@@ -152,10 +155,7 @@ class DiskFile:
     def append(self, data: bytes) -> None:
         """Add `data` at the end in one write; after a short or failed one, cut back to where it began."""
         try:
-            written = os.write(self._descriptor, data)
-            if written != len(data):
-                # A full disk shows first as a short write, without an exception.
-                raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} (short write)")
+            _write_whole(self._descriptor, data)
         except OSError:
             self._cut_back()
             raise
@@ -208,6 +208,13 @@ def _make_private(folder: Path) -> None:
     missing = [part for part in (folder, *folder.parents) if not part.exists()]
     for part in reversed(missing):
         part.mkdir(mode=0o700, exist_ok=True)
+        _sync_folder(part.parent)
+
+
+def _write_whole(descriptor: int, data: bytes) -> None:
+    """Write in one call; a full disk shows first as a short write, without an exception."""
+    if os.write(descriptor, data) != len(data):
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} (short write)")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -133,8 +133,11 @@ class Reply:
 class Sender(Protocol):
     """The API, as delivery sees it."""
 
-    async def send(self, request: DeleteRequest) -> Reply:
+    async def send(self, request: DeleteRequest, on_left: Callable[[], None]) -> Reply:
         """Make exactly one attempt, through the gate.
+
+        `on_left` is called once, at the moment the request's headers leave, or never: so a caller that is
+        cancelled knows whether the attempt was on the wire. It must not raise.
 
         Raises:
             AttemptFailed: The attempt was not confirmed.
@@ -144,18 +147,26 @@ class Sender(Protocol):
 
 
 class Gate(Protocol):
-    """The pacing, as the API sees it."""
+    """The pacing, as the API sees it: `approach`, connect, `leave` until True, and `landed` whatever happened."""
 
-    async def leave(self, still_good: Callable[[], bool]) -> bool:
-        """Wait for a turn, then note a departure if `still_good()`.
+    async def approach(self) -> None:
+        """Wait, without a connection, until a departure is near: so that no idle connection ages at the gate."""
+        ...
 
-        Called with the connection in hand. Returns True when the request must be written now, without
-        another suspension; False when `still_good` said no (nothing is noted, the turn is given back).
+    async def leave(self, depart: Callable[[], bool]) -> bool:
+        """Wait for a turn, then call `depart`, which writes the request at once and returns True.
+
+        It returns False when the connection in hand is no good: nothing is noted, the turn is given back,
+        and this returns False too. Between the gate's check and `depart` nothing else runs.
         """
         ...
 
-    def landed(self) -> None:
-        """Note that an attempt which left is over, whatever its end."""
+    def landed(self, *, left: bool) -> None:
+        """Note that an attempt which had approached is over, and whether its request left."""
+        ...
+
+    def quota_exhausted(self, reset_s: float) -> None:
+        """Note that the server allows no more requests for `reset_s` seconds."""
         ...
 
 

@@ -1,33 +1,66 @@
 """Settings of a run: rates, limits, safety rules, base URL and token, and which source of a value wins.
 
+Keeps the promise that no file can send the token elsewhere: base URL and token come from a flag, one of the
+three `BULK_DELETE_*` variables or a private file, and from nowhere else. A flag goes over the environment,
+that over the job file, that over the default; and the token itself over a file that holds it. A token is
+shown by nothing, and no message holds a character of one.
+
 Parsers raise ValueError with a sentence that says what is accepted; the caller adds the place.
 """
 
 import ipaddress
 import math
+import os
 import re
+import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
+
+from runner.errors import Refused
 
 __all__ = [
     "DEFAULT_BASE_URL",
+    "ENV_BASE_URL",
+    "ENV_TOKEN",
+    "ENV_TOKEN_FILE",
+    "MAX_ATTEMPTS",
+    "MAX_CONCURRENCY",
+    "MAX_TIMEOUT_S",
     "Limits",
     "LimitsGiven",
     "Rate",
     "Safety",
     "Token",
+    "environment_warnings",
     "parse_base_url",
     "parse_duration",
     "parse_percent",
     "parse_rate",
+    "read_base_url",
+    "read_token",
 ]
 
 DEFAULT_BASE_URL = "https://ai.api.longlonglong.cn"
 
+ENV_BASE_URL = "BULK_DELETE_BASE_URL"
+ENV_TOKEN = "BULK_DELETE_TOKEN"  # noqa: S105 - the variable's name
+ENV_TOKEN_FILE = "BULK_DELETE_TOKEN_FILE"  # noqa: S105 - the variable's name
+_ENV_CREDENTIALS = "CREDENTIALS_DIRECTORY"
+_CREDENTIAL = "bulk-delete-token"
+_MAX_TOKEN_BYTES = 16 * 1024
+
+MAX_CONCURRENCY = 1024
+MAX_ATTEMPTS = 100
+MAX_TIMEOUT_S = 3600.0
+
 _RATE = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,6})?)/(s|m)")
 _DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d)?")
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?=[0-9_-]*[a-z]){_LABEL}")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LAST_PRINTABLE = 0x7E
 
@@ -52,7 +85,8 @@ class Rate:
     def __str__(self) -> str:
         if self.count is None:
             return "unlimited"
-        return f"{self.count:g}/{'m' if self.period_s == _UNIT_S['m'] else 's'}"
+        number = f"{self.count:.6f}".rstrip("0").rstrip(".")  # never 1e+06, which no file could say again
+        return f"{number}/{'m' if self.period_s == _UNIT_S['m'] else 's'}"
 
 
 def parse_rate(text: str) -> Rate:
@@ -97,6 +131,9 @@ class Limits:
     deadline_s: float | None = None
     """Of one session, from its start; only given on the command line."""
 
+    def __post_init__(self) -> None:
+        _check_limits(self)
+
 
 @dataclass(frozen=True, slots=True)
 class LimitsGiven:
@@ -108,10 +145,27 @@ class LimitsGiven:
     max_attempts: int | None = None
     deadline_s: float | None = None
 
+    def __post_init__(self) -> None:
+        _check_limits(self)
+
     def over(self, base: Limits) -> Limits:
         """Return `base` with what is given here in its place (flag > job file > default)."""
         given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
         return replace(base, **given)
+
+
+def _check_limits(limits: Limits | LimitsGiven) -> None:
+    """Raise ValueError where a limit is out of bounds (`inf` and `nan` are)."""
+    bounds = (
+        ("concurrency", limits.concurrency, 1, MAX_CONCURRENCY),
+        ("max attempts", limits.max_attempts, 1, MAX_ATTEMPTS),
+        ("timeout", limits.timeout_s, 0, MAX_TIMEOUT_S),
+    )
+    for name, value, least, most in bounds:
+        if value is not None and not (least <= value <= most and value > 0):
+            raise ValueError(f"{name} {value:g}: it is above 0 and at most {most:g}")
+    if limits.deadline_s is not None and not 0 < limits.deadline_s < math.inf:
+        raise ValueError("deadline: it is above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,36 +182,40 @@ class Safety:
 
 
 def parse_base_url(text: str) -> str:
-    """Return the base URL, normalised; `http` only to this machine, no user, query or fragment."""
+    """Return the base URL, normalised, so that equal origins are equal texts; `http` only to this machine."""
+    text = text.strip()
+    if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
+        raise ValueError("base URL: plain ASCII only; write a host of other letters as xn--…")
     try:
-        parts = urlsplit(text.strip())
+        parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        raise ValueError(f"base URL: {error}") from error
-    host = (parts.hostname or "").lower()
-    if parts.scheme not in {"http", "https"} or not host:
+        raise ValueError(f"base URL: {error}") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("base URL: write https://HOST, or http://127.0.0.1:PORT to rehearse")
-    if parts.username or parts.password or parts.query or parts.fragment or "@" in parts.netloc:
+    if "@" in parts.netloc or "%" in parts.netloc or "?" in text or "#" in text:
         raise ValueError("base URL: no user, password, query or fragment may stand in it")
     if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", parts.path) or "/." in parts.path:
         raise ValueError("base URL: its path may hold plain segments only")
-    if not re.fullmatch(r"[a-z0-9.-]+|[0-9a-f:.]+", host):
-        raise ValueError("base URL: write the host in ASCII letters, digits, dots and dashes")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if port == 0:
+        raise ValueError("base URL: port 0 is no port")
+    host, loopback = _host(parts.hostname)
+    if parts.scheme == "http" and not loopback:
         raise ValueError("base URL: plain http:// goes to this machine only; use https://")
-    shown = f"[{host}]" if ":" in host else host
     default_port = {"http": 80, "https": 443}[parts.scheme]
     suffix = "" if port in {None, default_port} else f":{port}"
-    return f"{parts.scheme}://{shown}{suffix}{parts.path.rstrip('/')}"
+    return f"{parts.scheme}://{host}{suffix}{parts.path.rstrip('/')}"
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+def _host(host: str) -> tuple[str, bool]:
+    """Return the host as it stands in a URL, and whether it is this machine."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return False
+        if not _HOST.fullmatch(host):
+            raise ValueError("base URL: the host is not one (letters, digits, dots, dashes)") from None
+        return host, host == "localhost"
+    return (f"[{address}]" if address.version == 6 else str(address)), address.is_loopback
 
 
 class Token:
@@ -194,3 +252,103 @@ class Token:
 
     def __reduce__(self) -> str:
         raise TypeError("a token is not written anywhere")
+
+
+def environment_warnings(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a sentence for each `BULK_DELETE_*` variable that means nothing here."""
+    known = (ENV_BASE_URL, ENV_TOKEN, ENV_TOKEN_FILE)
+    strange = sorted(name for name in env if name.startswith("BULK_DELETE_") and name not in known)
+    return tuple(f"the variable {name} means nothing; known are {', '.join(known)}" for name in strange)
+
+
+def read_base_url(flag: str | None, env: Mapping[str, str]) -> str:
+    """Return the base URL, normalised: the flag's, else the environment's, else the vendor's host.
+
+    Raises:
+        Refused: It is malformed, or the variable is set and empty (it would mean production, silently).
+    """
+    text = flag if flag is not None else _variable(env, ENV_BASE_URL)
+    if text is None:
+        return DEFAULT_BASE_URL
+    try:
+        return parse_base_url(text)
+    except ValueError as error:
+        source = "--base-url" if flag is not None else ENV_BASE_URL
+        raise Refused(f"{source}: {error}", hint=f"Leave it out for {DEFAULT_BASE_URL}.") from None
+
+
+def read_token(env: Mapping[str, str], token_file: str | None = None) -> Token:
+    """Return the API token of the first source that is given.
+
+    In this order: `--token-file` (`token_file`), `BULK_DELETE_TOKEN`, `BULK_DELETE_TOKEN_FILE`, and systemd's
+    `$CREDENTIALS_DIRECTORY/bulk-delete-token` where that exists.
+
+    Raises:
+        Refused: No source is given; or the one that counts is empty, not printable ASCII, or a file that
+            somebody else may read or has written.
+    """
+    if token_file is not None:
+        return _token_of_file(token_file)
+    value = _variable(env, ENV_TOKEN)
+    if value is not None:
+        return _token(value, f"the variable {ENV_TOKEN}")
+    named = _variable(env, ENV_TOKEN_FILE)
+    if named is not None:
+        return _token_of_file(named)
+    folder = env.get(_ENV_CREDENTIALS)
+    if folder and (Path(folder) / _CREDENTIAL).exists():
+        return _token_of_file(str(Path(folder) / _CREDENTIAL), systemd=True)
+    raise Refused(
+        "there is no token", hint=f"Set {ENV_TOKEN}, or give --token-file PATH with a file only you can read."
+    )
+
+
+def _variable(env: Mapping[str, str], name: str) -> str | None:
+    """Return a variable, refusing one that is set but empty: most likely a script's slip."""
+    value = env.get(name)
+    if value is not None and not value.strip():
+        raise Refused(f"the variable {name} is set but empty", hint=f"Give it a value, or: unset {name}")
+    return value
+
+
+def _token(value: str, source: str) -> Token:
+    try:
+        return Token(value)
+    except ValueError as error:
+        raise Refused(f"{source}: {error}", hint="It is one line of letters, digits and signs.") from None
+
+
+def _token_of_file(path: str, *, systemd: bool = False) -> Token:
+    """Read a token file: regular, ours or root's, closed to others; links are followed, then checked."""
+    try:
+        # not blocking: a FIFO without a writer would hold the program for ever
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no path"
+        raise Refused(f"token file {path}: {why}", hint="Check the path, and who may read it.") from None
+    with os.fdopen(descriptor, "rb") as file:
+        _check_private(path, os.fstat(descriptor), systemd=systemd)
+        raw = file.read(_MAX_TOKEN_BYTES + 1)
+    if len(raw) > _MAX_TOKEN_BYTES:
+        raise Refused(f"token file {path}: it is too long to hold a token", hint="Check the path.")
+    if not raw.isascii():  # asked, not tried: a UnicodeDecodeError would carry the bytes along
+        raise Refused(
+            f"token file {path}: the token holds a character that is not printable ASCII (a BOM?)",
+            hint="Save it as plain text, one line.",
+        )
+    return _token(raw.decode("ascii"), f"token file {path}")
+
+
+def _check_private(path: str, status: os.stat_result, *, systemd: bool) -> None:
+    """Refuse a file that is not regular, not ours, or open to others.
+
+    systemd shows a credential as root's with 0440 where it grants the service by an ACL, so that one group
+    bit is let through for it.
+    """
+    if not stat.S_ISREG(status.st_mode):
+        raise Refused(f"token file {path}: it is no regular file", hint="Write the token into a plain file.")
+    if status.st_uid not in {0, os.geteuid()}:
+        raise Refused(f"token file {path}: it belongs to somebody else", hint="Use a file of your own.")
+    allowed = stat.S_IRGRP if systemd and status.st_uid == 0 else 0
+    if stat.S_IMODE(status.st_mode) & 0o077 & ~allowed:
+        raise Refused(f"token file {path}: others may read or write it", hint=f"Type: chmod 600 {path}")

@@ -6,6 +6,7 @@ is on the wire: those are drained.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -25,6 +26,8 @@ class StopReason:
 
     why: str
     exit_code: Exit = Exit.STOPPED
+    even_if_done: bool = False
+    """True: it decides the exit code although no batch is left open (a cap, a broken audit)."""
 
 
 class Interruptible:
@@ -73,18 +76,25 @@ class Stop:
     def __init__(self) -> None:
         self.reason: StopReason | None = None
         self.waiting: set[Interruptible] = set()
-        self._event = asyncio.Event()
+        self.signalled = False
+        """A first signal came."""
+        self.on_abandon: Callable[[], None] | None = None
+        """What a second signal does: leave what is on the wire."""
 
     def __bool__(self) -> bool:
         return self.reason is not None
 
-    def request(self, why: str, exit_code: Exit = Exit.STOPPED) -> None:
+    def request(self, why: str, exit_code: Exit = Exit.STOPPED, *, even_if_done: bool = False) -> None:
         """Tell the run to stop. The first reason is kept."""
         if self.reason is None:
-            self.reason = StopReason(why, exit_code)
-            self._event.set()
+            self.reason = StopReason(why, exit_code, even_if_done)
             for wait in list(self.waiting):
                 wait.interrupt()
+
+    def abandon(self) -> None:
+        """Leave now, without waiting for what is on the wire."""
+        if self.on_abandon is not None:
+            self.on_abandon()
 
     def check(self) -> None:
         """Raise `Stopping` if the run is to stop."""
@@ -99,9 +109,3 @@ class Stop:
         """Sleep that long, or raise `Stopping` as soon as the run is to stop."""
         async with self.interruptible():
             await asyncio.sleep(seconds)
-
-    async def requested(self) -> StopReason:
-        """Wait until the run is told to stop, and return why."""
-        await self._event.wait()
-        assert self.reason is not None  # noqa: S101 - the event is set after the reason
-        return self.reason

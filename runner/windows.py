@@ -25,6 +25,7 @@ __all__ = [
     "parse_instant",
     "relative_window",
     "slice_window",
+    "wall_now",
     "zone",
 ]
 
@@ -75,7 +76,7 @@ def parse_instant(text: str) -> datetime:
 
 
 def absolute_window(start: str, end: str) -> Window:
-    """Return the window of two instants, both included; ValueError where one is malformed or they are reversed."""
+    """Return the window of two instants, both included; ValueError where it is malformed or reversed."""
     if parse_instant(start) > parse_instant(end):
         raise ValueError(f"the window is reversed: it starts {start} and ends {end}")
     return start, end
@@ -93,12 +94,17 @@ def relative_window(said: RelativeWindow, *, now: datetime, timezone: str) -> Wi
         raise ValueError("from and last both say where the window starts: keep one")
     if said.end is not None and said.older_than is not None:
         raise ValueError("to and older_than both say where the window ends: keep one")
-    local = zone(timezone)
+    local, now = zone(timezone), now.replace(microsecond=0)
     start = said.start or EARLIEST
     if said.last is not None:
         start = _wall(_before(now, said.last), local, latest=True)
     end = said.end or _wall(_before(now, said.older_than), local, latest=False)
     return absolute_window(start, end)
+
+
+def wall_now(now: datetime, timezone: str) -> str:
+    """Return the zone's wall time at the instant `now`, as windows write it."""
+    return _text(now.astimezone(zone(timezone)))
 
 
 def slice_window(window: Window, width: timedelta) -> tuple[Window, ...]:
@@ -145,4 +151,4 @@ def _wall(instant: datetime, local: ZoneInfo, *, latest: bool) -> str:
 
 
 def _text(wall: datetime) -> str:
-    return wall.isoformat(sep=" ", timespec="seconds")  # strftime does not pad the year
+    return wall.replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")  # strftime does not pad the year

@@ -1,4 +1,4 @@
-"""The vendor's API on this machine, with data, faults and a ledger of what really happened, to rehearse against.
+"""The vendor's API on this machine, to rehearse against: with data, faults and a ledger of what happened.
 
 It keeps API.md's promises as the vendor would and breaks them as the world does. It shares nothing with the
 client, or both could be wrong together; it listens on a loopback address only, and forgets everything when
@@ -8,11 +8,11 @@ it ends.
         ...  # requests to running.url; then running.ledger says what was really deleted
 """
 
-from runner.sandbox.control import Control
+from runner.sandbox.control import Control, Running
 from runner.sandbox.faults import FAULTS, Faults, parse_faults
 from runner.sandbox.ledger import Entry, Ledger
 from runner.sandbox.pool import Pool, Row, Swept
-from runner.sandbox.server import Running, run, serve
+from runner.sandbox.server import run, serve
 from runner.sandbox.settings import RateLimit, SandboxSettings
 
 __all__ = [

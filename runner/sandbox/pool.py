@@ -57,7 +57,9 @@ class Row:
     @property
     def id(self) -> str:
         """A UUID that stays the same as long as the row's place does."""
-        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.user_id}/{self.phone}/{self.created_at}/{self.nth}"))
+        return str(
+            uuid.uuid5(uuid.NAMESPACE_OID, f"{self.user_id}/{self.phone}/{self.created_at}/{self.nth}")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,17 +163,8 @@ class Pool:
         return self._sweep(user_id, phones, window)
 
     def rows(self, user_id: str, phone: str | None = None, window: Window | None = None) -> Iterator[Row]:
-        """Yield the rows that match, those of one phone or all oldest first."""
-        if phone is not None:
-            self._invent(user_id, (phone,), window)
-            pairs: Iterable[tuple[str, str]] = [
-                (at, phone) for at in sorted(set(self._times(user_id, phone))) if _within(at, window)
-            ]
-        else:
-            if window is not None:
-                self._invent_window(user_id, window)
-            pairs = self._index(user_id).phones_in(window)
-        for at, found in pairs:
+        """Yield the rows that match, oldest first."""
+        for at, found in self._matching(user_id, phone, window):
             for nth, time in enumerate(self._times(user_id, found)):
                 if time == at:
                     yield Row(user_id, found, time, nth)
@@ -180,7 +173,18 @@ class Pool:
         """Return how many rows match."""
         if phone is None and window is None:
             return sum(map(len, self._users.get(user_id, {}).values()))
-        return sum(1 for _ in self.rows(user_id, phone, window))
+        return sum(
+            self._times(user_id, found).count(at) for at, found in self._matching(user_id, phone, window)
+        )
+
+    def _matching(self, user_id: str, phone: str | None, window: Window | None) -> Iterable[tuple[str, str]]:
+        """Return (created_at, phone) of every row that may match, none twice, oldest first."""
+        if phone is not None:
+            self._invent(user_id, (phone,), window)
+            return [(at, phone) for at in sorted(set(self._times(user_id, phone))) if _within(at, window)]
+        if window is not None:
+            self._invent_window(user_id, window)
+        return self._index(user_id).phones_in(window)
 
     def _times(self, user_id: str, phone: str) -> tuple[str, ...]:
         return self._users.get(user_id, {}).get(phone, ())

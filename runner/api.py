@@ -1,0 +1,375 @@
+"""One attempt over one owned HTTP session: connection, gate, wire, reply.
+
+Keeps its part of promises 3 and 5: one `send` is at most one request on the wire, written whole in one go at
+the moment the gate opens, and every way in which it can end is classed by the outcome table, here and nowhere
+else. The order is fixed: near the gate, then a connection in hand, then the gate, then the wire; nothing
+queues between gate and wire. It must never follow a redirect, keep a cookie, repeat a request by itself,
+unpack a reply, read one without a bound, or show the token.
+"""
+
+import re
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import urlencode
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from aiohttp.client_reqrep import ClientRequest, ClientResponse, RequestInfo
+from aiohttp.connector import Connection
+from aiohttp.http_writer import StreamWriter
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from runner.errors import Refused
+from runner.model import DeleteRequest, Gate, Reply, Target, WallClock
+from runner.outcomes import BAD_REPLY, CUT, NOT_CONNECTED, TIMEOUT, AttemptFailed
+from runner.replies import (
+    Answer,
+    Clean,
+    check_envelope,
+    cleaner,
+    parse_quota_reset,
+    parse_retry_after,
+    read_reply,
+    read_total,
+)
+from runner.settings import Token
+from runner.stop import Interruptible, Stop
+
+__all__ = ["Client", "open_client"]
+
+CONNECT_TIMEOUT_S: Final = 10.0
+IDLE_S: Final = 4.0
+"""A kept connection is not used again after that: shorter than the 5 s after which many servers close it."""
+IN_HAND_S: Final = 10.0
+"""Nor is one that waited longer at the gate; something on the way may have forgotten it."""
+MOST_BODY: Final = 64 * 1024
+_MOST_STALE = 5
+
+_USER_AGENT = "bulk-delete"
+
+
+class _Stale(aiohttp.ClientError):
+    """The connection in hand closed while it waited for its turn; nothing was written."""
+
+
+class _Lost(aiohttp.ClientError):
+    """The connection broke; of a kind that aiohttp does not answer by sending again."""
+
+
+@dataclass(slots=True, eq=False)
+class _Attempt:
+    """What one wire request needs to know, and what became of it."""
+
+    gate: Gate
+    wait: Interruptible
+    timeout_s: float
+    body: bytes
+    on_left: Callable[[], None]
+    left: bool = False
+    response: ClientResponse | None = None
+    """Set as soon as the headers of a reply are in; its body follows."""
+
+    async def over(self, request: ClientRequest, handler: aiohttp.ClientHandlerType) -> ClientResponse:
+        """Send once, as aiohttp's middleware: its own repetition of idempotent requests sees no cause.
+
+        A connection that went stale before it was written to is replaced; that is no attempt.
+        """
+        assert isinstance(request, _GatedRequest)  # noqa: S101 - the session was opened with that class
+        request.attempt = self
+        for _ in range(_MOST_STALE):
+            try:
+                return await handler(request)
+            except _Stale:
+                continue
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+                raise
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+                raise _Lost(str(error)) from error
+        raise _Lost("the server closes connections before a request can be written")
+
+
+class _GatedRequest(ClientRequest):
+    """A request that is written at once, headers and body, when the gate opens."""
+
+    attempt: _Attempt
+
+    async def send(self, conn: Connection) -> ClientResponse:
+        """Pass the gate with this connection in hand, write, and return the response that is to come."""
+        attempt, protocol = self.attempt, conn.protocol
+        assert protocol is not None  # noqa: S101 - it is in hand
+        wire = self._wire()
+        in_hand_since_s = self.loop.time()
+
+        def depart() -> bool:
+            transport = protocol.transport
+            if transport is None or transport.is_closing():
+                return False
+            # should_close: something came in unasked, perhaps a second reply to the request before.
+            if protocol.should_close or self.loop.time() - in_hand_since_s > IN_HAND_S:
+                return False
+            attempt.wait.arm(attempt.timeout_s)
+            attempt.left = True
+            transport.write(wire)
+            return True
+
+        if not await attempt.gate.leave(depart):
+            raise _Stale
+        attempt.on_left()
+        return ClientResponse(
+            self.method,
+            self.original_url,
+            writer=None,
+            continue100=None,
+            timer=self._timer,
+            # Without the request's headers: this ends up in the repr of aiohttp's errors.
+            request_info=RequestInfo(self.url, self.method, _NO_HEADERS),
+            traces=[],
+            loop=self.loop,
+            session=self.session,
+            stream_writer=StreamWriter(protocol, self.loop),
+        )
+
+    def _wire(self) -> bytes:
+        through_proxy = self.proxy is not None and not self.is_ssl()
+        path = str(self.url) if through_proxy else self.url.raw_path_qs
+        lines = [
+            f"{self.method} {path} HTTP/1.1",
+            *(f"{name}: {value}" for name, value in self.headers.items()),
+        ]
+        head = "\r\n".join(lines)
+        if head.count("\n") != len(self.headers) or head.count("\r") != len(self.headers):
+            raise AssertionError("a header holds a line break")
+        return head.encode("ascii") + b"\r\n\r\n" + self.attempt.body
+
+
+_NO_HEADERS = CIMultiDictProxy[str](CIMultiDict())
+
+
+@dataclass(frozen=True, slots=True)
+class _Wiring:
+    """What a client is opened with."""
+
+    session: aiohttp.ClientSession
+    base_url: str
+    gate: Gate
+    stop: Stop
+    timeout_s: float
+    now: WallClock
+    clean: Clean
+    proxy: str | None
+
+
+class Client:
+    """The vendor's API; implements `model.Sender`. Open it with `open_client`."""
+
+    def __init__(self, wiring: _Wiring) -> None:
+        self._wiring = wiring
+
+    def __repr__(self) -> str:
+        return f"Client({self._wiring.base_url!r})"
+
+    async def send(self, request: DeleteRequest, on_left: Callable[[], None]) -> Reply:
+        """Make exactly one attempt to delete, through the gate (see `model.Sender`)."""
+        url = self._url(f"/agent-api/user/{request.target.user_id}/del_customer")
+        answer = await self._attempt("DELETE", url, request.body, on_left)
+        reply = read_reply(answer, self._wiring.clean)
+        if answer.quota_reset_s:
+            self._wiring.gate.quota_exhausted(answer.quota_reset_s)
+        return reply
+
+    async def check_token(self) -> str:
+        """Ask, without deleting, whether the token is valid; return the vendor's words, if any.
+
+        Raises:
+            AttemptFailed: It is not, or nobody could be asked; its `fate` and `message` say which.
+            Stopping: The run was told to stop first.
+        """
+        answer = await self._attempt("GET", self._url("/agent-api/token"), b"", _nothing)
+        return check_envelope(answer, self._wiring.clean)
+
+    async def list_total(self, target: Target) -> int:
+        """Return how many rows the vendor lists for a target just now (API.md, get_customer: `meta.total`).
+
+        Raises:
+            AttemptFailed: It could not be read.
+            Stopping: The run was told to stop first.
+        """
+        query = [("page", "1"), ("per_page", "1")]
+        # The page does not say how a list is written; `name[]` is how the frameworks that speak like this do.
+        query += [("created_at[]", moment) for moment in target.created_at or ()]
+        if target.encryption:
+            query.append(("encryption", "true"))
+        url = self._url(f"/agent-api/user/{target.user_id}/get_customer", urlencode(query))
+        return read_total(await self._attempt("GET", url, b"", _nothing), self._wiring.clean)
+
+    def _url(self, path: str, query: str = "") -> URL:
+        """Return the URL exactly as written; a path that would be sent as another is a bug."""
+        written = self._wiring.base_url + path
+        url = URL(f"{written}?{query}" if query else written, encoded=True)
+        if not url.raw_path.endswith(path) or url.raw_query_string != query or url.raw_fragment:
+            raise AssertionError(f"{path!r} would be sent as {url.raw_path_qs!r}")
+        return url
+
+    async def _attempt(self, method: str, url: URL, body: bytes, on_left: Callable[[], None]) -> Answer:
+        wiring = self._wiring
+        attempt: _Attempt | None = None
+        try:
+            async with wiring.stop.interruptible() as wait:
+                await wiring.gate.approach()
+                attempt = _Attempt(wiring.gate, wait, wiring.timeout_s, body, on_left)
+                return await self._exchange(attempt, method, url)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            if attempt is None:
+                raise
+            return self._end(attempt, error)
+        finally:
+            if attempt is not None:
+                wiring.gate.landed(left=attempt.left)
+
+    async def _exchange(self, attempt: _Attempt, method: str, url: URL) -> Answer:
+        headers = {"Content-Length": str(len(attempt.body))} if attempt.body else {}
+        async with self._wiring.session.request(
+            method,
+            url,
+            headers=headers,
+            allow_redirects=False,
+            proxy=self._wiring.proxy,
+            middlewares=(attempt.over,),
+        ) as response:
+            attempt.response = response
+            return self._answer(response, *await _read_bounded(response))
+
+    def _answer(self, response: ClientResponse, body: bytes = b"", flaw: str = "") -> Answer:
+        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding not in {"identity", ""}:
+            flaw = "the body is encoded, which was not asked for"
+        return Answer(
+            response.status,
+            b"" if flaw else body,
+            retry_after_s=parse_retry_after(response.headers.get("Retry-After"), self._wiring.now),
+            quota_reset_s=parse_quota_reset(response.headers, self._wiring.now),
+            flaw=flaw,
+        )
+
+    def _end(self, attempt: _Attempt, error: Exception) -> Answer:
+        """Class a broken exchange; a status other than 200 that came in whole still decides alone."""
+        status = attempt.response.status if attempt.response is not None else None
+        if attempt.response is not None and status != 200:
+            return self._answer(attempt.response)
+        fate, words = CUT, f"the connection broke: {error}"
+        if not attempt.left:
+            fate, words = NOT_CONNECTED, _why_not_connected(error)
+        elif isinstance(error, TimeoutError):
+            fate, words = TIMEOUT, f"no whole reply within {self._wiring.timeout_s:g} s"
+        elif isinstance(error, aiohttp.ClientResponseError | ValueError):
+            # Its status 400 is aiohttp's own: the server may well have processed the request.
+            fate, words = BAD_REPLY, f"the reply is not HTTP: {error}"
+        raise AttemptFailed(
+            fate, left=attempt.left, http_status=status, message=self._wiring.clean(words)
+        ) from error
+
+
+def _nothing() -> None:
+    """Be told that a request left, and need not know."""
+
+
+async def _read_bounded(response: ClientResponse) -> tuple[bytes, str]:
+    """Return a body of at most `MOST_BODY` bytes, or what is wrong with it."""
+    chunks: list[bytes] = []
+    length = 0
+    while chunk := await response.content.readany():
+        chunks.append(chunk)
+        length += len(chunk)
+        if length > MOST_BODY:
+            response.close()
+            return b"", f"the body is longer than {MOST_BODY} bytes"
+    return b"".join(chunks), ""
+
+
+def _why_not_connected(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+        return f"TLS: the server's certificate is not trusted: {getattr(cause, 'verify_message', cause)}"
+    if isinstance(error, TimeoutError):
+        return "no connection in time"
+    return f"no connection: {error}"
+
+
+@asynccontextmanager
+async def open_client(
+    base_url: str,
+    token: Token,
+    gate: Gate,
+    stop: Stop,
+    *,
+    timeout_s: float,
+    concurrency: int,
+    ca_file: str | None = None,
+    proxy_from_env: bool = False,
+    now: WallClock = lambda: datetime.now(UTC),
+) -> AsyncIterator[Client]:
+    """Open the API at a checked base URL (`parse_base_url`), for as long as the context lasts.
+
+    Args:
+        base_url: Without a slash at its end.
+        token: Goes into the one header, and out of every message.
+        gate: Every request passes it.
+        stop: Ends every wait before a request leaves.
+        timeout_s: Of one attempt, from the moment its headers leave.
+        concurrency: At most that many connections.
+        ca_file: Certificates to trust instead of the system's.
+        proxy_from_env: Use the proxy that the environment names, if it does.
+        now: For the dates in `Retry-After`.
+
+    Raises:
+        Refused: The CA file cannot be used.
+    """
+    connector = aiohttp.TCPConnector(
+        ssl=_trust(ca_file) if base_url.startswith("https:") else True,
+        limit=concurrency,
+        keepalive_timeout=IDLE_S,
+        ttl_dns_cache=60,
+    )
+    connect_s = min(CONNECT_TIMEOUT_S, timeout_s)
+    async with aiohttp.ClientSession(
+        connector=connector,
+        headers={
+            "Authorization": f"Bearer {token.reveal()}",
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": _USER_AGENT,
+        },
+        timeout=aiohttp.ClientTimeout(connect=connect_s, sock_connect=connect_s),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        request_class=_GatedRequest,
+        auto_decompress=False,
+        trust_env=False,
+    ) as session:
+        proxy = _proxy(base_url) if proxy_from_env else None
+        yield Client(_Wiring(session, base_url, gate, stop, timeout_s, now, cleaner(token), proxy))
+
+
+def _trust(ca_file: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise Refused(
+            f"CA file {ca_file}: {error.strerror or error}", hint="give a file with certificates in PEM form"
+        ) from error
+
+
+def _proxy(base_url: str) -> str | None:
+    """Return the environment's proxy for this URL; aiohttp's own look-up would read .netrc as well."""
+    url = URL(base_url)
+    proxy = None if proxy_bypass(url.host or "") else getproxies().get(url.scheme)
+    if proxy is not None and not re.match(r"https?://[^/]", proxy):
+        raise Refused(
+            f"the proxy of {url.scheme}_proxy is no http:// or https:// URL", hint="mend or unset it"
+        )
+    return proxy

@@ -1,0 +1,297 @@
+"""Verbs and flags: reads the command line, calls one command, and turns errors into exit codes.
+
+Nothing else is decided here. Heavy libraries are imported inside the commands, so that `--help` is quick. No
+traceback reaches the screen: a foreign exception is a bug, and is told in one line without values.
+"""
+
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from runner import __version__
+from runner.errors import Exit, RunnerError
+from runner.settings import LimitsGiven, parse_duration, parse_rate
+
+__all__ = ["EXIT_CODES", "cli", "main"]
+
+EXIT_CODES: Final = (
+    (0, "every batch was confirmed by the server (also when there was nothing to do)"),
+    (1, "finished, but some batches are failed, unknown or not_sent: `rerun` takes them"),
+    (2, "nothing was sent: bad command line, job or input, altered evidence, or a safety rule refused"),
+    (3, "stopped early (token, redirect, breaker, a cap, deadline, audit not writable): `resume` goes on"),
+    (4, "another run holds the origin or the audit"),
+    (130, "SIGINT: stopped cleanly, `resume` goes on"),
+    (143, "SIGTERM: stopped cleanly, `resume` goes on"),
+)
+
+_EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES)
+_CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+class _Parsed(click.ParamType[Any]):
+    """A flag whose value one of the parsers of `settings` reads."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+_RATE = _Parsed("rate", parse_rate)
+_DURATION = _Parsed("duration", lambda text: parse_duration(text).total_seconds())
+_PATH = click.Path(path_type=Path)
+
+_OUTPUT_OPTIONS = (
+    click.option("--json", "as_json", is_flag=True, help="Write the result as one JSON object."),
+    click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors."),
+    click.option("--verbose", is_flag=True, help="Log every batch that fails."),
+)
+
+_ACCESS_OPTIONS = (
+    click.option(
+        "--base-url", metavar="URL", help="The API's base URL [env BULK_DELETE_BASE_URL; the vendor's]."
+    ),
+    click.option(
+        "--token-file", type=_PATH, metavar="PATH", help="File with the token [env BULK_DELETE_TOKEN_FILE]."
+    ),
+    click.option(
+        "--ca-file", type=_PATH, metavar="PATH", help="Trust this CA (PEM) in place of the system's."
+    ),
+    click.option("--proxy-from-env", is_flag=True, help="Go through the proxy that the environment names."),
+)
+
+_LIMIT_OPTIONS = (
+    click.option("--rate", type=_RATE, metavar="N/s|N/m|unlimited", help="Requests that may leave [20/s]."),
+    click.option(
+        "--concurrency", type=click.IntRange(1, 1024), metavar="N", help="Batches under way at most [16]."
+    ),
+    click.option(
+        "--timeout",
+        "timeout_s",
+        type=click.FloatRange(0, 3600, min_open=True),
+        metavar="SECONDS",
+        help="For one attempt [30].",
+    ),
+    click.option(
+        "--max-attempts", type=click.IntRange(1, 100), metavar="N", help="For one batch a session [6]."
+    ),
+    click.option(
+        "--deadline",
+        "deadline_s",
+        type=_DURATION,
+        metavar="DURATION",
+        help="Of this session: 90, 30m, 4h [none].",
+    ),
+)
+
+_RUN_OPTIONS = (
+    *_ACCESS_OPTIONS,
+    *_LIMIT_OPTIONS,
+    click.option(
+        "--audit-phones", type=click.Choice(["left", "all"]), default="left", help="Numbers in the audit."
+    ),
+    click.option("--reason", metavar="TEXT", help="Why, for the audit."),
+    click.option("--operator", metavar="NAME", help="Who, for the audit."),
+    click.option("--wait", is_flag=True, help="Wait for another run of this origin to end."),
+    click.option("--yes", is_flag=True, help="Do not ask (needed where there is no terminal)."),
+    click.option("--stale-ok", is_flag=True, help="Go on although the plan or audit is over a day old."),
+    *_OUTPUT_OPTIONS,
+)
+
+_NEW_AUDIT = click.option(
+    "--audit", type=_PATH, metavar="PATH", help="Where the audit goes [audit/<name>-<UTC time>.jsonl]."
+)
+_USER_ID = click.option("--user-id", metavar="ID", help="The user whose numbers a list holds.")
+
+
+def _with(options: tuple[Callable[[Any], Any], ...]) -> Callable[[Any], Any]:
+    """Return a decorator that adds options in the order given."""
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _limits(flags: dict[str, Any]) -> LimitsGiven:
+    names = ("rate", "concurrency", "timeout_s", "max_attempts", "deadline_s")
+    return LimitsGiven(**{name: flags.pop(name) for name in names})
+
+
+@click.group(context_settings=_CONTEXT, epilog=_EPILOG)
+@click.version_option(__version__, prog_name="bulk-delete")
+def cli() -> None:
+    """Delete phone numbers from a vendor's customer pool: plan, confirm, send, audit.
+
+    The token comes from BULK_DELETE_TOKEN or a token file, never from the command line. Rehearse first: `demo`
+    needs nothing, `sandbox` stands in for the vendor, `plan` shows what `run` would do.
+    """
+
+
+@cli.command(epilog=_EPILOG)
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@_USER_ID
+@_NEW_AUDIT
+@click.option("--dry-run", is_flag=True, help="Only show what would be done; the same as `plan`.")
+@_with(_RUN_OPTIONS)
+def run(jobs: tuple[str, ...], **flags: Any) -> None:
+    """Plan, confirm, delete, audit.
+
+    JOB is a job file, a JSON-lines job, a plan, a list (with --user-id), or - for standard input.
+    """
+    from runner import commands  # noqa: PLC0415
+
+    limits = _limits(flags)
+    if flags.pop("dry_run"):
+        _leave(commands.show_plan(jobs, flags, limits))
+    _leave(commands.run(jobs, flags, limits))
+
+
+@cli.command(epilog=_EPILOG)
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@_USER_ID
+@click.option("--out", type=_PATH, metavar="FILE", help="Write the plan; `run FILE` applies exactly that.")
+@click.option(
+    "--rejects", type=_PATH, metavar="FILE", help="Write every rejected value, masked, as JSON lines."
+)
+@click.option("--probe", is_flag=True, help="Ask the API how many rows match (connects; deletes nothing).")
+@_with((*_ACCESS_OPTIONS, *_LIMIT_OPTIONS, *_OUTPUT_OPTIONS))
+def plan(jobs: tuple[str, ...], **flags: Any) -> None:
+    """Show what `run` would do, in numbers; connects to nothing unless --probe."""
+    from runner import commands  # noqa: PLC0415
+
+    limits = _limits(flags)
+    _leave(commands.show_plan(jobs, flags, limits))
+
+
+@cli.command(epilog=_EPILOG)
+@click.argument("audit", type=_PATH)
+@_with(_RUN_OPTIONS)
+def resume(audit: Path, **flags: Any) -> None:
+    """Go on with an interrupted run: send exactly the batches that AUDIT has no end for."""
+    from runner import commands  # noqa: PLC0415
+
+    limits = _limits(flags)
+    _leave(commands.resume(audit, flags, limits))
+
+
+@cli.command(epilog=_EPILOG)
+@click.argument("audits", nargs=-1, required=True, type=_PATH, metavar="AUDIT...")
+@click.option(
+    "--only",
+    type=click.Choice(["failed", "unknown", "not_sent"]),
+    multiple=True,
+    help="Take only what ended so (may be repeated) [all three].",
+)
+@_NEW_AUDIT
+@_with(_RUN_OPTIONS)
+def rerun(audits: tuple[Path, ...], **flags: Any) -> None:
+    """Run again, with a new plan and audit, what ended failed, unknown or not_sent."""
+    from runner import commands  # noqa: PLC0415
+
+    limits = _limits(flags)
+    _leave(commands.rerun(audits, flags, limits))
+
+
+@cli.command(epilog=_EPILOG)
+@click.argument("audits", nargs=-1, required=True, type=_PATH, metavar="AUDIT...")
+@click.option("--html", type=_PATH, metavar="FILE", help="Write a self-contained page.")
+@_with(_OUTPUT_OPTIONS)
+def report(audits: tuple[Path, ...], **flags: Any) -> None:
+    """Show totals, failures by cause and timings of audits."""
+    from runner import commands  # noqa: PLC0415
+
+    _leave(commands.report(audits, flags))
+
+
+@cli.command()
+@click.argument("audits", nargs=-1, required=True, type=_PATH, metavar="AUDIT...")
+@click.option(
+    "--head", metavar="VALUE", help="A chain value noted after a session: proves that nothing before was cut."
+)
+@_with(_OUTPUT_OPTIONS)
+def verify(audits: tuple[Path, ...], **flags: Any) -> None:
+    """Check integrity: 0 whole, 1 damaged, 3 intact but without an end (killed, torn, cut)."""
+    from runner import commands  # noqa: PLC0415
+
+    _leave(commands.verify(audits, flags))
+
+
+@cli.command()
+@_with((*_ACCESS_OPTIONS, *_OUTPUT_OPTIONS))
+def check(**flags: Any) -> None:
+    """Check base URL, TLS and token without deleting: 0 or 3."""
+    from runner import commands  # noqa: PLC0415
+
+    _leave(commands.check(flags))
+
+
+@cli.command()
+@click.argument("what", type=click.Choice(["job", "audit"]), default="job")
+def schema(what: str) -> None:
+    """Print the JSON Schema of the job file, or of an audit line."""
+    from runner import commands  # noqa: PLC0415
+
+    _leave(commands.schema(what))
+
+
+def _leave(code: int) -> None:
+    """End the command with this exit code."""
+    raise SystemExit(int(code))
+
+
+def main() -> None:
+    """Run the program; the entry point of `bulk-delete` and `python -m runner`."""
+    from runner.process import harden, mute_closed_streams  # noqa: PLC0415
+
+    harden()
+    try:
+        code = _run_cli()
+    finally:
+        mute_closed_streams()
+    sys.exit(code)
+
+
+def _run_cli() -> int:
+    try:
+        cli.main(standalone_mode=False)
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else int(Exit.REFUSED)
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.ClickException as error:
+        error.show()
+        return int(Exit.REFUSED)
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted; nothing was sent")
+        return int(Exit.SIGINT)
+    except RunnerError as error:
+        _say(f"error: {error.message}")
+        if error.hint:
+            _say(f"  -> {error.hint}")
+        return int(error.exit_code)
+    except Exception as error:  # noqa: BLE001 - the last door: a traceback on a screen may show a number
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        _say(f"error: internal: {type(error).__name__} at {Path(where.filename).name}:{where.lineno}")
+        _say("  -> this is a bug; what was sent stands in the audit, and `resume` goes on from it")
+        return int(Exit.STOPPED)
+    return int(Exit.OK)
+
+
+def _say(text: str) -> None:
+    from runner.console import Console, Verbosity  # noqa: PLC0415
+
+    Console(Verbosity()).say(text)

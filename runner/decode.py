@@ -1,0 +1,362 @@
+"""Files as text: open, notice changes, unpack, bound, find the encoding.
+
+Keeps "bombs, endless inputs and huge lines are bounded and named" and "a late decoding error is named with
+its offset": a file is looked through once to settle its encoding before the first row of it is used, so no
+row is ever read in an encoding that fails further down. Never holds more than a block of a file in memory,
+never replaces or drops a byte that does not decode.
+"""
+
+import codecs
+import gzip
+import os
+import re
+import stat
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import IO, BinaryIO, cast
+
+from runner.errors import Fault
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+__all__ = [
+    "MAX_INPUT_BYTES",
+    "MAX_LINE",
+    "MAX_RATIO",
+    "MAX_STDIN_BYTES",
+    "RATIO_FREE_BYTES",
+    "Source",
+    "open_source",
+    "read_text",
+    "whole_lines",
+]
+
+BLOCK_BYTES = 1 << 18
+"""How much is read at once."""
+MAX_INPUT_BYTES = 16 << 30
+"""Bytes of one file at most, unpacked; about 300 million rows."""
+MAX_STDIN_BYTES = 4 << 30
+"""Bytes on standard input at most: they are kept in a private temporary file while they are read."""
+MAX_RATIO = 200
+"""Unpacked bytes for one packed byte at most; real lists stay below 50."""
+RATIO_FREE_BYTES = 16 << 20
+"""Unpacked bytes up to which no ratio is looked at."""
+MAX_LINE = 1 << 20
+"""Characters in one line at most."""
+
+_STDIN = "-"
+_GZIP, _ZSTD, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
+_FOREIGN = {
+    b"\xd0\xcf\x11\xe0": "an old Excel file (.xls) or one with a password; save it as a plain .xlsx",
+    b"BZh": "packed with bzip2; unpack it, or pack it with gzip or zstd",
+    b"\xfd7zXZ": "packed with xz; unpack it, or pack it with gzip or zstd",
+    b"7z\xbc\xaf": "a 7z archive; unpack it",
+    b"Rar!": "a RAR archive; unpack it",
+    b"%PDF": "a PDF; export the list as .xlsx or CSV",
+    b"PAR1": "a Parquet file; export the list as CSV",
+}
+_UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_SURE_UTF8 = 4
+"""Characters of three bytes that make it sure that a text was meant as UTF-8: in GB18030 text they do not
+occur by chance this often before the first byte that is no UTF-8."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One open file: what to call it, and how to read it from its start, as often as needed.
+
+    Args:
+        name: The path, or `standard input`.
+        place: Where the job names it.
+        file: The open file, at any position.
+        size: Its size in bytes, packed.
+        packing: `gzip`, `zstd`, `zip` (a workbook, perhaps) or nothing.
+    """
+
+    name: str
+    place: str
+    file: BinaryIO
+    size: int
+    packing: str
+
+    def fault(self, message: str, *, line: int = 0, hint: str = "") -> Fault:
+        """Return a fault that names the place in the job, this file and, if there is one, the line."""
+        where = f"{self.name}:{line}" if line else self.name
+        return Fault(self.place, f"{where}: {message}", hint=hint)
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the unpacked bytes from the start, within the bounds."""
+        self.file.seek(0)
+        total = 0
+        ratio_bound = max(RATIO_FREE_BYTES, self.size * MAX_RATIO)
+        with self._unpacked() as stream:
+            while block := self._read(stream):
+                total += len(block)
+                if total > MAX_INPUT_BYTES:
+                    raise self.fault(f"more than {MAX_INPUT_BYTES} bytes unpacked", hint="Split the list.")
+                if self.packing and total > ratio_bound:
+                    raise self.fault(
+                        f"{self.size} packed bytes unpack to more than {ratio_bound}: this looks like a bomb",
+                        hint="If it is a real list, unpack it first.",
+                    )
+                yield block
+
+    def _unpacked(self) -> IO[bytes]:
+        if self.packing == "gzip":
+            return cast(IO[bytes], gzip.GzipFile(fileobj=self.file))
+        if self.packing == "zstd":
+            return cast(IO[bytes], zstd.ZstdFile(self.file))
+        return os.fdopen(os.dup(self.file.fileno()), "rb", buffering=0)
+
+    def _read(self, stream: IO[bytes]) -> bytes:
+        try:
+            return stream.read(BLOCK_BYTES)
+        except (EOFError, gzip.BadGzipFile, zlib.error, zstd.ZstdError) as error:
+            what = f"damaged or cut ({self.packing}): {error}"
+            raise self.fault(what, hint="Fetch the file again.") from error
+        except OSError as error:
+            raise self.fault(f"cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def open_source(path: str, place: str) -> Iterator[Source]:
+    """Open one file, or `-`, and at the end of a whole reading make sure that it did not change meanwhile.
+
+    Raises:
+        Fault: Missing, a directory, no regular file, unreadable, of a foreign format, or changed.
+    """
+    with _open_file(path, place) as file:
+        before = os.fstat(file.fileno())
+        name = "standard input" if path == _STDIN else path
+        source = Source(name, place, file, before.st_size, "")
+        source = Source(name, place, file, before.st_size, _packing(source))
+        yield source
+        if path != _STDIN:
+            _check_unchanged(source, before)
+
+
+def _open_file(path: str, place: str) -> BinaryIO:
+    if path == _STDIN:
+        return _spool_stdin(place)
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - before opening: opening a FIFO would wait
+        if stat.S_ISDIR(mode):
+            raise Fault(place, f"{path}: this is a directory", hint="Name its files: DIRECTORY/*.csv")
+        if not stat.S_ISREG(mode):
+            raise Fault(place, f"{path}: no regular file", hint="Give a pipe's end as standard input: -")
+        return open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")  # noqa: PTH123
+    except FileNotFoundError as error:
+        raise Fault(place, f"{path}: there is no such file") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise Fault(place, f"{path}: cannot be opened: {why}") from error
+
+
+def _spool_stdin(place: str) -> BinaryIO:
+    """Copy standard input into a private file without a name: it is read twice, and it may be a workbook."""
+    with ExitStack() as unless_kept:
+        spool = unless_kept.enter_context(tempfile.TemporaryFile(prefix="bulk-delete-"))
+        try:
+            _copy_stdin(spool, place)
+            spool.flush()
+        except OSError as error:
+            raise Fault(place, f"standard input: cannot be kept: {error.strerror}") from error
+        unless_kept.pop_all()
+        return cast(BinaryIO, spool)
+
+
+def _copy_stdin(spool: IO[bytes], place: str) -> None:
+    total = 0
+    while block := sys.stdin.buffer.read(BLOCK_BYTES):
+        total += len(block)
+        if total > MAX_STDIN_BYTES:
+            raise Fault(place, f"standard input: more than {MAX_STDIN_BYTES} bytes", hint="Give a file.")
+        spool.write(block)
+
+
+def _check_unchanged(source: Source, before: os.stat_result) -> None:
+    def identity(found: os.stat_result) -> tuple[int, ...]:
+        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+    try:
+        after = (os.fstat(source.file.fileno()), os.stat(source.name))  # noqa: PTH116
+    except OSError as error:
+        raise source.fault("the file went away while it was read") from error
+    if any(identity(found) != identity(before) for found in after):
+        raise source.fault("the file changed while it was read", hint="Start again when it is complete.")
+
+
+def _packing(source: Source) -> str:
+    source.file.seek(0)
+    head = source.file.read(8)
+    for magic, what in _FOREIGN.items():
+        if head.startswith(magic):
+            raise source.fault(f"this is {what}")
+    for magic, packing in ((_GZIP, "gzip"), (_ZSTD, "zstd"), (_ZIP, "zip")):
+        if head.startswith(magic):
+            return packing
+    return ""
+
+
+# ---- encoding -----------------------------------------------------------------------------------------
+
+
+class _Trial:
+    """One encoding tried on a whole file, block by block; remembers where it failed."""
+
+    def __init__(self, encoding: str) -> None:
+        self.encoding = encoding
+        self.failed_at: int | None = None
+        self.wide = 0
+        self._decoder = codecs.getincrementaldecoder(encoding)("strict")
+        self._fed = 0
+        self._clean = True
+
+    def feed(self, block: bytes, *, final: bool = False) -> None:
+        """Decode one more block, unless this encoding has failed already."""
+        if self.failed_at is not None:
+            return
+        if self._clean and block.isascii():  # nothing pending: the encodings tried here agree on ASCII
+            self._fed += len(block)
+            return
+        self._fed += len(block)
+        try:
+            text = self._decoder.decode(block, final)
+        except UnicodeDecodeError as error:
+            self.failed_at = offset_of(error, self._fed)
+            text = error.object[: error.start].decode(self.encoding, "replace")
+        self._clean = not self._decoder.getstate()[0]
+        if self.wide < _SURE_UTF8:
+            self.wide += sum(1 for _ in _WIDE.finditer(text))
+
+
+_WIDE = re.compile("[\u0800-\uffff]")
+
+
+def offset_of(error: UnicodeDecodeError, fed: int) -> int:
+    """Return the offset in the file of the first byte that does not decode, `fed` bytes having been given."""
+    return fed - len(error.object) + error.start
+
+
+def _find_encoding(source: Source) -> str:
+    """Settle the encoding by BOM, else by strict decoding of the whole file: UTF-8, then GB18030."""
+    utf8, gb18030 = _Trial("utf-8"), _Trial("gb18030")
+    offset = 0
+    for block in source.blocks():
+        if offset == 0:
+            if block.startswith(codecs.BOM_UTF8):
+                return "utf-8-sig"
+            if block.startswith(_UTF16_BOMS):
+                return "utf-16"
+        nul = block.find(b"\0")
+        if nul >= 0:
+            raise source.fault(
+                f"a NUL byte at offset {offset + nul}: no text, or UTF-16 without a mark",
+                hint="If it is UTF-16, say so: encoding: utf-16-le",
+            )
+        offset += len(block)
+        utf8.feed(block)
+        gb18030.feed(block)
+        _refuse_undecodable(source, utf8, gb18030)
+    utf8.feed(b"", final=True)
+    gb18030.feed(b"", final=True)
+    _refuse_undecodable(source, utf8, gb18030)
+    return "utf-8" if utf8.failed_at is None else "gb18030"
+
+
+def _refuse_undecodable(source: Source, utf8: _Trial, gb18030: _Trial) -> None:
+    if utf8.failed_at is None:
+        return
+    if utf8.wide >= _SURE_UTF8:
+        raise source.fault(
+            f"damaged UTF-8: the byte at offset {utf8.failed_at} does not decode, what stands before it does",
+            hint="Mend the file, or name its encoding if it is another: encoding: gb18030",
+        )
+    if gb18030.failed_at is not None:
+        raise source.fault(
+            "neither UTF-8 nor GB18030: the bytes at the offsets "
+            f"{utf8.failed_at} and {gb18030.failed_at} do not decode",
+            hint="Name the encoding: encoding: big5",
+        )
+
+
+def _forced(source: Source, encoding: str) -> str:
+    try:
+        name = codecs.lookup(encoding).name
+        b"".decode(name)  # only text encodings pass
+        codecs.getincrementaldecoder(name)
+    except (LookupError, ValueError) as error:
+        what = f"no encoding is called {encoding!r}"
+        raise source.fault(what, hint="Try utf-8, gb18030 or utf-16.") from error
+    return "utf-8-sig" if name == "utf-8" else name
+
+
+def read_text(source: Source, encoding: str | None) -> Iterator[str]:
+    """Yield the text of a file in pieces of some hundred kilobytes, without a byte order mark.
+
+    Args:
+        source: What to read.
+        encoding: The encoding to force; None: found.
+
+    Raises:
+        Fault: It does not decode (with the byte's offset), holds NUL, is damaged or exceeds the bounds.
+    """
+    name = _forced(source, encoding) if encoding is not None else _find_encoding(source)
+    decoder = codecs.getincrementaldecoder(name)("strict")
+    fed = 0
+    first = True
+    blocks = source.blocks()
+    while True:
+        block = next(blocks, b"")
+        fed += len(block)
+        try:
+            text = decoder.decode(block, not block)
+        except UnicodeDecodeError as error:
+            raise source.fault(
+                f"the byte at offset {offset_of(error, fed)} does not decode as {name}",
+                hint="Mend the file or name its encoding.",
+            ) from error
+        except UnicodeError as error:
+            raise source.fault(f"does not decode as {name}: {error}") from error
+        if first and text:
+            text = text.removeprefix("\ufeff")
+            first = False
+        if "\0" in text:
+            raise source.fault("a NUL character: no text, or another encoding", hint="Name its encoding.")
+        if text:
+            yield text
+        if not block:
+            return
+
+
+def whole_lines(source: Source, pieces: Iterable[str]) -> Iterator[str]:
+    r"""Cut a text anew so that every piece ends at a newline (`\n`; Windows' and old Macs' made so).
+
+    Raises:
+        Fault: A line has more than `MAX_LINE` characters.
+    """
+    carry = ""
+    line = 1
+    carriage_returns = None
+    for text in pieces:
+        if carriage_returns is None:
+            carriage_returns = "\r" in text and "\n" not in text
+        piece = carry + (text.replace("\r", "\n") if carriage_returns else text)
+        cut = piece.rfind("\n") + 1
+        first_end = piece.find("\n", len(carry)) if cut else len(piece)
+        if max(first_end, len(piece) - cut) > MAX_LINE:
+            line += piece.count("\n") if first_end <= MAX_LINE else 0
+            raise source.fault(f"a line of more than {MAX_LINE} characters", line=line)
+        carry = piece[cut:]
+        if cut:
+            line += piece.count("\n")
+            yield piece[:cut].replace("\r\n", "\n")
+    if carry:
+        yield carry + "\n"
