@@ -359,4 +359,4 @@ def whole_lines(source: Source, pieces: Iterable[str]) -> Iterator[str]:
             line += piece.count("\n")
             yield piece[:cut].replace("\r\n", "\n")
     if carry:
-        yield carry + "\n"
+        yield (carry + "\n").replace("\r\n", "\n")

@@ -420,17 +420,19 @@ def _keys_around(path: tuple[str | int, ...]) -> tuple[str, ...]:
 def job_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of the job file."""
     schema = _without_null(JobModel.model_json_schema())
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "bulk-delete job", **schema}
 
 
 def _without_null(schema: Any) -> Any:
-    """Take null out of a schema: None stands for an absent key, and no file can say it."""
+    """Take out null (None stands for an absent key, and no file can say it) and pydantic's titles."""
     if isinstance(schema, list):
         return [_without_null(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     kept = {
-        key: _without_null(value) for key, value in schema.items() if not (key == "default" and value is None)
+        key: _without_null(value)
+        for key, value in schema.items()
+        if not (key == "default" and value is None) and not (key == "title" and isinstance(value, str))
     }
     choices = [choice for choice in kept.get("anyOf", ()) if choice != {"type": "null"}]
     if len(choices) < len(kept.get("anyOf", ())):

@@ -38,8 +38,10 @@ __all__ = ["ReadJob", "read_job_file"]
 
 _NEEDS_FILE = ("phone_column", "encoding")
 _NEEDS_WINDOW = ("slice", "max_rows")
-_NO_PHONES = "created_at without phones would delete the whole window: give phone or phone_file"
-_MEANT_WINDOW = "or, if the whole window is meant, delete_window: true with max_rows"
+_NO_PHONES = (
+    "without phones it would delete the whole window: give phone or phone_file (or, if the window is meant, "
+    "delete_window: true with max_rows)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class _Check:
     def job(self, data: dict[str, Any]) -> None:
         self.timezone = self._timezone(data)
         if "users" not in data and "tables" not in data:
-            self.document.add((), "a job names users, or tables with many users", hint="bulk-delete schema")
+            self.document.add((), "a job names users, or tables of many users")
         safety = data.get("safety")
         if isinstance(safety, dict):
             self._exists(safety.get("protect_file"), ("safety", "protect_file"))
@@ -142,7 +144,7 @@ class _Check:
         if "phone" in entry or "phone_file" in entry or _misspelled_phone(entry):
             return
         if "created_at" in entry:
-            add((*path, "created_at"), _NO_PHONES, at_key=True, hint=_MEANT_WINDOW)
+            add((*path, "created_at"), _NO_PHONES, at_key=True)
         else:
             add(path, "nothing to delete is named: give phone or phone_file")
 

@@ -78,19 +78,19 @@ class Document:
         line = self.locate(path, False)[0]
         return f"{self.name}:{line}" if line else f"{self.name} {_dotted(path)}".rstrip()
 
-    def add(self, path: Steps, message: str, *, at_key: bool = False, hint: str = "") -> None:
+    def add(self, path: Steps, message: str, *, at_key: bool = False) -> None:
         """Note a fault of the value at `path`, or of its key; one value has one fault, the first."""
         if self._count >= _MAX_LOCATED:
             self._count += 1
             return
-        self.add_at(self.locate(path, at_key), message, of=_dotted(path), hint=hint)
+        self.add_at(self.locate(path, at_key), message, of=_dotted(path))
 
-    def add_at(self, at: Position, message: str, *, of: str = "", hint: str = "") -> None:
+    def add_at(self, at: Position, message: str, *, of: str = "") -> None:
         """Note a fault at a line and column."""
         if (at, of if at == (0, 0) else "") in self._found:
             return
         place = f"{self.name}:{at[0]}:{at[1]}" if at[0] else self.name
-        fault = Fault(place, f"{of}: {message}" if of else message, hint=hint)
+        fault = Fault(place, f"{of}: {message}" if of else message)
         self._found[at, of if at == (0, 0) else ""] = self._count, fault
         self._count += 1
 

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from runner.phones import PHONE_RULES
+from runner.phones import PHONE_RULES, mask_text
 
 __all__ = ["fault_words", "kind_of", "likely_key", "misplaced", "unknown_key"]
 
@@ -25,12 +25,10 @@ _MISPLACED = {
 """Keys that belong elsewhere, and where."""
 
 
-
-
 def fault_words(kind: str, context: Mapping[str, Any], value: object, otherwise: str) -> str:
     """Return words for one of pydantic's error types; `otherwise` for one that is not known here."""
     if kind == "value_error":
-        return str(context["error"])
+        return mask_text(str(context["error"]))
     if kind in _BOUND:
         return _BOUND[kind](context)
     if kind in _EXPECTED:
@@ -40,18 +38,9 @@ def fault_words(kind: str, context: Mapping[str, Any], value: object, otherwise:
     return otherwise
 
 
-_BOUND:
-        return _BOUND[kind](context)
-    if kind in _EXPECTED:
-        return f"expected {_EXPECTED[kind]}, not {_kind(value)}"
-    if kind == "literal_error":
-        return f"write one of {', '.join(PHONE_RULES)}"
-    return str(detail["msg"])
-
-
 _BOUND: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "missing": lambda _: "is missing",
-    "greater_than": lambda context: f"must be above {context['gt']}",
+    "greater_than": lambda context: f"must be above {context['gt']:g}",
     "greater_than_equal": lambda context: f"must be at least {context['ge']}",
     "less_than_equal": lambda context: f"must be at most {context['le']:g}",
     "too_short": lambda context: (
@@ -112,5 +101,3 @@ def kind_of(value: object) -> str:
         dict: "keys",
     }
     return names.get(type(value), "something else")
-
-

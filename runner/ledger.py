@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from runner.durations import Durations
 from runner.errors import AuditDamaged
 from runner.history import (
     MALFORMED,
@@ -37,7 +38,6 @@ from runner.model import Prior
 from runner.records import AUDIT_VERSION, FIELDS, STATUSES
 
 __all__ = [
-    "Durations",
     "Fold",
     "Session",
     "Totals",
@@ -53,7 +53,6 @@ _READ_PARTS = ("unique", "duplicate", "rejected", "protected")
 _OF_SESSION = FIELDS["summary"][FIELDS["summary"].index("requests") :]
 _MOST_BATCHES = 10**8
 _MOST_CAUSES = 200
-_FINE_MS = 2048
 _SHORTEST_ECHO = 4
 _SKIPPING = frozenset({"forbidden", "not_found"})
 _LONG_NUMBER = re.compile(r"[0-9]{6,}")
@@ -109,33 +108,6 @@ class Session:
     exit_code: int | None = None
     figures: Mapping[str, Any] = field(default_factory=dict)
     """What its summary tells of this session alone (`requests` to the end)."""
-
-
-class Durations:
-    """How long batches took, in milliseconds, kept as a histogram: to 1 ms below 2 s, then to 2 %."""
-
-    def __init__(self) -> None:
-        self._fine = [0] * _FINE_MS
-        self._coarse: Counter[int] = Counter()
-
-    def add(self, duration_ms: float) -> None:
-        """Take in one duration."""
-        ms = int(duration_ms)
-        if ms < _FINE_MS:
-            self._fine[ms] += 1
-        else:
-            shift = ms.bit_length() - 7
-            self._coarse[ms >> shift << shift] += 1
-
-    def percentile(self, share: float) -> int | None:
-        """Return the duration that this share (0 to 1) of batches did not exceed; None without any."""
-        buckets = [(ms, n) for ms, n in enumerate(self._fine) if n] + sorted(self._coarse.items())
-        wanted = share * sum(n for _, n in buckets)
-        for ms, n in buckets:
-            wanted -= n
-            if wanted <= 0:
-                return ms
-        return None
 
 
 class Fold:

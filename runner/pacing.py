@@ -214,6 +214,11 @@ class Pacer:
         self._near = 0
         self._paused_until_s = self._last_cut_s = self._loop.time() - CUT_AT_MOST_EVERY_S
 
+    @property
+    def rate(self) -> str:
+        """The rate allowed just now, as a `pace` record says it."""
+        return str(self._ramp.rate)
+
     async def approach(self) -> None:
         """Wait, without a connection, until a departure is less than about `AHEAD_S` away."""
         self._climb()
@@ -335,7 +340,7 @@ class Pacer:
         self._has_token = False
 
     def _tell(self, until: datetime | None, why: str) -> None:
-        self._on_change(PaceChange(str(self._ramp.rate), until, why))
+        self._on_change(PaceChange(self.rate, until, why))
 
 
 def _limiter(rate: Rate) -> AsyncLimiter | None:

@@ -28,7 +28,8 @@ body { font: 15px/1.5 system-ui, "Noto Sans CJK SC", "Microsoft YaHei", sans-ser
   max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.4rem; margin-bottom: 0; }
 table { border-collapse: collapse; margin: 1rem 0; }
-th, td { padding: .2rem .8rem .2rem 0; text-align: left; border-bottom: 1px solid #e3e5e8; vertical-align: top; }
+th, td { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top;
+  border-bottom: 1px solid #e3e5e8; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 code, pre { font-family: ui-monospace, monospace; font-size: 13px; overflow-wrap: anywhere; }
 pre { background: #f5f6f7; padding: .8rem; overflow-x: auto; }
@@ -54,6 +55,12 @@ $sessions
 $next
 <details><summary>as text</summary><pre>$text</pre></details>
 </section>""")
+
+_TOTAL = Template(
+    '<tr><td><span class="swatch" style="background:$colour"></span>$status</td>'
+    '<td class="n">$batches</td><td class="n">$phones</td></tr>'
+)
+_ASKED = Template('<tr><th>asked</th><th class="n">$batches</th><th class="n">$phones</th></tr>')
 
 _SAYS = {
     "complete": "Complete: every batch was confirmed.",
@@ -113,13 +120,15 @@ def _bar(phones: Mapping[str, int]) -> str:
 def _totals(report: Mapping[str, Any]) -> str:
     batches, phones = report["batches"], report["phones"]
     rows = [
-        f'<tr><td><span class="swatch" style="background:{_COLOURS[status]}"></span>{status.replace("_", " ")}</td>'
-        f'<td class="n">{batches[status]:,}</td><td class="n">{phones[status]:,}</td></tr>'
+        _TOTAL.substitute(
+            colour=_COLOURS[status],
+            status=status.replace("_", " "),
+            batches=f"{batches[status]:,}",
+            phones=f"{phones[status]:,}",
+        )
         for status in STATUSES
     ]
-    rows.append(
-        f'<tr><th>asked</th><th class="n">{batches["planned"]:,}</th><th class="n">{phones["unique"]:,}</th></tr>'
-    )
+    rows.append(_ASKED.substitute(batches=f"{batches['planned']:,}", phones=f"{phones['unique']:,}"))
     return _table(("", "batches", "phones"), rows, numbers={1, 2})
 
 
@@ -143,7 +152,8 @@ def _row(cells: Iterable[object], numbers: set[int]) -> str:
 
 def _cell(tag: str, column: int, value: object, numbers: set[int]) -> str:
     shown = "–" if value is None else str(value)
-    return f"<{tag}{' class="n"' if column in numbers else ''}>{escape(shown)}</{tag}>"
+    attribute = ' class="n"' if column in numbers else ""
+    return f"<{tag}{attribute}>{escape(shown)}</{tag}>"
 
 
 def _table(head: Sequence[str], rows: Sequence[str], numbers: set[int]) -> str:

@@ -18,11 +18,12 @@ from runner.records import STATUSES
 __all__ = ["align", "make_report", "printable", "report_text", "width"]
 
 _INPUT_PARTS = ("unique", "duplicate", "rejected", "protected")
+_SHARES = {"p50": 0.5, "p95": 0.95, "max": 1.0}
 _STATE_WORDS = {
-    "complete": "complete: every batch was confirmed",
-    "partial": "finished: some batches were not confirmed",
+    "complete": "complete, every batch was confirmed",
+    "partial": "finished, but some batches were not confirmed",
     "stopped": "stopped early",
-    "unfinished": "without an end: killed, or still running",
+    "unfinished": "without an end (killed, or still running)",
 }
 
 
@@ -40,12 +41,16 @@ def make_report(audit: Path, fold: Fold, *, phones_of: PhonesOf | None = None) -
     return {
         "audit": str(audit),
         "status": status,
-        "why": fold.sessions[-1].why,
+        "why": _masked(fold.sessions[-1].why),
         "exit_code": fold.sessions[-1].exit_code,
         **{key: fold.first_run.get(key) for key in ("run_id", "job", "mode", "base_url", "version")},
-        **{key: fold.first_run.get(key) for key in ("reason", "operator", "plan_sha256")},
+        **{key: _masked(fold.first_run.get(key)) for key in ("reason", "operator")},
+        "plan_sha256": fold.first_run["plan_sha256"],
         "batches": {**totals.batches, "open": totals.open_batches},
-        "phones": {key: asked_of[key] for key in ("read", *_INPUT_PARTS) if key in asked_of} | totals.phones,
+        "phones": {
+            **{key: asked_of[key] for key in ("read", *_INPUT_PARTS) if key in asked_of},
+            **totals.phones,
+        },
         "phones_known": totals.phones_known,
         "count": totals.count,
         "attempts": totals.attempts,
@@ -63,6 +68,10 @@ def make_report(audit: Path, fold: Fold, *, phones_of: PhonesOf | None = None) -
     }
 
 
+def _masked(text: str | None) -> str | None:
+    return None if text is None else mask_text(text)
+
+
 def _causes(fold: Fold) -> list[dict[str, Any]]:
     names = ("status", "error", "http_status", "code", "message")
     return [
@@ -77,7 +86,7 @@ def _session(session: Session) -> dict[str, Any]:
         "start": session.start,
         "end": session.end,
         "status": session.status or "unfinished",
-        "why": session.why,
+        "why": _masked(session.why),
         **session.figures,
     }
 
@@ -129,13 +138,13 @@ def report_text(report: Mapping[str, Any]) -> str:
 
 def _head(report: Mapping[str, Any]) -> list[str]:
     lines = [
-        f"{printable(report['job'])}: {_STATE_WORDS[report['status']]}",
+        f"{printable(report['job'])} – {_STATE_WORDS[report['status']]}",
         f"  audit   {printable(report['audit'])}",
         f"  origin  {printable(report['base_url'])}",
-        f"  run     {printable(report['run_id'])} ({report['mode']}, bulk-delete {printable(report['version'])})",
+        f"  run     {printable(report['run_id'])} ({report['mode']}, version {printable(report['version'])})",
     ]
     said = (("why", "why"), ("reason", "reason"), ("by", "operator"))
-    return lines + [f"  {name:<7} {printable(mask_text(report[key]))}" for name, key in said if report[key]]
+    return lines + [f"  {name:<7} {printable(report[key])}" for name, key in said if report[key]]
 
 
 def _totals(report: Mapping[str, Any]) -> list[str]:
@@ -190,7 +199,10 @@ def _timings(report: Mapping[str, Any]) -> list[str]:
     if times["max"] is None:
         return []
     return [
-        f"time of a batch: median {times['p50']:,} ms, 95 % within {times['p95']:,} ms, longest {times['max']:,} ms",
+        (
+            f"time of a batch: median {times['p50']:,} ms, 95 % within {times['p95']:,} ms,"
+            f" longest {times['max']:,} ms"
+        ),
         f"requests that left, all sessions: {report['attempts']:,}",
     ]
 
@@ -202,7 +214,7 @@ def _sessions_text(report: Mapping[str, Any]) -> list[str]:
             session["mode"],
             _instant(session["start"]),
             _span(session.get("duration_s")),
-            session["status"] + (f": {mask_text(session['why'])}" if session["why"] else ""),
+            session["status"] + (f": {session['why']}" if session["why"] else ""),
             session.get("requests"),
             session.get("retries"),
             "-" if "rate_achieved" not in session else f"{session['rate_achieved']:.4g}",

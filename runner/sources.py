@@ -1,27 +1,57 @@
-"""Rows from lists as people have them. (Body follows; the signatures are final.)"""
+"""Rows from lists as people have them: text, CSV, JSON, JSON lines, workbooks, compressed or not.
 
+Keeps "formats are told apart by content before name": what the first bytes and characters say decides, and a
+name only where they leave it open. Each row comes with its file and line, so that what is wrong can be named.
+Never normalises, never drops a value unseen, and never holds a list in memory.
+"""
+
+import glob
+import os
+import re
 from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
 
+from runner.decode import Source, open_source, read_text
+from runner.errors import Fault
+from runner.jsonlist import read_json_array, read_json_lines
 from runner.lists import ListSpec, Rows
 from runner.phones import PhoneRule
+from runner.tabular import read_table
 
 __all__ = ["ListSpec", "Rows", "find_files", "read_rows"]
+
+_STDIN = "-"
+_JSON_LINES_NAME = re.compile(r"\.(jsonl|ndjson|jsonlines)(\.gz|\.zst)?", re.IGNORECASE)
 
 
 def find_files(spec: ListSpec) -> tuple[str, ...]:
     """Return the files that a list names, globs expanded and sorted, each file once; `-` stays `-`.
 
     Raises:
-        Fault: A glob matches nothing, or a path is missing, a directory or no regular file.
+        Fault: A glob matches no file.
     """
-    raise NotImplementedError
+    found: dict[str, None] = {}
+    for path in spec.paths:
+        found.update(dict.fromkeys(_expand(path, spec.place)))
+    return tuple(found)
+
+
+def _expand(path: str, place: str) -> list[str]:
+    if path == _STDIN or not glob.has_magic(path) or os.path.lexists(path):
+        return [path]
+    names = glob.glob(path, recursive=True)  # noqa: PTH207 - pathlib has no pattern with a root of its own
+    files = sorted(name for name in names if not Path(name).is_dir())
+    if not files:
+        raise Fault(place, f"{path}: no file matches", hint="Check the pattern and the directory.")
+    return files
 
 
 def read_rows(spec: ListSpec, *, rule: PhoneRule) -> Iterator[Rows]:
     """Yield the rows of every file of a list, in order, some thousands at a time, in bounded memory.
 
-    Values are as they stand (not normalised); give them to `phones.normalise_many`. Blank lines and rows
-    without any content are no rows. Sequences may be shared: do not change them.
+    Values are as they stand (not normalised); give them to `phones.normalise_many`. Blank lines, titles and
+    headers are no rows. Sequences may be shared: do not change them.
 
     Args:
         spec: What to read.
@@ -30,4 +60,35 @@ def read_rows(spec: ListSpec, *, rule: PhoneRule) -> Iterator[Rows]:
     Raises:
         Fault: Anything that keeps the list from being read whole: the place in the job, path and line.
     """
-    raise NotImplementedError
+    for path in find_files(spec):
+        with open_source(path, spec.place) as source:
+            yield from _read(source, spec, rule)
+
+
+def _read(source: Source, spec: ListSpec, rule: PhoneRule) -> Iterator[Rows]:
+    if source.packing == "zip":
+        from runner.workbook import read_workbook  # noqa: PLC0415 - the reader of workbooks is rarely needed
+
+        return read_workbook(source, spec, rule)
+    pieces = read_text(source, spec.encoding)
+    head = list(_head(pieces))
+    begin = "".join(head).lstrip()[:1]
+    text = chain(head, pieces)
+    if begin == "[":
+        return read_json_array(source, text, spec, rule)
+    if begin == "{" or _is_json_lines(source.name, begin):
+        return read_json_lines(source, text, spec, rule)
+    return read_table(source, text, spec, rule)
+
+
+def _head(pieces: Iterator[str]) -> Iterator[str]:
+    """Take pieces up to the first that holds anything."""
+    for piece in pieces:
+        yield piece
+        if piece.strip():
+            return
+
+
+def _is_json_lines(name: str, begin: str) -> bool:
+    """Tell whether a name settles what `"139…"` or `139…` at the start leaves open."""
+    return bool(begin) and begin in '"-0123456789' and _JSON_LINES_NAME.search(name) is not None

@@ -1,5 +1,6 @@
 import asyncio
 import functools
+import itertools
 import random
 from bisect import bisect_right
 from datetime import UTC, datetime, timedelta
@@ -186,7 +187,7 @@ async def test_after_a_hiccup_only_a_small_burst_leaves_at_once():
 async def test_departures_are_spread_over_the_second():
     lane = Lane("20/s")
     left = await lane.work(10)
-    gaps = [later - earlier for earlier, later in zip(left[1:], left[2:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(left)]
     assert min(gaps) > 0.045
     assert max(gaps) < 0.065
 
@@ -315,7 +316,7 @@ async def test_the_way_back_after_a_pause_is_gentle_and_ends_at_the_configured_r
     seconds = [sum(left[0] + n <= at < left[0] + n + 1 for at in left) for n in range(24)]
     assert seconds[0] <= 101
     assert 195 <= seconds[12] <= 200
-    assert all(later >= earlier - 2 for earlier, later in zip(seconds[:12], seconds[1:12], strict=False))
+    assert all(later >= earlier - 2 for earlier, later in itertools.pairwise(seconds[:12]))
     assert lane.changes[-1].rate == "200/s"
 
 
@@ -588,7 +589,7 @@ async def test_back_off_is_full_jitter_and_capped():
         calls = Calls(*(AttemptFailed(SERVER, left=True) for _ in range(10)))
         with pytest.raises(AttemptFailed):
             await retrying(10, Stop())(calls)
-        waits.append([later - earlier for earlier, later in zip(calls.at_s, calls.at_s[1:], strict=False)])
+        waits.append([later - earlier for earlier, later in itertools.pairwise(calls.at_s)])
     for n, cap in enumerate([0.5, 1, 2, 4, 8, 16, 30, 30, 30]):
         nth = [wait[n] for wait in waits]
         assert max(nth) <= cap + 0.001

@@ -120,6 +120,8 @@ class Dice:
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
         self.rng = random.Random(faults.seed)  # noqa: S311 - a rehearsal wants its accidents repeatable
+        """For everything else that is left to chance: jitter, kinds of garbage, ways to lose a reply."""
+        self._draws = random.Random(f"{faults.seed}/draws")  # noqa: S311
         self._script = deque(faults.script)
         self._names = list(faults.shares)
         self._bounds = list(accumulate(faults.shares.values()))
@@ -130,5 +132,5 @@ class Dice:
             return self._script.popleft()
         if not self._bounds:
             return None
-        at = bisect_right(self._bounds, self.rng.random())
+        at = bisect_right(self._bounds, self._draws.random())
         return self._names[at] if at < len(self._names) else None

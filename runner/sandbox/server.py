@@ -116,7 +116,8 @@ def _at_gateway(wire: Wire, control: Control) -> web.Response | None:
         if not let_in:
             entry.fault = "rate_limit"
             return send_too_many(wire, turnstile.limit.retry_after, turnstile.wait_s(time.monotonic()))
-    if settings.redirect_after is not None and control.calls >= settings.redirect_after:
+    moved = settings.redirect_after is not None and control.calls >= settings.redirect_after
+    if moved and entry.call != "other":  # whoever followed arrives, and shows in the ledger
         entry.fault = "redirect"
         wire.note("redirect", 302)
         return web.Response(status=302, headers={"Location": settings.redirect_to})

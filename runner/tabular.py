@@ -1,0 +1,245 @@
+"""Text and tables as text: one value a line, or CSV with a comma, a semicolon or a tab.
+
+Keeps "quotes strict, embedded newlines, correct lines": pieces without a quote or a row of a wrong width go a
+fast way that is exact for them; all others go through the csv module, strictly. Never takes a row whose cells
+might have shifted for a good one.
+"""
+
+import csv
+import re
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from runner.columns import SAMPLE_ROWS, Layout, find_layout, rows_of
+from runner.decode import Source, whole_lines
+from runner.errors import Fault
+from runner.lists import ListSpec, Rows
+from runner.phones import PhoneRule
+
+__all__ = ["read_table"]
+
+_DELIMITERS = ("\t", ",", ";")
+_AGREEING = 0.8
+"""Share of rows of the same width that makes a character the delimiter."""
+_SAMPLE_CHARS = 1 << 16
+_CHUNK_ROWS = 4096
+_SEP_LINE = re.compile(r"sep=([,;\t])\n", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """How rows are cut: the delimiter (None: a line is a value), and the skeleton of a whole row's bytes."""
+
+    delimiter: str | None
+    layout: Layout
+
+    def skeleton(self) -> bytes:
+        return ((self.delimiter or "") * (self.layout.width - 1) + "\n").encode()
+
+
+def read_table(source: Source, pieces: Iterator[str], spec: ListSpec, rule: PhoneRule) -> Iterator[Rows]:
+    """Yield the rows of a text or a CSV file.
+
+    Args:
+        source: Where the text comes from, for messages.
+        pieces: The text, in pieces that end anywhere.
+        spec: What the job says of the columns.
+        rule: What counts as a phone.
+
+    Raises:
+        Fault: A quote is not closed or misplaced (with its line), or the columns are in doubt.
+    """
+    chunks = whole_lines(source, pieces)
+    first, line = _first_piece(chunks)
+    if not first:
+        return
+    delimiter = None
+    if (sep := _SEP_LINE.match(first)) is not None:  # Excel's own way to name the delimiter
+        delimiter, first, line = sep[1], first[sep.end() :], line + 1
+    sample = first[: first.rfind("\n", 0, _SAMPLE_CHARS) + 1] or first
+    delimiter = delimiter or _find_delimiter(sample)
+    rows = list(_sample_rows(source, sample, delimiter, line))
+    if not rows:
+        return
+    layout = find_layout([row for _, row in rows], spec, rule, source.fault)
+    if layout.skip:
+        first, line = _cut_lines(first, rows[layout.skip - 1][0] - line + 1), rows[layout.skip - 1][0] + 1
+    shape = _Shape(delimiter, layout)
+    yield from _read_body(source, _chain(first, chunks), shape, line)
+
+
+def _first_piece(chunks: Iterator[str]) -> tuple[str, int]:
+    """Return the first piece from its first line with something in it, and that line's number."""
+    line = 1
+    for piece in chunks:
+        rest = piece.lstrip("\n")
+        line += len(piece) - len(rest)
+        if rest:
+            return rest, line
+    return "", line
+
+
+def _chain(first: str, chunks: Iterator[str]) -> Iterator[str]:
+    if first:
+        yield first
+    yield from chunks
+
+
+def _cut_lines(text: str, lines: int) -> str:
+    position = 0
+    for _ in range(lines):
+        position = text.index("\n", position) + 1
+    return text[position:]
+
+
+# ---- finding the shape --------------------------------------------------------------------------------
+
+
+def _find_delimiter(sample: str) -> str | None:
+    """Return the delimiter that cuts the rows into the most even columns, or None: a line is a value."""
+    best: tuple[float, int, str] | None = None
+    for delimiter in _DELIMITERS:
+        if delimiter not in sample:
+            continue
+        widths = _widths(sample, delimiter)
+        usual = max(set(widths), key=widths.count, default=1)
+        share = widths.count(usual) / max(1, len(widths))
+        if usual > 1 and share >= _AGREEING and (best is None or (share, usual) > best[:2]):
+            best = (share, usual, delimiter)
+    if best is not None:
+        return best[2]
+    return "," if re.search(r'^"', sample, re.MULTILINE) else None
+
+
+def _widths(sample: str, delimiter: str) -> list[int]:
+    widths: list[int] = []
+    lines = [text + "\n" for text in sample.split("\n", SAMPLE_ROWS)[:-1]]
+    reader = csv.reader(iter(lines), delimiter=delimiter, strict=True)
+    with suppress(csv.Error):  # cut in the middle of a quoted cell, or another delimiter's file
+        for row in reader:
+            if any(map(str.strip, row)):
+                widths.append(len(row))
+    return widths
+
+
+def _sample_rows(
+    source: Source, sample: str, delimiter: str | None, line: int
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the first rows that are not blank, each with the number of its last line."""
+    lines = sample.split("\n")[:-1]
+    if delimiter is None:
+        filled = [(line + i, [text]) for i, text in enumerate(lines[:SAMPLE_ROWS]) if text.strip()]
+        yield from filled
+        return
+    reader = csv.reader(iter([text + "\n" for text in lines]), delimiter=delimiter, strict=True)
+    seen = 0
+    try:
+        for row in reader:
+            if any(map(str.strip, row)):
+                seen += 1
+                yield line + reader.line_num - 1, row
+            if seen == SAMPLE_ROWS:
+                return
+    except csv.Error as error:
+        if seen == 0:
+            raise _quote_fault(source, line, error) from error
+
+
+def _quote_fault(source: Source, line: int, error: csv.Error) -> Fault:
+    return source.fault(
+        f"the row that begins here cannot be read: {error}",
+        line=line,
+        hint='A quote that opens a cell must close it; a quote within is written twice: "".',
+    )
+
+
+# ---- reading ------------------------------------------------------------------------------------------
+
+
+def _read_body(source: Source, chunks: Iterator[str], shape: _Shape, line: int) -> Iterator[Rows]:
+    skeleton = shape.skeleton()
+    not_bones = bytes(set(range(256)) - set(skeleton))
+    quoted = shape.delimiter is not None
+    for piece in chunks:
+        count = piece.count("\n")
+        rows: Rows | None = None
+        if "\r" not in piece and not (quoted and '"' in piece):
+            bones = piece.encode().translate(None, not_bones)
+            if bones == skeleton * count:
+                rows = _cut_evenly(source.name, piece, shape, range(line, line + count))
+        if rows is None:
+            line += yield from _cut_slowly(source, piece, chunks, shape, line)
+        else:
+            line += count
+            yield rows
+
+
+def _cut_evenly(name: str, piece: str, shape: _Shape, lines: range) -> Rows | None:
+    """Cut a piece whose rows are all of the same width and unquoted; None if one of them may be blank."""
+    layout = shape.layout
+    cells = (piece.replace("\n", shape.delimiter) if shape.delimiter else piece).split(
+        shape.delimiter or "\n"
+    )
+    cells.pop()
+    values = cells[layout.phone :: layout.width] if layout.width > 1 else cells
+    if "" in values:
+        return None
+    users = None if layout.user is None else cells[layout.user :: layout.width]
+    return Rows(name, lines, values, users, {})
+
+
+class _Lines:
+    """The lines of one piece for the csv reader, and of the next ones while a row goes on over the end."""
+
+    def __init__(self, piece: str, chunks: Iterator[str]) -> None:
+        self._chunks = chunks
+        self._pending = self._split(piece)
+        self.left = len(self._pending)
+
+    def _split(self, piece: str) -> list[str]:
+        lines = [text + "\n" for text in piece.split("\n")]
+        lines.pop()
+        lines.reverse()
+        return lines
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if not self._pending:
+            self._pending = self._split(next(self._chunks))
+            self.left += len(self._pending)
+        self.left -= 1
+        return self._pending.pop()
+
+
+def _cut_slowly(
+    source: Source, piece: str, chunks: Iterator[str], shape: _Shape, line: int
+) -> Generator[Rows, None, int]:
+    """Cut a piece strictly by the rules of CSV; yields rows and returns how many lines they took."""
+    if shape.delimiter is None:
+        texts = piece.split("\n")[:-1]
+        lines = range(line, line + len(texts))
+        yield from _unless_blank(rows_of(source.name, shape.layout, [[text] for text in texts], lines))
+        return len(texts)
+    feed = _Lines(piece, chunks)
+    reader = csv.reader(feed, delimiter=shape.delimiter, strict=True)
+    start = line
+    while feed.left:
+        rows: list[list[str]] = []
+        starts: list[int] = []
+        try:
+            while feed.left and len(rows) < _CHUNK_ROWS:
+                start = line + reader.line_num
+                rows.append(next(reader))
+                starts.append(start)
+        except csv.Error as error:
+            raise _quote_fault(source, start, error) from error
+        yield from _unless_blank(rows_of(source.name, shape.layout, rows, starts))
+    return reader.line_num
+
+
+def _unless_blank(rows: Rows) -> Iterator[Rows]:
+    if rows.values:
+        yield rows

@@ -1,0 +1,52 @@
+"""Limits and safety rules as they stand in a plan's header and an audit's `run` record, and back.
+
+Field names and notation are the job file's own, so that a person can copy them from one to the other.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from runner.settings import Limits, LimitsGiven, Safety, parse_percent, parse_rate
+
+__all__ = ["limits_from_json", "limits_to_json", "safety_from_json", "safety_to_json"]
+
+
+def limits_to_json(limits: Limits | LimitsGiven) -> dict[str, Any]:
+    """Return the limits that are given, in the job file's notation (`deadline` in seconds)."""
+    found = {
+        "rate": None if limits.rate is None else str(limits.rate),
+        "concurrency": limits.concurrency,
+        "timeout": limits.timeout_s,
+        "max_attempts": limits.max_attempts,
+        "deadline": limits.deadline_s,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def limits_from_json(found: Mapping[str, Any]) -> LimitsGiven:
+    """Return what `limits_to_json` wrote; ValueError, TypeError or KeyError where it did not."""
+    rate = found.get("rate")
+    return LimitsGiven(
+        rate=None if rate is None else parse_rate(rate),
+        concurrency=found.get("concurrency"),
+        timeout_s=found.get("timeout"),
+        max_attempts=found.get("max_attempts"),
+        deadline_s=found.get("deadline"),
+    )
+
+
+def safety_to_json(safety: Safety) -> dict[str, Any]:
+    """Return the safety rules in the job file's notation."""
+    found = {field.name: getattr(safety, field.name) for field in fields(safety)}
+    return {**found, "max_invalid": _percent(safety.max_invalid), "max_failed": _percent(safety.max_failed)}
+
+
+def safety_from_json(found: Mapping[str, Any]) -> Safety:
+    """Return what `safety_to_json` wrote; ValueError, TypeError or KeyError where it did not."""
+    shares = {name: parse_percent(found[name]) for name in ("max_invalid", "max_failed")}
+    return Safety(**{**found, **shares})
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.6f}".rstrip("0").rstrip(".") + "%"

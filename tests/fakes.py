@@ -1,0 +1,206 @@
+"""Fakes that several test files share: a scripted API, a disk in memory, and the wiring of one session."""
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import orjson
+
+from runner.journal import Journal
+from runner.ledger import Fold
+from runner.model import Batch, DeleteRequest, Gate, Prior, Reply, Target, Work
+from runner.outcomes import AttemptFailed
+from runner.pacing import Pacer
+from runner.session import PaceNotes, Session, Terms, Tools
+from runner.settings import Limits, Rate, Safety
+from runner.stop import Stop, Stopping
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class MemoryFile:
+    """An append file in memory that knows what is durable, and fails when told to."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = bytearray(data)
+        self.durable = len(data)
+        self.fail_append: Callable[[bytes], None] = lambda data: None
+        self.fail_sync: Callable[[], None] = lambda: None
+        self.sync_s = 0.0
+
+    def append(self, data: bytes) -> None:
+        self.fail_append(data)
+        self.data += data
+
+    async def sync(self) -> None:
+        covers = len(self.data)
+        await asyncio.sleep(self.sync_s)
+        self.fail_sync()
+        self.durable = max(self.durable, covers)
+
+    def close(self) -> None:
+        pass
+
+    def records(self) -> list[dict]:
+        return [orjson.loads(line) for line in bytes(self.data).split(b"\n") if line]
+
+
+def records_of(file: MemoryFile, kind: str) -> list[dict]:
+    return [record for record in file.records() if record["type"] == kind]
+
+
+Script = Callable[[DeleteRequest, int], "Reply | AttemptFailed | float | None"]
+
+
+@dataclass
+class ScriptedApi:
+    """A sender whose every attempt a script decides.
+
+    The script gets the request and how often this very body came before; it returns a reply, a failure to
+    raise, a number of seconds after which the attempt times out, or None for a reply that counts the phones.
+    """
+
+    gate: Gate
+    stop: Stop
+    script: Script = lambda request, before: None
+    latency_s: float = 0.05
+    timeout_s: float = 30.0
+    requests: list[DeleteRequest] = field(default_factory=list)
+    sent_at: list[float] = field(default_factory=list)
+    in_flight: int = 0
+    peak: int = 0
+    seen: Counter = field(default_factory=Counter)
+
+    async def send(self, request: DeleteRequest, on_left: Callable[[], None]) -> Reply:
+        answer = self.script(request, self.seen[request.body])
+        self.seen[request.body] += 1
+        left = False
+
+        def depart() -> bool:
+            nonlocal left
+            left = True
+            self.requests.append(request)
+            self.sent_at.append(asyncio.get_running_loop().time())
+            on_left()
+            return True
+
+        if isinstance(answer, AttemptFailed) and not answer.left:
+            self.stop.check()
+            await asyncio.sleep(0.001)
+            raise answer
+        async with self.stop.interruptible() as attempt:
+            await self.gate.approach()
+            try:
+                await self.gate.leave(depart)
+                attempt.arm(self.timeout_s)
+                return await self._answer(request, answer)
+            finally:
+                self.gate.landed(left=left)
+
+    async def _answer(self, request, answer):
+        self.in_flight += 1
+        self.peak = max(self.peak, self.in_flight)
+        try:
+            await asyncio.sleep(self.latency_s)
+            if isinstance(answer, AttemptFailed):
+                raise answer
+            return answer or Reply(len(request.phones), "ok")
+        finally:
+            self.in_flight -= 1
+
+
+def phones(n: int, start: int = 0) -> tuple[str, ...]:
+    return tuple(f"138{start + i:08d}" for i in range(n))
+
+
+def batches(n: int, size: int = 2, users: int = 1) -> list[Batch]:
+    return [
+        Batch(seq, Target(f"user-{(seq - 1) % users}"), phones(size, start=seq * 100)) for seq in range(1, n + 1)
+    ]
+
+
+@dataclass(frozen=True)
+class Totals:
+    read: int
+    unique: int
+    batches: int
+    duplicate: int = 0
+    rejected: int = 0
+    protected: int = 0
+
+
+@dataclass
+class Rig:
+    """One session over fakes, on whatever loop is running."""
+
+    plan: list[Batch]
+    file: MemoryFile = field(default_factory=MemoryFile)
+    limits: Limits = field(default_factory=lambda: Limits(rate=Rate(None), concurrency=4))
+    safety: Safety = field(default_factory=Safety)
+    script: Script = lambda request, before: None
+    protected: frozenset[str] = frozenset()
+    audit_all_phones: bool = False
+    on_record: Callable[[dict], None] = lambda record: None
+    latency_s: float = 0.05
+
+    def __post_init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self.now = lambda: EPOCH + timedelta(seconds=loop.time() - began)
+        self.stop = Stop()
+        self.fold = Fold("audit", phones_of=self.phones_of)
+        for record in self.file.records():
+            self.fold.add(record)
+        self.notes = PaceNotes()
+        deadline_s = None if self.limits.deadline_s is None else loop.time() + self.limits.deadline_s
+        self.pacer = Pacer(
+            self.limits.rate, self.stop, on_change=self.notes, now=self.now, deadline_s=deadline_s
+        )
+        self.api = ScriptedApi(self.pacer, self.stop, self.script, self.latency_s, self.limits.timeout_s)
+        self.journal = Journal(self.file, now=self.now, on_record=self._record, chain=self.fold.chain)
+        total = sum(len(batch.phones) for batch in self.plan)
+        terms = Terms(
+            mode="resume" if self.fold.sessions else "run",
+            run_id="r1",
+            job="test",
+            plan_sha256=hashlib.sha256(b"plan").hexdigest(),
+            version="0",
+            base_url="http://127.0.0.1",
+            limits=self.limits,
+            safety=self.safety,
+            planned=Totals(total, total, len(self.plan)),
+            phones_of=self.phones_of,
+            audit_all_phones=self.audit_all_phones,
+        )
+        tools = Tools(self.api, self.pacer, self.journal, self.fold, self.stop, self.now)
+        self.session = Session(terms, tools, self.notes, deadline_s)
+
+    def phones_of(self, seq: int) -> int:
+        return len(self.plan[seq - 1].phones)
+
+    def _record(self, record) -> None:
+        self.fold.add(record)
+        self.on_record(record)
+
+    def works(self) -> Iterator[Work]:
+        for batch in self.plan:
+            if not self.fold.is_ended(batch.seq):
+                prior = self.fold.prior(batch.seq) if self.fold.sessions else Prior()
+                yield Work(batch, prior, self.protected.intersection(batch.phones))
+
+    async def run(self) -> dict:
+        summary, _ = await self.session.run(self.works())
+        return summary
+
+    def ends(self) -> dict[int, dict]:
+        found = records_of(self.file, "batch")
+        assert len({record["seq"] for record in found}) == len(found)
+        return {record["seq"]: record for record in found}
+
+
+__all__ = [
+    "EPOCH", "MemoryFile", "Rig", "ScriptedApi", "Stopping", "batches", "phones", "records_of", "Iterable",
+]
