@@ -152,11 +152,11 @@ def run(jobs: tuple[str, ...], **flags: Any) -> None:
 
     JOB is a job file, a JSON-lines job, a plan, a list (with --user-id), or - for standard input.
     """
-    from runner import commands  # noqa: PLC0415
+    from runner import commands, inspections  # noqa: PLC0415
 
     limits = _limits(flags)
     if flags.pop("dry_run"):
-        _leave(commands.show_plan(jobs, flags, limits))
+        _leave(inspections.plan(jobs, flags, limits))
     _leave(commands.run(jobs, flags, limits))
 
 
@@ -171,10 +171,10 @@ def run(jobs: tuple[str, ...], **flags: Any) -> None:
 @_with((*_ACCESS_OPTIONS, *_LIMIT_OPTIONS, *_OUTPUT_OPTIONS))
 def plan(jobs: tuple[str, ...], **flags: Any) -> None:
     """Show what `run` would do, in numbers; connects to nothing unless --probe."""
-    from runner import commands  # noqa: PLC0415
+    from runner import inspections  # noqa: PLC0415
 
     limits = _limits(flags)
-    _leave(commands.show_plan(jobs, flags, limits))
+    _leave(inspections.plan(jobs, flags, limits))
 
 
 @cli.command(epilog=_EPILOG)
@@ -212,9 +212,9 @@ def rerun(audits: tuple[Path, ...], **flags: Any) -> None:
 @_with(_OUTPUT_OPTIONS)
 def report(audits: tuple[Path, ...], **flags: Any) -> None:
     """Show totals, failures by cause and timings of audits."""
-    from runner import commands  # noqa: PLC0415
+    from runner import inspections  # noqa: PLC0415
 
-    _leave(commands.report(audits, flags))
+    _leave(inspections.report(audits, flags))
 
 
 @cli.command()
@@ -225,27 +225,64 @@ def report(audits: tuple[Path, ...], **flags: Any) -> None:
 @_with(_OUTPUT_OPTIONS)
 def verify(audits: tuple[Path, ...], **flags: Any) -> None:
     """Check integrity: 0 whole, 1 damaged, 3 intact but without an end (killed, torn, cut)."""
-    from runner import commands  # noqa: PLC0415
+    from runner import inspections  # noqa: PLC0415
 
-    _leave(commands.verify(audits, flags))
+    _leave(inspections.verify(audits, flags))
 
 
 @cli.command()
 @_with((*_ACCESS_OPTIONS, *_OUTPUT_OPTIONS))
 def check(**flags: Any) -> None:
     """Check base URL, TLS and token without deleting: 0 or 3."""
-    from runner import commands  # noqa: PLC0415
+    from runner import inspections  # noqa: PLC0415
 
-    _leave(commands.check(flags))
+    _leave(inspections.check(flags))
+
+
+@cli.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=8900, help="Port on 127.0.0.1 [8900]; 0: any.")
+@click.option("--token", default="sandbox", help="The token it accepts [sandbox].")
+@click.option("--rows", type=click.IntRange(0), default=0, help="Rows to seed for ten made-up users [0].")
+@click.option(
+    "--rows-per-phone",
+    type=click.IntRange(0, 100),
+    default=3,
+    help="A number asked for the first time has 1 to N rows [3]; 0: only what was seeded or imported.",
+)
+@click.option("--seed", type=int, default=0, help="Of the faults and the made-up rows [0].")
+@click.option(
+    "--fault", "faults", multiple=True, metavar="NAME=SHARE", help="For instance lost-after=2%, mixed=5%."
+)
+@click.option("--rate-limit", metavar="N/s|N/m", help="Answer 429 above it.")
+@click.option("--latency", type=click.FloatRange(0, 60), default=0.02, help="Seconds an answer takes [0.02].")
+@click.option("--quiet", is_flag=True, help="Say nothing but errors.")
+def sandbox(**flags: Any) -> None:
+    """Serve the vendor's API on this machine, with data and faults, to rehearse against."""
+    from runner import rehearsal  # noqa: PLC0415
+
+    _leave(rehearsal.sandbox(**flags))
+
+
+@cli.command()
+@click.option("--seed", type=int, default=1, help="Of the made-up data and faults [1].")
+@click.option(
+    "--keep", type=_PATH, metavar="DIR", help="Keep job, lists, plan and audit there [a folder in /tmp]."
+)
+@_with(_OUTPUT_OPTIONS)
+def demo(**flags: Any) -> None:
+    """Run a job of 50,000 rows against a sandbox with faults: no set-up, no network, no token."""
+    from runner import rehearsal  # noqa: PLC0415
+
+    _leave(rehearsal.demo(**flags))
 
 
 @cli.command()
 @click.argument("what", type=click.Choice(["job", "audit"]), default="job")
 def schema(what: str) -> None:
     """Print the JSON Schema of the job file, or of an audit line."""
-    from runner import commands  # noqa: PLC0415
+    from runner import inspections  # noqa: PLC0415
 
-    _leave(commands.schema(what))
+    _leave(inspections.schema(what))
 
 
 def _leave(code: int) -> None:
@@ -272,23 +309,28 @@ def _run_cli() -> int:
         return leave.code if isinstance(leave.code, int) else int(Exit.REFUSED)
     except click.exceptions.Exit as leave:
         return leave.exit_code
-    except click.ClickException as error:
-        error.show()
-        return int(Exit.REFUSED)
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted; nothing was sent")
         return int(Exit.SIGINT)
-    except RunnerError as error:
+    except Exception as error:  # noqa: BLE001 - the last door: a traceback on a screen may show a number
+        return _explain(error)
+    return int(Exit.OK)
+
+
+def _explain(error: Exception) -> int:
+    """Say what went wrong in words for a person, and return the exit code."""
+    if isinstance(error, click.ClickException):
+        error.show()
+        return int(Exit.REFUSED)
+    if isinstance(error, RunnerError):
         _say(f"error: {error.message}")
         if error.hint:
             _say(f"  -> {error.hint}")
         return int(error.exit_code)
-    except Exception as error:  # noqa: BLE001 - the last door: a traceback on a screen may show a number
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        _say(f"error: internal: {type(error).__name__} at {Path(where.filename).name}:{where.lineno}")
-        _say("  -> this is a bug; what was sent stands in the audit, and `resume` goes on from it")
-        return int(Exit.STOPPED)
-    return int(Exit.OK)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    _say(f"error: internal: {type(error).__name__} at {Path(where.filename).name}:{where.lineno}")
+    _say("  -> this is a bug; what was sent stands in the audit, and `resume` goes on from it")
+    return int(Exit.STOPPED)
 
 
 def _say(text: str) -> None:

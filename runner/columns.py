@@ -13,27 +13,27 @@ from runner.errors import Fault
 from runner.lists import ListSpec, Rows
 from runner.phones import BadPhone, PhoneRule, mask, normalise
 
-__all__ = ["SAMPLE_ROWS", "Layout", "find_layout", "rows_of"]
+__all__ = ["SAMPLE_ROWS", "TITLE_ROWS", "Layout", "find_layout", "names_columns", "rows_of"]
 
 SAMPLE_ROWS = 1000
 """Rows looked at to find the columns, at most."""
-_TITLE_ROWS = 10
+TITLE_ROWS = 10
 """A header stands among the first rows; what is above it is a title."""
 _ENOUGH = 0.5
 """Share of a column's filled cells that must be phones, for the column to hold phones."""
 
-_PHONE_NAMES = frozenset(
-    """
+_KNOWN_NAMES = """
     phone phones phoneno phonenum phonenumber phonenumbers mobile mobiles mobileno mobilenum mobilenumber
     mobilephone mobilephonenumber tel telno telephone telephoneno telephonenumber cell cellphone
     cellphonenumber msisdn contactphone contactnumber customerphone
     手机 手机号 手机号码 手机电话 电话 电话号 电话号码 号码 联系电话 联系手机 联系号码 联系方式 联系人电话
     联系人手机 移动电话 客户电话 客户手机 客户手机号 客户手机号码 客户号码 用户手机 用户手机号 被叫 被叫号码
     手機 手機號 手機號碼 電話 電話號碼 號碼 聯絡電話
-    """.split()
-)
+"""
+_PHONE_NAMES = frozenset(_KNOWN_NAMES.split())
 _USER_NAMES = frozenset({"userid", "user", "uid", "用户", "用户id", "用户编号", "账号", "账号id", "坐席id"})
-_BARE_NUMBER = re.compile(r"[0-9+() .-]{5,}")
+_DATE = r"(?:19|20)[0-9]{2}[-./]?[0-9]{1,2}[-./]?[0-9]{1,2}"
+_BARE_NUMBER = re.compile(rf"(?!{_DATE}$)[0-9+() .-]{{5,}}")
 _NOT_IN_NAMES = dict.fromkeys(map(ord, " \t\r\n_-.*:#'\"()[]"))
 
 
@@ -46,18 +46,29 @@ class Layout:
         phone: The phone column.
         user: The user column, if one was asked for.
         skip: Leading rows that are title and header, no data.
+        sure: Whether the phone column goes by its name or holds phones, and is not just the only one.
     """
 
     width: int
     phone: int
     user: int | None
     skip: int
+    sure: bool = True
 
 
 def fold_name(name: str) -> str:
     """Return a column's name as names are compared: NFKC, caseless, without spaces, marks and punctuation."""
     plain = unicodedata.normalize("NFKC", name).casefold().translate(_NOT_IN_NAMES)
     return "".join([char for char in plain if unicodedata.category(char) not in {"Cf", "Zs"}])
+
+
+def _asked_names(spec: ListSpec) -> set[str]:
+    return {fold_name(column) for column in (spec.phone_column, spec.user_column) if isinstance(column, str)}
+
+
+def names_columns(row: Sequence[str], spec: ListSpec) -> bool:
+    """Tell whether a row holds a column's name that the job gives or that everybody knows."""
+    return not {fold_name(cell) for cell in row}.isdisjoint(_asked_names(spec) | _PHONE_NAMES | _USER_NAMES)
 
 
 def find_layout(
@@ -101,13 +112,19 @@ class _Finder:
         skip = 0 if self.header is None else self.header + 1
         if self.header is None and self._is_unnamed_header(self.sample[0], phone):
             skip = 1
-        return Layout(self.width, phone, user, skip)
+        sure = (
+            isinstance(self.spec.phone_column, str) or self._goes_by_name(phone) or self._holds_phones(phone)
+        )
+        return Layout(self.width, phone, user, skip, sure)
+
+    def _goes_by_name(self, column: int) -> bool:
+        return column < len(self.folded) and self.folded[column] in _PHONE_NAMES
 
     # ---- header
 
     def _find_header(self) -> int | None:
         """Return the index of the header among the first rows, or None."""
-        asked = {fold_name(c) for c in (self.spec.phone_column, self.spec.user_column) if isinstance(c, str)}
+        asked = _asked_names(self.spec)
         top = self._rows_without_numbers()
         folded = [{fold_name(cell) for cell in row} for row in top]
         for names in (asked, _PHONE_NAMES | _USER_NAMES):
@@ -118,14 +135,14 @@ class _Finder:
 
     def _rows_without_numbers(self) -> Sequence[Sequence[str]]:
         """Return the rows at the top that hold no phone and nothing like one: titles, and a header."""
-        most = 1 if self.rule == "opaque" else _TITLE_ROWS
+        most = 1 if self.rule == "opaque" else TITLE_ROWS
         for index, row in enumerate(self.sample[:most]):
             if any(_BARE_NUMBER.fullmatch(cell.strip()) or self._is_phone(cell) for cell in row):
                 return self.sample[:index]
         return self.sample[:most]
 
     def _is_unnamed_header(self, row: Sequence[str], phone: int) -> bool:
-        """Tell whether the first row names its columns in words nobody knows: no digit where a phone is due."""
+        """Tell whether the first row is a header in unknown words: no digit where a phone is due."""
         if self.rule == "opaque" or len(self.sample) < 2 or phone >= len(row):
             return False
         cell = row[phone].strip()
@@ -158,7 +175,7 @@ class _Finder:
         )
 
     def _by_name(self, user: int | None) -> int:
-        found = [i for i, name in enumerate(self.folded) if name in _PHONE_NAMES and i != user]
+        found = [i for i in range(self.width) if i != user and self._goes_by_name(i)]
         if len(found) > 1:
             raise self.fault(f"several columns may hold the phones: {self._list(found)}", hint=self._hint())
         return found[0] if found else self._by_content(user)
@@ -241,7 +258,7 @@ def rows_of(
 
 
 def _flaw_of_width(row: Sequence[str], layout: Layout) -> str | None:
-    """Return what a row of a wrong width suffers from; empty cells at its end, or their absence, are nothing."""
+    """Return what a row of a wrong width suffers from, if it does: empty cells at its end may be absent."""
     if any(map(str.strip, row[layout.width :])):
         return "columns"
     return "missing" if len(row) <= max(layout.phone, layout.user or 0) else None

@@ -1,8 +1,8 @@
 """All of standard error: logs, progress, prompts, errors; and the one result on standard output.
 
 Keeps promise 7 on the screen: the last step before a line is written takes out the token and whatever looks
-like a phone number, and control characters never reach the terminal. A line that cannot be written is dropped:
-a closed or full stream never changes a batch's outcome.
+like a phone number, and control characters never reach the terminal. A line that cannot be written is
+dropped: a closed or full stream never changes a batch's outcome.
 """
 
 import asyncio
@@ -10,8 +10,9 @@ import logging
 import re
 import sys
 import threading
+import time
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
@@ -21,7 +22,7 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from runner.errors import Refused, RunnerError
-from runner.phones import mask
+from runner.phones import mask, mask_text
 from runner.settings import Token
 from runner.stop import Stop
 
@@ -86,6 +87,14 @@ class Log(Protocol):
     def error(self, event: str, **fields: Any) -> None: ...
 
 
+def _clean_fields(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Make every text field one line that no terminal obeys, with the numbers in it masked."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = clean(mask_text(value) if name == "message" else value).replace("\n", " ")
+    return event
+
+
 class _Lines:
     """A structlog logger that writes lines and never raises."""
 
@@ -113,6 +122,7 @@ class Console:
             _Lines(self._write),
             processors=[
                 structlog.processors.add_log_level,
+                _clean_fields,
                 structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
                 structlog.dev.ConsoleRenderer(colors=self.on_terminal, pad_event_to=0),
             ],
@@ -141,6 +151,17 @@ class Console:
         """Write words for a person, unless quiet."""
         if not self._verbosity.quiet:
             self._write(clean(text))
+
+    def tell(self, record: Mapping[str, Any]) -> None:
+        """Log what an audit record says, if it is worth it."""
+        if record["type"] == "pace":
+            self.log.info(record["why"], rate=record["rate"], until=record["until"])
+        elif record["type"] == "batch" and record["status"] != "deleted":
+            names = ("seq", "user_id", "phones_left", "error", "http_status", "code", "message")
+            fields = {name: record[name] for name in names if record[name] is not None}
+            self.log.debug("batch " + record["status"], **fields)
+        elif record["type"] == "open":
+            self.log.debug("batch left open", seq=record["seq"], attempts=record["attempts"])
 
     def warn(self, text: str) -> None:
         """Write a warning, even when quiet."""
@@ -177,6 +198,19 @@ class Console:
             answer = await _read_answer()
         if answer.strip().lower() not in {"y", "yes"}:
             raise Refused("declined; nothing was sent")
+
+    def follow_planning(self) -> Callable[[object], None]:
+        """Return what planning calls now and then with its progress (its `str` is shown)."""
+        every_s = _BAR_EVERY_S if self.on_terminal else _LINE_EVERY_S
+        shown_s = time.monotonic()
+
+        def show(progress: object) -> None:
+            nonlocal shown_s
+            if not self._verbosity.quiet and time.monotonic() - shown_s > every_s:
+                shown_s = time.monotonic()
+                self._write(clean(f"\r{progress}"), end="" if self.on_terminal else "\n")
+
+        return show
 
     async def follow(self, snapshot: Callable[[], Snapshot]) -> None:
         """Show progress until cancelled: a bar on a terminal, elsewhere a line now and then."""

@@ -1,9 +1,9 @@
 """Files as text: open, notice changes, unpack, bound, find the encoding.
 
 Keeps "bombs, endless inputs and huge lines are bounded and named" and "a late decoding error is named with
-its offset": a file is looked through once to settle its encoding before the first row of it is used, so no
-row is ever read in an encoding that fails further down. Never holds more than a block of a file in memory,
-never replaces or drops a byte that does not decode.
+its offset": a file is looked through once to settle its encoding before the first row of it is used, so that
+no row is read in an encoding that was guessed from a beginning. Never holds more than a block of a file in
+memory, never replaces or drops a byte that does not decode.
 """
 
 import codecs
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import IO, BinaryIO, cast
 
@@ -75,7 +75,7 @@ class Source:
     Args:
         name: The path, or `standard input`.
         place: Where the job names it.
-        file: The open file, at any position.
+        file: The open file, unbuffered, at any position.
         size: Its size in bytes, packed.
         packing: `gzip`, `zstd`, `zip` (a workbook, perhaps) or nothing.
     """
@@ -108,12 +108,12 @@ class Source:
                     )
                 yield block
 
-    def _unpacked(self) -> IO[bytes]:
+    def _unpacked(self) -> AbstractContextManager[IO[bytes]]:
         if self.packing == "gzip":
             return cast(IO[bytes], gzip.GzipFile(fileobj=self.file))
         if self.packing == "zstd":
             return cast(IO[bytes], zstd.ZstdFile(self.file))
-        return os.fdopen(os.dup(self.file.fileno()), "rb", buffering=0)
+        return nullcontext(self.file)
 
     def _read(self, stream: IO[bytes]) -> bytes:
         try:
@@ -151,7 +151,7 @@ def _open_file(path: str, place: str) -> BinaryIO:
             raise Fault(place, f"{path}: this is a directory", hint="Name its files: DIRECTORY/*.csv")
         if not stat.S_ISREG(mode):
             raise Fault(place, f"{path}: no regular file", hint="Give a pipe's end as standard input: -")
-        return open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")  # noqa: PTH123
+        return open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb", 0)  # noqa: PTH123
     except FileNotFoundError as error:
         raise Fault(place, f"{path}: there is no such file") from error
     except (OSError, ValueError) as error:
@@ -162,10 +162,9 @@ def _open_file(path: str, place: str) -> BinaryIO:
 def _spool_stdin(place: str) -> BinaryIO:
     """Copy standard input into a private file without a name: it is read twice, and it may be a workbook."""
     with ExitStack() as unless_kept:
-        spool = unless_kept.enter_context(tempfile.TemporaryFile(prefix="bulk-delete-"))
+        spool = unless_kept.enter_context(tempfile.TemporaryFile(buffering=0, prefix="bulk-delete-"))
         try:
             _copy_stdin(spool, place)
-            spool.flush()
         except OSError as error:
             raise Fault(place, f"standard input: cannot be kept: {error.strerror}") from error
         unless_kept.pop_all()
@@ -178,7 +177,9 @@ def _copy_stdin(spool: IO[bytes], place: str) -> None:
         total += len(block)
         if total > MAX_STDIN_BYTES:
             raise Fault(place, f"standard input: more than {MAX_STDIN_BYTES} bytes", hint="Give a file.")
-        spool.write(block)
+        rest = memoryview(block)
+        while rest:
+            rest = rest[spool.write(rest) :]
 
 
 def _check_unchanged(source: Source, before: os.stat_result) -> None:
@@ -252,7 +253,7 @@ def _find_encoding(source: Source) -> str:
     for block in source.blocks():
         if offset == 0:
             if block.startswith(codecs.BOM_UTF8):
-                return "utf-8-sig"
+                return "utf-8"
             if block.startswith(_UTF16_BOMS):
                 return "utf-16"
         nul = block.find(b"\0")
@@ -290,12 +291,12 @@ def _refuse_undecodable(source: Source, utf8: _Trial, gb18030: _Trial) -> None:
 def _forced(source: Source, encoding: str) -> str:
     try:
         name = codecs.lookup(encoding).name
-        b"".decode(name)  # only text encodings pass
+        b"0".decode(name, "ignore")  # only text encodings pass
         codecs.getincrementaldecoder(name)
     except (LookupError, ValueError) as error:
         what = f"no encoding is called {encoding!r}"
         raise source.fault(what, hint="Try utf-8, gb18030 or utf-16.") from error
-    return "utf-8-sig" if name == "utf-8" else name
+    return name
 
 
 def read_text(source: Source, encoding: str | None) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """What the demo runs on: a folder with lists, a sandbox that holds their rows, and the truth afterwards.
 
 Owns the made-up data and the choice of faults; the run itself is an ordinary session over the job file
-`jobs/demo.yaml`, copied so that its relative paths lead to the lists made here. Everything follows from a seed.
-It must never write outside the folder it is given, nor open a connection.
+`jobs/demo.yaml`, copied so that its relative paths lead to the lists made here. Everything follows from a
+seed. It must never write outside the folder it is given, nor open a connection.
 """
 
 import csv
@@ -91,7 +91,7 @@ def find_jobs_dir() -> Path:
 
 
 def prepare_demo(directory: Path, seed: int = 1, *, rows: int = 50_000) -> DemoFiles:
-    """Write the demo's job and lists into `directory` and fill a pool to match; about `rows` lines in all."""
+    """Write the demo's job and lists into `directory` and fill a pool to match; `rows` lines in all."""
     rng = random.Random(seed)  # noqa: S311 - a demo is the same each time
     users = [str(uuid.UUID(int=rng.getrandbits(128), version=4)) for _ in range(_USERS)]
     numbers = _numbers(rng, rows + _BYSTANDERS)
@@ -102,21 +102,14 @@ def prepare_demo(directory: Path, seed: int = 1, *, rows: int = 50_000) -> DemoF
     named = frozenset(pair for pair in listed if pair[1] not in protected)
     refused = [phone for _, phone in rng.sample(sorted(named), _REFUSED)]
 
+    directory.mkdir(parents=True, exist_ok=True)
     job = directory / DEMO_JOB
     shutil.copyfile(find_jobs_dir() / DEMO_JOB, job)
-    lines = _lines(rng, listed, rows)
-    _write_lists(directory, lines, protected)
+    _write_lists(directory, _lines(rng, listed, rows), protected)
     pool = _filled_pool(rng, listed, bystanders)
-    return DemoFiles(
-        job=job,
-        settings=_settings(seed, frozenset(refused)),
-        pool=pool,
-        rows=len(lines),
-        named=named,
-        outside=sum(
-            pool.count(user, phone) for user, phone in (*bystanders, *listed) if (user, phone) not in named
-        ),
-    )
+    spared = {*bystanders, *listed} - named
+    outside = sum(pool.count(user, phone) for user, phone in spared)
+    return DemoFiles(job, _settings(seed, frozenset(refused)), pool, rows, named, outside)
 
 
 def weigh_demo(files: DemoFiles, ledger: Ledger) -> DemoTruth:

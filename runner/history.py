@@ -109,6 +109,18 @@ class ShortfallRead(msgspec.Struct, frozen=True):
     phone: list[str]
 
 
+class _RestRead(msgspec.Struct, frozen=True):
+    """What a rerun needs of a batch."""
+
+    user_id: str
+    created_at: tuple[str, str] | None
+    encryption: bool
+    delete_window: bool
+    phones_left: _Natural
+    status: BatchStatus
+    phone: list[str]
+
+
 class OtherRead(msgspec.Struct, tag_field="type", tag="pace", frozen=True):
     """A changed rate or a pause."""
 
@@ -263,26 +275,26 @@ def select_for_rerun(path: Path, statuses: Collection[str]) -> Iterator[tuple[Ta
     lines = AuditLines(path)
     for line in lines:
         # A quote inside a JSON string is escaped, so these bytes are the field and nothing else.
-        if b'"type":"batch"' not in line or b'"status":"deleted"' in line:
+        if not line.startswith(b'{"type":"batch",') or b'"status":"deleted"' in line:
             continue
-        record = orjson.loads(line)
-        if record["type"] == "batch" and record["status"] in statuses:
-            try:
-                yield _rest_of(record)
-            except (KeyError, TypeError, ValueError) as error:
-                raise lines.damaged(f"a batch that cannot be sent again: {error}") from error
+        try:
+            record = msgspec.json.decode(line, type=_RestRead)
+            rest = _rest_of(record)
+        except MALFORMED as error:
+            raise lines.damaged(f"a batch that cannot be sent again: {error}") from error
+        if record.status in statuses:
+            yield rest
 
 
-def _rest_of(record: Mapping[str, Any]) -> tuple[Target, tuple[str, ...]]:
-    window = record["created_at"]
+def _rest_of(record: _RestRead) -> tuple[Target, tuple[str, ...]]:
     target = Target(
-        record["user_id"],
-        None if window is None else (str(window[0]), str(window[1])),
-        encryption=record["encryption"] is True,
-        delete_window=record["delete_window"] is True,
+        record.user_id,
+        record.created_at,
+        encryption=record.encryption,
+        delete_window=record.delete_window,
     )
-    left = tuple(record["phone"][: record["phones_left"]])
-    if len(left) != record["phones_left"]:
+    left = tuple(record.phone[: record.phones_left])
+    if len(left) != record.phones_left:
         raise ValueError("it does not name the numbers left")
     check_phones(target, left)
     return target, left

@@ -8,7 +8,6 @@ other user. Standard input is only peeked at here: whoever reads it later gets e
 import json
 import os
 import re
-import stat
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
+from runner.decode import open_source
 from runner.errors import Fault, Faults, Refused
 from runner.job import Entry, Job
 from runner.jobmodel import job_schema
@@ -34,6 +34,7 @@ Kind = Literal["job", "requests", "list"]
 _HEAD_BYTES = 64 * 1024
 _MAX_NAME = 80
 _JOB_SUFFIXES = {".yaml", ".yml", ".toml"}
+_LINES_SUFFIXES = {".jsonl", ".ndjson"}
 _JOB_KEYS = ("name", "limits", "safety", "phone_rule", "timezone", "users", "tables")
 _JOB_LINE = re.compile(
     rf"^(?:\[\[?)?(?:{'|'.join(_JOB_KEYS)})(?:\.[a-z_]+)?(?:\s*[:=]|\]\]?\s*$)", re.MULTILINE
@@ -69,12 +70,16 @@ def read_jobs(
         raise Refused("--user-id: only 1-128 ASCII letters, digits and . _ ~ - may stand in it")
     jobs: list[Job] = []
     faults: list[Fault] = []
+    more = 0
     files: list[tuple[str, Job]] = []
+    kinds: list[Kind] = []
     for arg in args:
-        kind = _kind_of(arg, user_id, stdin if stdin is not None else sys.stdin.buffer)
+        kind = _kind_of(arg, user_id, stdin)
+        kinds.append(kind)
         if kind == "job":
             read = read_job_file(arg, now=now)
             faults += read.faults
+            more += read.more
             if read.job is not None:
                 files.append((arg, read.job))
                 jobs.append(read.job)
@@ -82,15 +87,16 @@ def read_jobs(
             jobs.append(_job_of_requests(arg) if kind == "requests" else _job_of_list(arg, user_id or ""))
     if faults:
         raise Faults(
-            first_faults(faults), hint="Nothing was sent. The keys are described by: bulk-delete schema"
+            first_faults(faults, more), hint="Nothing was sent. The keys are described by: bulk-delete schema"
         )
-    _refuse_unused_user_id(user_id, jobs)
+    if user_id is not None and "list" not in kinds:
+        raise Refused("--user-id goes with a list; every JOB here names its own users", hint="Leave it away.")
     return _merged(jobs, files)
 
 
-def _kind_of(arg: str, user_id: str | None, stdin: BinaryIO) -> Kind:
+def _kind_of(arg: str, user_id: str | None, stdin: BinaryIO | None) -> Kind:
     name = "standard input" if arg == "-" else arg
-    head = _peek(stdin) if arg == "-" else _head(arg, user_id)
+    head = _peek(stdin or sys.stdin.buffer) if arg == "-" else _head(arg)
     kind = "list" if head is None else _kind(head, Path(arg).suffix.lower(), user_id)
     if kind == "job" and arg == "-":
         raise Refused("standard input holds a job file", hint="Give its path: standard input takes lists.")
@@ -99,24 +105,13 @@ def _kind_of(arg: str, user_id: str | None, stdin: BinaryIO) -> Kind:
             f"{name}: neither a job file nor a JSON-lines job",
             hint="If it is a list of numbers, say whose: --user-id ID",
         )
-    if kind == "requests" and user_id is not None and _first_object(head or b"", "user_id"):
-        raise Refused(f"{name}: every line names its own user_id", hint="Leave --user-id away for it.")
     return kind
 
 
-def _head(path: str, user_id: str | None) -> bytes | None:
-    """Return the first bytes of a file, or None of a pipe, which could not be read again."""
-    try:
-        status = Path(path).stat()
-        if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode):
-            if user_id is None:
-                raise Refused(f"{path}: a pipe", hint="Give its content on standard input, as JOB `-`.")
-            return None
-        with Path(path).open("rb") as file:
-            return file.read(_HEAD_BYTES)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "no path"
-        raise Refused(f"{path}: {why}", hint="Check the path of the job.") from error
+def _head(path: str) -> bytes | None:
+    """Return the first bytes of a file, unpacked, or None of a workbook."""
+    with open_source(path, "") as source:
+        return None if source.packing == "zip" else next(source.blocks(), b"")[:_HEAD_BYTES]
 
 
 def _peek(stdin: BinaryIO) -> bytes:
@@ -139,9 +134,11 @@ def _kind(head: bytes, suffix: str, user_id: str | None) -> Kind:
     text = head.decode("utf-8-sig", errors="replace")
     if _FIRST_KEY.match(text):
         return _kind_of_objects(head, suffix, user_id)
-    if suffix == ".json" and text.lstrip().startswith("{"):
+    if text.lstrip().startswith("{"):
+        return "job" if suffix == ".json" else "list" if user_id else "requests"
+    if _JOB_LINE.search(text):
         return "job"
-    return "job" if _JOB_LINE.search(text) else "list"
+    return "requests" if suffix in _LINES_SUFFIXES and user_id is None else "list"
 
 
 def _kind_of_objects(head: bytes, suffix: str, user_id: str | None) -> Kind:
@@ -178,13 +175,6 @@ def _job_of_list(arg: str, user_id: str) -> Job:
     spec = ListSpec(paths=("-" if arg == "-" else os.path.abspath(arg),), place=place)  # noqa: PTH100
     name = "stdin" if arg == "-" else default_name(arg)
     return replace(_SILENT, name=name, entries=(Entry(place=place, user_id=user_id, lists=spec),))
-
-
-def _refuse_unused_user_id(user_id: str | None, jobs: Sequence[Job]) -> None:
-    if user_id is not None and not any(
-        entry.lists and entry.user_id == user_id for job in jobs for entry in job.entries
-    ):
-        raise Refused("--user-id goes with a list, and no JOB is one", hint="Leave it away.")
 
 
 def _merged(jobs: Sequence[Job], files: Sequence[tuple[str, Job]]) -> Job:

@@ -401,6 +401,8 @@ def shape_faults(data: object) -> JobModel | list[ShapeFault]:
 
 def _faults(error: ValidationError) -> Iterator[ShapeFault]:
     for detail in error.errors(include_url=False):
+        if detail["input"] is None:
+            continue  # `jobtext` has told of every null, at its place
         path = tuple(step for step in detail["loc"] if step not in {"pair", "relative"})
         at_key = detail["type"] == "extra_forbidden"
         if at_key:

@@ -46,10 +46,11 @@ _NO_PHONES = (
 
 @dataclass(frozen=True, slots=True)
 class ReadJob:
-    """What one job file came to: a job, or faults."""
+    """What one job file came to: a job, or faults, and how many `more` were not collected."""
 
     job: Job | None
     faults: tuple[Fault, ...] = ()
+    more: int = 0
 
 
 def read_job_file(path: str, *, now: datetime) -> ReadJob:
@@ -60,17 +61,17 @@ def read_job_file(path: str, *, now: datetime) -> ReadJob:
     """
     document = read_document(path)
     if document.data is None and document.faults:
-        return ReadJob(None, document.faults)
+        return ReadJob(None, document.faults, document.more)
     if not isinstance(document.data, dict):
         document.add((), "a job is a mapping with users or tables; see: bulk-delete schema")
-        return ReadJob(None, document.faults)
+        return ReadJob(None, document.faults, document.more)
     shape = shape_faults(document.data)
     for fault in shape if isinstance(shape, list) else ():
         document.add(fault.path, fault.words, at_key=fault.at_key)
     check = _Check(document, now)
     check.job(document.data)
     if document.faults or not isinstance(shape, JobModel):
-        return ReadJob(None, document.faults)
+        return ReadJob(None, document.faults, document.more)
     return ReadJob(_Maker(document, shape, check).job())
 
 

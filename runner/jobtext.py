@@ -19,6 +19,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from runner.errors import Fault, Refused
+from runner.phones import mask_text
 
 __all__ = [
     "MAX_BYTES",
@@ -49,7 +50,6 @@ _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _TOML_START = re.compile(r"\s*(?:#[^\n]*\n\s*)*(?:\[\[?[A-Za-z_]|[A-Za-z_]+\s*=)")
 _TOML_AT = re.compile(r" \(at (?:line ([0-9]+), column ([0-9]+)|end of document)\)$")
 _TAG = "tag:yaml.org,2002:"
-_SECRETIVE = re.compile(r"[0-9]{7,}")
 
 Steps = tuple[str | int, ...]
 """The way from the top of a file to a value: `("users", 0, "phone")`."""
@@ -70,8 +70,8 @@ class Document:
         self.name = name
         self.data = data
         self.locate = locate
-        self._found: dict[tuple[Position, str], tuple[int, Fault]] = {}
-        self._count = 0
+        self.more = 0
+        self._found: dict[tuple[Position, str], Fault] = {}
 
     def place(self, path: Steps) -> str:
         """Return where a value stands, to the line: `jobs/a.yaml:12`, or `jobs/a.toml users[0]`."""
@@ -79,41 +79,36 @@ class Document:
         return f"{self.name}:{line}" if line else f"{self.name} {_dotted(path)}".rstrip()
 
     def add(self, path: Steps, message: str, *, at_key: bool = False) -> None:
-        """Note a fault of the value at `path`, or of its key; one value has one fault, the first."""
-        if self._count >= _MAX_LOCATED:
-            self._count += 1
-            return
-        self.add_at(self.locate(path, at_key), message, of=_dotted(path))
+        """Note a fault of the value at `path`, or of its key; one place has one fault, the first."""
+        if len(self._found) < _MAX_LOCATED:
+            self.add_at(self.locate(path, at_key), message, of=_dotted(path))
+        else:
+            self.more += 1
 
     def add_at(self, at: Position, message: str, *, of: str = "") -> None:
-        """Note a fault at a line and column."""
-        if (at, of if at == (0, 0) else "") in self._found:
-            return
-        place = f"{self.name}:{at[0]}:{at[1]}" if at[0] else self.name
-        fault = Fault(place, f"{of}: {message}" if of else message)
-        self._found[at, of if at == (0, 0) else ""] = self._count, fault
-        self._count += 1
+        """Note a fault at a line and column; beyond the first 200 they are only counted, in `more`."""
+        key = (at, "" if at[0] else of)
+        if len(self._found) >= _MAX_LOCATED:
+            self.more += 1
+        elif key not in self._found:
+            place = f"{self.name}:{at[0]}:{at[1]}" if at[0] else self.name
+            self._found[key] = Fault(place, f"{of}: {message}" if of else message)
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """The faults in the order in which they stand; those beyond the first 200 are only counted."""
-        ordered = sorted(self._found.items(), key=lambda item: (item[0][0], item[1][0]))
-        unlocated = self._count - len(ordered)
-        more = (Fault(self.name, f"and {unlocated} more"),) if unlocated > 0 else ()
-        return (*(fault for _, (_, fault) in ordered), *more)
+        """The faults in the order in which they stand, or were found where that is not known."""
+        return tuple(fault for _, fault in sorted(self._found.items(), key=lambda item: item[0][0]))
 
 
-def first_faults(faults: Sequence[Fault]) -> tuple[Fault, ...]:
-    """Return one screen of faults; the last then says how many more there are."""
-    if len(faults) <= MAX_FAULTS:
-        return tuple(faults)
-    return (*faults[:MAX_FAULTS], Fault("", f"… and {len(faults) - MAX_FAULTS} more faults"))
+def first_faults(faults: Sequence[Fault], more: int = 0) -> tuple[Fault, ...]:
+    """Return one screen of faults; the last says how many more, with `more` uncollected ones."""
+    more += max(0, len(faults) - MAX_FAULTS)
+    return (*faults[:MAX_FAULTS], Fault("", f"… and {more:,} more faults")) if more else tuple(faults)
 
 
 def shown_key(key: str) -> str:
     """Return a key as it may stand in a message: short, in one line, and without a phone number."""
-    plain = "".join(char if char.isprintable() else "?" for char in key[:40])
-    return _SECRETIVE.sub("***", plain)
+    return _one_line(key[:40])
 
 
 def _dotted(path: Steps) -> str:
@@ -179,12 +174,9 @@ def _read_yaml(name: str, text: str) -> Document:
 
 
 def _one_line(text: str) -> str:
-    return shown_key(text.splitlines()[0][:160]) if len(text) <= 40 else _mask_line(text)
-
-
-def _mask_line(text: str) -> str:
-    line = text.splitlines()[0][:160]
-    return _SECRETIVE.sub("***", "".join(char if char.isprintable() else "?" for char in line))
+    """Return a parser's words as they may be shown: bounded, in one line, no number in full."""
+    line = (text.splitlines() or [""])[0][:160]
+    return mask_text("".join(char if char.isprintable() else "?" for char in line))
 
 
 def _mark(node: Node | None) -> Position:
@@ -240,6 +232,11 @@ class _YamlReader:
             if key.value in made:
                 message = f"the key `{shown_key(key.value)}` stands twice"
                 self._document.add_at(_mark(key), message, of=_dotted(path))
+                continue
+            if isinstance(value, ScalarNode) and not value.value and value.tag == f"{_TAG}null":
+                # nothing stands there: its mark is wherever the next thing begins
+                self._document.add_at(_mark(key), NO_VALUE, of=_dotted((*path, key.value)))
+                made[key.value] = None
                 continue
             made[key.value] = self.value(value, (*path, key.value))
         return made
@@ -323,7 +320,7 @@ def _note_slips(document: Document, data: Any, path: Steps) -> None:
 
 
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
-_JSON = json.JSONDecoder()
+_JSON = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
 def _json_offset(text: str, path: Steps, at_key: bool) -> int:
@@ -337,11 +334,14 @@ def _json_offset(text: str, path: Steps, at_key: bool) -> int:
 
 
 def _json_step(text: str, at: int, step: str | int) -> tuple[int, int] | None:
-    """Return the offsets of the key and of the value of one step into the object or list at `at`."""
+    """Return the offsets of the key and of the value of one step into the object or list at `at`.
+
+    Where a key stands twice, the last one counts, as in the data.
+    """
     opener = text[at : at + 1]
     if opener not in {"{", "["}:
         return None
-    index = 0
+    found, index = None, 0
     at = _after_space(text, at + 1)
     while text[at : at + 1] not in {"}", "]", ""}:
         key_at, name = at, cast("str | int", index)
@@ -349,11 +349,13 @@ def _json_step(text: str, at: int, step: str | int) -> tuple[int, int] | None:
             name, at = _JSON.raw_decode(text, at)
             at = _after_space(text, _after_space(text, at) + 1)
         if name == step:
-            return (key_at if opener == "{" else at), at
+            found = key_at, at
+            if opener == "[":
+                break
         at = _after_space(text, _JSON.raw_decode(text, at)[1])
         at = _after_space(text, at + 1) if text[at] == "," else at
         index += 1
-    return None
+    return found
 
 
 def _after_space(text: str, at: int) -> int:
@@ -375,7 +377,7 @@ def _read_toml(name: str, text: str) -> Document:
     except tomllib.TOMLDecodeError as error:
         match = _TOML_AT.search(str(error))
         at = (int(match[1]), int(match[2])) if match and match[1] else (0, 0)
-        document.add_at(at, f"not TOML: {_mask_line(_TOML_AT.sub('', str(error)))}")
+        document.add_at(at, f"not TOML: {_one_line(_TOML_AT.sub('', str(error)))}")
     except RecursionError:
         document.add_at((0, 0), "nested too deeply")
     return document

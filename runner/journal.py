@@ -24,7 +24,7 @@ from runner.errors import AuditDamaged, Refused, Stopped
 from runner.locks import lock_descriptor
 from runner.model import WallClock
 
-__all__ = ["AppendFile", "DiskFile", "Journal", "encode_record"]
+__all__ = ["AppendFile", "DiskFile", "Journal", "encode_record", "make_private_folder"]
 
 _NEW = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -75,7 +75,7 @@ class DiskFile:
             Refused: Something stands there already, even a dangling link, or it cannot be made.
         """
         try:
-            _make_private(path.parent)
+            make_private_folder(path.parent)
             descriptor = os.open(path, _NEW, 0o600)
         except FileExistsError as error:
             raise Refused(
@@ -203,12 +203,22 @@ class DiskFile:
                 os.close(self._descriptor)
 
 
-def _make_private(folder: Path) -> None:
-    """Make a folder and its missing parents, each 0700: an audit names people."""
+def make_private_folder(folder: Path) -> list[Path]:
+    """Make a folder and its missing parents, each 0700: an audit names people.
+
+    Returns those that were made, inmost first.
+
+    Raises:
+        Refused: It cannot be made.
+    """
     missing = [part for part in (folder, *folder.parents) if not part.exists()]
-    for part in reversed(missing):
-        part.mkdir(mode=0o700, exist_ok=True)
-        _sync_folder(part.parent)
+    try:
+        for part in reversed(missing):
+            part.mkdir(mode=0o700, exist_ok=True)
+            _sync_folder(part.parent)
+    except OSError as error:
+        raise Refused(f"the folder {folder} cannot be made: {error.strerror}") from error
+    return missing
 
 
 def _write_whole(descriptor: int, data: bytes) -> None:

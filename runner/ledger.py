@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 _CODE: dict[str, int] = {status: code for code, status in enumerate(STATUSES, start=1)}
-_UNKNOWN, _NOT_SENT = _CODE["unknown"], _CODE["not_sent"]
+_DELETED, _UNKNOWN, _NOT_SENT = _CODE["deleted"], _CODE["unknown"], _CODE["not_sent"]
 _READ_PARTS = ("unique", "duplicate", "rejected", "protected")
 _OF_SESSION = FIELDS["summary"][FIELDS["summary"].index("requests") :]
 _MOST_BATCHES = 10**8
@@ -256,24 +256,26 @@ class Fold:
             self._check_attempts(seq, attempts, uncertain)
             self._prior.pop(seq, None)
             self._uncertain += uncertain > 0
-        count, left = record.count, record.phones_left
-        if record.status != "deleted":
-            self._end_short(record, decode_shortfall(source))
-        elif left or count is None or attempts < 1:
-            raise Inconsistent(f"batch {seq} says deleted and shows no confirmation")
-        code = state[seq] = _CODE[record.status]
-        self._attempts += attempts
+        count = record.count
+        if record.status == "deleted":
+            if record.phones_left or count is None or attempts < 1:
+                raise Inconsistent(f"batch {seq} says deleted and shows no confirmation")
+            code = _DELETED
+            self._phones[_DELETED] += record.phones
+        else:
+            code = self._end_short(record, decode_shortfall(source))
+        state[seq] = code
         self._batches[code] += 1
-        self._phones[code] += left
-        self._phones[1] += record.phones - left
-        if count is not None:
+        self._attempts += attempts
+        if count:
             self._count += count
-            self._empty += count == 0
+        elif count == 0:
+            self._empty += 1
         if record.duration_ms is not None:
             self.durations.add(record.duration_ms)
 
-    def _end_short(self, record: BatchRead, rest: ShortfallRead) -> None:
-        """Take in what only a batch that was not confirmed whole has."""
+    def _end_short(self, record: BatchRead, rest: ShortfallRead) -> int:
+        """Take in what only a batch that was not confirmed whole has; returns its status's code."""
         if not min(record.phones, 1) <= record.phones_left <= record.phones:
             raise Inconsistent(f"batch {record.seq} is {record.status} with {record.phones_left} phones left")
         if rest.error in _SKIPPING:
@@ -283,6 +285,10 @@ class Fold:
         if cause not in self.causes and len(self.causes) >= _MOST_CAUSES:
             cause = (*cause[:4], "")
         self.causes[cause] += 1
+        code = _CODE[record.status]
+        self._phones[code] += record.phones_left
+        self._phones[_DELETED] += record.phones - record.phones_left
+        return code
 
     def _finish(self, record: SummaryRead, source: Mapping[str, Any]) -> None:
         self._settle()

@@ -10,7 +10,7 @@ from string import Template
 from typing import Any
 
 from runner.records import STATUSES
-from runner.report import report_text
+from runner.report import printable, report_text
 
 __all__ = ["report_html"]
 
@@ -73,7 +73,7 @@ _SAYS = {
 def report_html(reports: Sequence[Mapping[str, Any]]) -> str:
     """Return one page for these reports (`report.make_report`), in the order given."""
     title = "bulk-delete: " + ", ".join(str(report["job"]) for report in reports)
-    return _PAGE.substitute(title=escape(title), sections="\n".join(map(_section, reports)))
+    return _PAGE.substitute(title=escape(printable(title)), sections="\n".join(map(_section, reports)))
 
 
 def _section(report: Mapping[str, Any]) -> str:
@@ -85,16 +85,16 @@ def _section(report: Mapping[str, Any]) -> str:
     status = _SAYS[report["status"]] + (f" {report['why']}." if report["why"] else "")
     command = report["next"]
     return _SECTION.substitute(
-        job=escape(str(report["job"])),
-        audit=escape(str(report["audit"])),
-        status=escape(status),
+        job=escape(printable(report["job"])),
+        audit=escape(printable(report["audit"])),
+        status=escape(printable(status)),
         bar=_bar(report["phones"]),
         totals=_totals(report),
         count=escape(f"{report['count']:,}"),
         doubt=escape(doubt),
         causes=_causes(report["causes"]),
         sessions=_sessions(report["sessions"]),
-        next=f'<p class="next">Next: <code>{escape(command)}</code></p>' if command else "",
+        next=f'<p class="next">Next: <code>{escape(printable(command))}</code></p>' if command else "",
         text=escape(report_text(report)),
     )
 
@@ -153,7 +153,7 @@ def _row(cells: Iterable[object], numbers: set[int]) -> str:
 def _cell(tag: str, column: int, value: object, numbers: set[int]) -> str:
     shown = "–" if value is None else str(value)
     attribute = ' class="n"' if column in numbers else ""
-    return f"<{tag}{attribute}>{escape(shown)}</{tag}>"
+    return f"<{tag}{attribute}>{escape(printable(shown))}</{tag}>"
 
 
 def _table(head: Sequence[str], rows: Sequence[str], numbers: set[int]) -> str:

@@ -15,7 +15,7 @@ from runner.ledger import Fold, PhonesOf, Session, Totals
 from runner.phones import mask_text
 from runner.records import STATUSES
 
-__all__ = ["align", "make_report", "printable", "report_text", "width"]
+__all__ = ["align", "make_report", "printable", "report_text", "span", "width"]
 
 _INPUT_PARTS = ("unique", "duplicate", "rejected", "protected")
 _SHARES = {"p50": 0.5, "p95": 0.95, "max": 1.0}
@@ -213,7 +213,7 @@ def _sessions_text(report: Mapping[str, Any]) -> list[str]:
         (
             session["mode"],
             _instant(session["start"]),
-            _span(session.get("duration_s")),
+            span(session.get("duration_s")),
             session["status"] + (f": {session['why']}" if session["why"] else ""),
             session.get("requests"),
             session.get("retries"),
@@ -231,7 +231,7 @@ def _instant(text: str) -> str:
         return text
 
 
-def _span(seconds: float | None) -> str:
+def span(seconds: float | None) -> str:
     """Return a duration as people say it: `41.2 s`, `12 min 3 s`, `3 h 20 min`."""
     if seconds is None:
         return "-"

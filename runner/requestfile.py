@@ -1,125 +1,164 @@
 """JSON-lines jobs: one request-shaped object a line, streamed.
 
 Keeps promise 1 (a line without phones deletes nothing, whatever window it names: it is a fault) and promise 8
-(one line is in memory at a time). As strict as a job file: unknown keys, keys that stand twice, nulls
-and floats are faults. The names here are the API's own (API.md, body).
+(a line at a time is in memory, and of a long one a piece). As strict as a job file: unknown keys, keys that
+stand twice, nulls and floats are faults. The names here are the API's own (API.md, body).
 """
 
 import json
-import sys
-from collections.abc import Iterator
-from contextlib import nullcontext
-from pathlib import Path
-from typing import Any, BinaryIO
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
+from typing import IO, Any
 
-from runner.errors import Fault, Faults, Refused
+from runner.decode import Source, open_source
+from runner.errors import Fault, Faults
 from runner.job import Entry
 from runner.jobmodel import UNSAFE_USER_ID, check_phone
-from runner.jobtext import MAX_FAULTS, json_pairs, repeated_key, shown_key
+from runner.jobtext import MAX_FAULTS, repeated_key, shown_key
 from runner.jobwords import unknown_key
 from runner.model import Window, is_safe_user_id
+from runner.requestline import BadLine, LongLine, json_decoder
 from runner.windows import absolute_window
 
-__all__ = ["MAX_LINE_BYTES", "REQUEST_KEYS", "read_requests"]
+__all__ = ["MAX_HELD_BYTES", "REQUEST_KEYS", "read_requests"]
 
-MAX_LINE_BYTES = 64 * 1024 * 1024
-"""Of one line: some four million phones."""
+MAX_HELD_BYTES = 1024 * 1024
+"""Of one line in memory; a longer one lies in a private temporary file while it is read, twice."""
 
 REQUEST_KEYS = ("user_id", "phone", "created_at", "encryption")
 _NEEDS_JOB_FILE = ("delete_window", "max_rows", "slice", "phone_file", "users", "tables", "limits", "safety")
 
 
-class _LineFaults(Exception):
-    """What is wrong with one line, in words."""
+def read_requests(path: str) -> Iterator[Entry]:
+    """Stream a JSON-lines job (`-`: standard input; packed as .gz or .zst too), in order, in one pass.
 
-    def __init__(self, *words: str, column: int = 0) -> None:
-        super().__init__(*words)
-        self.words = words
-        self.column = column
-
-
-def read_requests(path: str, *, stdin: BinaryIO | None = None) -> Iterator[Entry]:
-    """Stream a JSON-lines job (`-`: standard input): yields an entry a line, in order, in one pass.
-
-    A line with an empty `phone` list yields an entry without phones: nothing to do, to be said aloud.
+    Yields an entry a line; of a line longer than `MAX_HELD_BYTES`, several with the same place. An empty
+    `phone` list yields an entry without phones: nothing to do, to be said aloud.
 
     Raises:
-        Faults: Up to the first 20 faults, each with file and line, AFTER the good lines were yielded: whoever
-            gets it keeps nothing of what was yielded.
-        Refused: The file cannot be opened.
+        Faults: Up to the first 20 faults, each with file and line, AFTER the good lines before them were
+            yielded: whoever gets it keeps nothing of what was yielded.
+        Fault: The file cannot be opened, is damaged, or changed while it was read.
     """
-    name = "standard input" if path == "-" else path
     faults: list[Fault] = []
-    with _opened(path, stdin) as file:
-        for number, raw in _lines(file, name):
+    with open_source(path, "") as source, closing(_lines(source)) as lines:
+        for number, line in lines:
+            place = f"{source.name}:{number}"
             try:
-                entry = _entry(raw, f"{name}:{number}", first=number == 1)
-            except _LineFaults as found:
-                place = f"{name}:{number}" + (f":{found.column}" if found.column else "")
-                faults += [Fault(place, words) for words in found.words]
-                if len(faults) >= MAX_FAULTS:
-                    more = Fault("", "… and perhaps more: reading ended here")
-                    raise Faults((*faults[:MAX_FAULTS], more)) from None
-            else:
-                if entry is not None and not faults:
-                    yield entry
+                for entry in _entries(line, place, first=number == 1):
+                    if not faults:
+                        yield entry
+            except BadLine as bad:
+                at = f"{place}:{bad.column}" if bad.column else place
+                faults += [Fault(at, words) for words in bad.words]
+            if len(faults) >= MAX_FAULTS:
+                more = Fault("", "… and perhaps more: reading ended here")
+                raise Faults((*faults[:MAX_FAULTS], more))
     if faults:
         raise Faults(tuple(faults))
 
 
-def _opened(path: str, stdin: BinaryIO | None) -> Any:
-    if path == "-":
-        return nullcontext(stdin if stdin is not None else sys.stdin.buffer)
+def _lines(source: Source) -> Generator[tuple[int, bytes | IO[bytes]], None, None]:
+    """Yield numbered lines, split at line feeds only; a long one as the file that holds it."""
+    number, held, spool = 1, bytearray(), None
+    with ExitStack() as closes:
+        for block in source.blocks():
+            *ended, rest = block.split(b"\n")
+            for part in ended:
+                if spool is None:
+                    yield number, bytes(held) + part
+                else:
+                    _append(spool, part)
+                    yield number, spool
+                    closes.close()
+                    spool = None
+                held.clear()
+                number += 1
+            held += rest
+            if spool is not None or len(held) > MAX_HELD_BYTES:
+                if spool is None:
+                    spool = closes.enter_context(tempfile.TemporaryFile(prefix="bulk-delete-"))
+                _append(spool, held)
+                held.clear()
+        if spool is not None or held:
+            yield number, spool if spool is not None else bytes(held)
+
+
+def _append(spool: IO[bytes], part: bytes | bytearray) -> None:
     try:
-        return Path(path).open("rb")
+        spool.write(part)
     except OSError as error:
-        raise Refused(f"{path}: {error.strerror}", hint="Check the path of the job.") from error
+        raise Fault("", f"no room for a long line in the temporary folder: {error.strerror}") from error
 
 
-def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
-    """Yield numbered lines, split at line feeds only, none longer than `MAX_LINE_BYTES`."""
-    number = 0
-    while raw := file.readline(MAX_LINE_BYTES + 1):
-        number += 1
-        if len(raw) > MAX_LINE_BYTES:
-            raise Faults((Fault(f"{name}:{number}", f"a line of more than {MAX_LINE_BYTES // 2**20} MiB"),))
-        yield number, raw
+def _entries(line: bytes | IO[bytes], place: str, *, first: bool) -> Iterator[Entry]:
+    if not isinstance(line, bytes):
+        yield from _long_entries(line, place)
+        return
+    data = _object(line, first=first)
+    if data is None:
+        return
+    words = (*_faults(data), *_phone_faults(data.get("phone", []), 0))
+    if words:
+        raise BadLine(*words)
+    yield _entry(data, data["phone"], place)
 
 
-def _entry(raw: bytes, place: str, *, first: bool) -> Entry | None:
-    """Return the entry of one line, or None for a blank one."""
+def _long_entries(file: IO[bytes], place: str) -> Iterator[Entry]:
+    """Check a long line whole, then yield it in pieces."""
+    data: dict[str, Any] = {}
+    words: list[str] = []
+    count = 0
+    for key, value in LongLine(file).parts():
+        if key == "phone" and value and isinstance(value, list) and isinstance(data.get(key), list):
+            words += () if words else _phone_faults(value, count)
+            count += len(value)
+            continue
+        if key in data:
+            words.append(f"the key `{shown_key(key)}` stands twice")
+        data[key] = value
+    words += _faults(data)
+    if words:
+        raise BadLine(*words)
+    if not count:
+        yield _entry(data, [], place)
+    for key, value in LongLine(file).parts():
+        if key == "phone" and value:
+            yield _entry(data, value, place)
+
+
+def _object(raw: bytes, *, first: bool) -> dict[str, Any] | None:
+    """Return the object of one line, or None for a blank one."""
     try:
-        text = raw.decode("utf-8-sig" if first else "utf-8")
+        text = raw.decode("utf-8-sig" if first else "utf-8").strip(" \t\r")
     except UnicodeDecodeError as error:
-        raise _LineFaults(f"not UTF-8 at byte {error.start} of the line") from None
-    if not text.strip():
+        raise BadLine(f"not UTF-8 at byte {error.start} of the line") from None
+    if not text:
         return None
     try:
-        data = json.loads(text, object_pairs_hook=json_pairs, parse_constant=_refuse_constant)
+        data = json_decoder.decode(text)
     except json.JSONDecodeError as error:
-        raise _LineFaults(f"not JSON: {error.msg}", column=error.colno) from None
+        raise BadLine(f"not JSON: {error.msg}", column=error.colno) from None
     except (RecursionError, ValueError):
-        raise _LineFaults("not JSON that a request could be (too deep, NaN, or an endless number)") from None
+        raise BadLine("not JSON that a request could be (too deep, NaN, or an endless number)") from None
     if not isinstance(data, dict):
-        raise _LineFaults("a line is one object: user_id, phone, created_at, encryption")
-    words = list(_faults(data))
-    if words:
-        raise _LineFaults(*words)
+        raise BadLine(f"a line is one object: {', '.join(REQUEST_KEYS)}")
+    return data
+
+
+def _entry(data: dict[str, Any], phones: list[Any], place: str) -> Entry:
     return Entry(
         place=place,
         user_id=data["user_id"],
-        phones=_phones(data["phone"]),
+        phones=tuple(phone if type(phone) is str else check_phone(phone) for phone in phones),
         windows=_windows(data),
         encryption=data.get("encryption", False),
     )
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(name)
-
-
 def _faults(data: dict[str, Any]) -> Iterator[str]:
-    """Yield everything that is wrong with one object."""
+    """Yield everything that is wrong with one object, but for the phones in its list."""
     twice = repeated_key(data)
     if twice is not None:
         yield f"the key `{shown_key(twice)}` stands twice"
@@ -133,7 +172,11 @@ def _faults(data: dict[str, Any]) -> Iterator[str]:
         yield "user_id: expected text"
     elif not is_safe_user_id(user_id):
         yield f"user_id: {UNSAFE_USER_ID}"
-    yield from _phone_faults(data)
+    if "phone" not in data:
+        window = " (created_at alone would delete the whole window)" if "created_at" in data else ""
+        yield f"phone: is missing{window}"
+    elif not isinstance(data["phone"], list):
+        yield "phone: expected a list"
     if "created_at" in data:
         try:
             _windows(data)
@@ -149,26 +192,15 @@ def _unknown(key: str) -> str:
     return unknown_key(key, REQUEST_KEYS)
 
 
-def _phone_faults(data: dict[str, Any]) -> Iterator[str]:
-    if "phone" not in data:
-        window = " (created_at alone would delete the whole window)" if "created_at" in data else ""
-        yield f"phone: is missing{window}"
-        return
-    phones = data["phone"]
-    if not isinstance(phones, list):
-        yield "phone: expected a list"
-        return
-    for index, phone in enumerate(phones):
+def _phone_faults(phones: object, before: int) -> Iterator[str]:
+    """Yield the first fault of a list of phones (its siblings are wrong in the same way)."""
+    for index, phone in enumerate(phones if isinstance(phones, list) else ()):
         if type(phone) is not str:
             try:
                 check_phone(phone)
             except ValueError as error:
-                yield f"phone[{index}]: {error}"
-                return  # the first of a list is enough: its siblings are wrong in the same way
-
-
-def _phones(phones: list[Any]) -> tuple[str, ...]:
-    return tuple(phone if type(phone) is str else check_phone(phone) for phone in phones)
+                yield f"phone[{before + index}]: {error}"
+                return
 
 
 def _windows(data: dict[str, Any]) -> tuple[Window, ...]:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from runner.breaker import Breaker
 from runner.delivery import Delivery, Policy, Ports
@@ -18,26 +18,13 @@ from runner.journal import Journal
 from runner.ledger import Fold, PhonesOf
 from runner.model import Sender, WallClock, Work
 from runner.pacing import PaceChange, Pacer
+from runner.planheader import PlanTotals
 from runner.records import Mode, RunStatus, pace_record, run_record, summary_record
 from runner.settings import Limits, Safety
 from runner.stop import Stop
 from runner.terms import limits_to_json, safety_to_json
 
-__all__ = ["EMPTY_BATCHES", "PaceNotes", "Planned", "Session", "Terms", "Tools"]
-
-EMPTY_BATCHES: Final = 20
-"""When the first so many batches all deleted nothing, it may be the wrong account."""
-
-
-class Planned(Protocol):
-    """A plan's totals, as a summary needs them (`planfile.PlanTotals`)."""
-
-    read: int
-    unique: int
-    duplicate: int
-    rejected: int
-    protected: int
-    batches: int
+__all__ = ["PaceNotes", "Session", "Terms", "Tools"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +39,7 @@ class Terms:
     base_url: str
     limits: Limits
     safety: Safety
-    planned: Planned
+    planned: PlanTotals
     phones_of: PhonesOf
     plan_s: float = 0.0
     reason: str | None = None

@@ -326,9 +326,13 @@ def _token_of_file(path: str, *, systemd: bool = False) -> Token:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "no path"
         raise Refused(f"token file {path}: {why}", hint="Check the path, and who may read it.") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _check_private(path, os.fstat(descriptor), systemd=systemd)
-        raw = file.read(_MAX_TOKEN_BYTES + 1)
+        raw = os.read(descriptor, _MAX_TOKEN_BYTES + 1)
+    except OSError as error:
+        raise Refused(f"token file {path}: {error.strerror}", hint="Check the disk it lies on.") from None
+    finally:
+        os.close(descriptor)
     if len(raw) > _MAX_TOKEN_BYTES:
         raise Refused(f"token file {path}: it is too long to hold a token", hint="Check the path.")
     if not raw.isascii():  # asked, not tried: a UnicodeDecodeError would carry the bytes along

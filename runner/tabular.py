@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from runner.columns import SAMPLE_ROWS, Layout, find_layout, rows_of
+from runner.columns import SAMPLE_ROWS, TITLE_ROWS, Layout, find_layout, names_columns, rows_of
 from runner.decode import Source, whole_lines
 from runner.errors import Fault
 from runner.lists import ListSpec, Rows
@@ -29,13 +29,30 @@ _SEP_LINE = re.compile(r"sep=([,;\t])\n", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """How rows are cut: the delimiter (None: a line is a value), and the skeleton of a whole row's bytes."""
+    """How rows are cut.
+
+    Args:
+        delimiter: What stands between cells; None: a line is a value.
+        layout: Which columns.
+        bare: What is left of a row without quotes when only delimiters, quotes and newlines are kept.
+        quoted: The same of a row in which every cell is quoted.
+        flesh: The bytes that are not kept.
+    """
 
     delimiter: str | None
     layout: Layout
+    bare: bytes
+    quoted: bytes
+    flesh: bytes
 
-    def skeleton(self) -> bytes:
-        return ((self.delimiter or "") * (self.layout.width - 1) + "\n").encode()
+    @classmethod
+    def of(cls, delimiter: str | None, layout: Layout) -> "_Shape":
+        bare = (delimiter or "") * (layout.width - 1) + "\n"
+        quoted = (delimiter or "").join(['""'] * layout.width) + "\n"
+        kept = bare if delimiter is None else bare + delimiter + '"'
+        return cls(
+            delimiter, layout, bare.encode(), quoted.encode(), bytes(set(range(256)) - set(kept.encode()))
+        )
 
 
 def read_table(source: Source, pieces: Iterator[str], spec: ListSpec, rule: PhoneRule) -> Iterator[Rows]:
@@ -58,15 +75,14 @@ def read_table(source: Source, pieces: Iterator[str], spec: ListSpec, rule: Phon
     if (sep := _SEP_LINE.match(first)) is not None:  # Excel's own way to name the delimiter
         delimiter, first, line = sep[1], first[sep.end() :], line + 1
     sample = first[: first.rfind("\n", 0, _SAMPLE_CHARS) + 1] or first
-    delimiter = delimiter or _find_delimiter(sample)
+    delimiter = delimiter or _find_delimiter(sample, spec)
     rows = list(_sample_rows(source, sample, delimiter, line))
     if not rows:
         return
     layout = find_layout([row for _, row in rows], spec, rule, source.fault)
     if layout.skip:
         first, line = _cut_lines(first, rows[layout.skip - 1][0] - line + 1), rows[layout.skip - 1][0] + 1
-    shape = _Shape(delimiter, layout)
-    yield from _read_body(source, _chain(first, chunks), shape, line)
+    yield from _read_body(source, _chain(first, chunks), _Shape.of(delimiter, layout), line)
 
 
 def _first_piece(chunks: Iterator[str]) -> tuple[str, int]:
@@ -96,14 +112,18 @@ def _cut_lines(text: str, lines: int) -> str:
 # ---- finding the shape --------------------------------------------------------------------------------
 
 
-def _find_delimiter(sample: str) -> str | None:
-    """Return the delimiter that cuts the rows into the most even columns, or None: a line is a value."""
+def _find_delimiter(sample: str, spec: ListSpec) -> str | None:
+    """Return the delimiter that cuts the rows into the most even columns, or None: a line is a value.
+
+    One that cuts out the name of a column is right however uneven the rows are.
+    """
     best: tuple[float, int, str] | None = None
     for delimiter in _DELIMITERS:
-        if delimiter not in sample:
-            continue
-        widths = _widths(sample, delimiter)
+        rows = _trial(sample, delimiter) if delimiter in sample else []
+        widths = [len(row) for row in rows]
         usual = max(set(widths), key=widths.count, default=1)
+        if any(len(row) > 1 and names_columns(row, spec) for row in rows[:TITLE_ROWS]):
+            return delimiter
         share = widths.count(usual) / max(1, len(widths))
         if usual > 1 and share >= _AGREEING and (best is None or (share, usual) > best[:2]):
             best = (share, usual, delimiter)
@@ -112,15 +132,15 @@ def _find_delimiter(sample: str) -> str | None:
     return "," if re.search(r'^"', sample, re.MULTILINE) else None
 
 
-def _widths(sample: str, delimiter: str) -> list[int]:
-    widths: list[int] = []
+def _trial(sample: str, delimiter: str) -> list[list[str]]:
+    """Cut the first rows with a delimiter, as far as that goes."""
+    rows: list[list[str]] = []
     lines = [text + "\n" for text in sample.split("\n", SAMPLE_ROWS)[:-1]]
     reader = csv.reader(iter(lines), delimiter=delimiter, strict=True)
     with suppress(csv.Error):  # cut in the middle of a quoted cell, or another delimiter's file
         for row in reader:
-            if any(map(str.strip, row)):
-                widths.append(len(row))
-    return widths
+            rows += [row] if any(map(str.strip, row)) else []
+    return rows
 
 
 def _sample_rows(
@@ -158,16 +178,12 @@ def _quote_fault(source: Source, line: int, error: csv.Error) -> Fault:
 
 
 def _read_body(source: Source, chunks: Iterator[str], shape: _Shape, line: int) -> Iterator[Rows]:
-    skeleton = shape.skeleton()
-    not_bones = bytes(set(range(256)) - set(skeleton))
-    quoted = shape.delimiter is not None
     for piece in chunks:
         count = piece.count("\n")
-        rows: Rows | None = None
-        if "\r" not in piece and not (quoted and '"' in piece):
-            bones = piece.encode().translate(None, not_bones)
-            if bones == skeleton * count:
-                rows = _cut_evenly(source.name, piece, shape, range(line, line + count))
+        cells = _cut_evenly(piece, count, shape)
+        rows = (
+            None if cells is None else _columns(source.name, cells, shape.layout, range(line, line + count))
+        )
         if rows is None:
             line += yield from _cut_slowly(source, piece, chunks, shape, line)
         else:
@@ -175,14 +191,30 @@ def _read_body(source: Source, chunks: Iterator[str], shape: _Shape, line: int) 
             yield rows
 
 
-def _cut_evenly(name: str, piece: str, shape: _Shape, lines: range) -> Rows | None:
-    """Cut a piece whose rows are all of the same width and unquoted; None if one of them may be blank."""
-    layout = shape.layout
-    cells = (piece.replace("\n", shape.delimiter) if shape.delimiter else piece).split(
-        shape.delimiter or "\n"
-    )
-    cells.pop()
-    values = cells[layout.phone :: layout.width] if layout.width > 1 else cells
+def _cut_evenly(piece: str, count: int, shape: _Shape) -> list[str] | None:
+    """Cut a piece whose rows all have the table's width, no cell quoted or every cell; None if they do not.
+
+    What is left of its bytes without those that are neither delimiter nor quote nor newline tells exactly.
+    """
+    delimiter = shape.delimiter
+    if "\r" in piece:
+        return None
+    bones = piece.encode().translate(None, shape.flesh)
+    if bones == shape.bare * count:
+        cells = piece.replace("\n", delimiter).split(delimiter) if delimiter else piece.split("\n")
+        cells.pop()
+        return cells
+    if delimiter is None or bones != shape.quoted * count or not piece.startswith('"'):
+        return None
+    between = f'"{delimiter}"'
+    joined = piece[1:-2].replace('"\n"', between)
+    cells = joined.split(between)
+    return cells if len(cells) == count * shape.layout.width and piece.endswith('"\n') else None
+
+
+def _columns(name: str, cells: list[str], layout: Layout, lines: range) -> Rows | None:
+    """Take the wanted columns out of whole rows; None if one of the rows may be blank."""
+    values = cells[layout.phone :: layout.width]
     if "" in values:
         return None
     users = None if layout.user is None else cells[layout.user :: layout.width]

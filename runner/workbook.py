@@ -110,6 +110,8 @@ def _find_sheet(
             found.append(_Found(sheet, find_layout(sample, spec, rule, _fault_of(source, name))))
         except Fault as fault:
             faults.append(fault)
+    if len(found) > 1:  # a sheet of notes has just one column, too
+        found = [one for one in found if one.layout.sure] or found
     if len(found) > 1:
         both = " and ".join(repr(one.sheet.name) for one in found)
         raise source.fault(

@@ -32,10 +32,19 @@ def make_audit(path: Path, records: int) -> None:
     fold, chain = Fold(), ""
     target = Target("5832d184-dd53-42a0-8ace-0bf8d660f4cc", ("2024-07-26 00:00:00", "2024-07-27 23:59:59"))
     run = r.run_record(
-        run_id="bench", job="bench", plan_sha256="0" * 64, version="1", base_url="http://127.0.0.1:1",
-        limits={"concurrency": AHEAD}, safety={}, mode="run", reason=None, operator=None,
-        planned_batches=batches, planned_phones=batches * 100,
-    )  # fmt: skip
+        run_id="bench",
+        job="bench",
+        plan_sha256="0" * 64,
+        version="1",
+        base_url="http://127.0.0.1:1",
+        limits={"concurrency": AHEAD},
+        safety={},
+        mode="run",
+        reason=None,
+        operator=None,
+        planned_batches=batches,
+        planned_phones=batches * 100,
+    )
     with path.open("wb") as file:
 
         def put(record: dict) -> None:
@@ -68,7 +77,7 @@ def make_audit(path: Path, records: int) -> None:
                         error="refused" if failed else None,
                         duration_ms=round(dice.expovariate(1 / 80), 1),
                         phone=phone,
-                    )  # fmt: skip
+                    )
                 )
         totals = fold.totals()
         put(
@@ -95,7 +104,7 @@ def make_audit(path: Path, records: int) -> None:
                 max_in_window=1,
                 peak_in_flight=1,
                 proxy=False,
-            )  # fmt: skip
+            )
         )
 
 

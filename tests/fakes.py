@@ -14,6 +14,7 @@ from runner.ledger import Fold
 from runner.model import Batch, DeleteRequest, Gate, Prior, Reply, Target, Work
 from runner.outcomes import AttemptFailed
 from runner.pacing import Pacer
+from runner.planheader import PlanTotals
 from runner.session import PaceNotes, Session, Terms, Tools
 from runner.settings import Limits, Rate, Safety
 from runner.stop import Stop, Stopping
@@ -122,16 +123,6 @@ def batches(n: int, size: int = 2, users: int = 1) -> list[Batch]:
     ]
 
 
-@dataclass(frozen=True)
-class Totals:
-    read: int
-    unique: int
-    batches: int
-    duplicate: int = 0
-    rejected: int = 0
-    protected: int = 0
-
-
 @dataclass
 class Rig:
     """One session over fakes, on whatever loop is running."""
@@ -171,7 +162,7 @@ class Rig:
             base_url="http://127.0.0.1",
             limits=self.limits,
             safety=self.safety,
-            planned=Totals(total, total, len(self.plan)),
+            planned=PlanTotals(read=total, unique=total, batches=len(self.plan)),
             phones_of=self.phones_of,
             audit_all_phones=self.audit_all_phones,
         )

@@ -158,9 +158,12 @@ async def test_a_sync_that_ends_after_a_write_failed_does_not_let_its_caller_go_
 
 
 def test_a_new_audit_is_private_and_so_is_its_folder(tmp_path):
-    os.umask(os.umask(0) & 0)
     path = tmp_path / "new" / "audit" / "a.jsonl"
-    DiskFile.create(path).close()
+    usual = os.umask(0)
+    try:
+        DiskFile.create(path).close()
+    finally:
+        os.umask(usual)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(path.parent.parent.stat().st_mode) == 0o700

@@ -119,6 +119,12 @@ async def test_with_phone_and_window_both_must_match(sandbox):
     assert sandbox.pool.count(USER, B) == 1
 
 
+async def test_a_window_that_ends_before_it_begins_matches_nothing(sandbox):
+    assert (await delete(sandbox, None, [LATE, EARLY])).json["data"]["count"] == 0
+    assert (await delete(sandbox, [A], [LATE, EARLY])).json["data"]["count"] == 0
+    assert len(sandbox.pool) == 6
+
+
 @pytest.mark.parametrize("phones", [None, []])
 async def test_a_window_without_phones_takes_everything_in_it_both_ends_included(sandbox, phones):
     said = await delete(sandbox, phones, [EARLY, LATE])
@@ -541,7 +547,16 @@ async def test_control_changes_what_happens_next(sandbox):
 
 @pytest.mark.parametrize(
     "body",
-    [{"nonsense": 1}, {"outage": "flood"}, {"faults": {"flood": 1.0}}, {"rate_limit": "x"}, b"{", b"[]"],
+    [
+        {"nonsense": 1},
+        {"latency_s": "1"},
+        {"refused_phones": None},
+        {"outage": "flood"},
+        {"faults": {"flood": 1.0}},
+        {"rate_limit": "x"},
+        b"{",
+        b"[]",
+    ],
 )
 async def test_control_refuses_what_it_does_not_know_and_changes_nothing(sandbox, body):
     before = sandbox.control.settings

@@ -23,15 +23,13 @@ __all__ = ["Control", "Running", "answer_inside"]
 
 _ENTRIES_A_PAGE = 5_000
 _ROWS_A_PAGE = 10_000
-_PLAIN = (
-    "token",
-    "latency_s",
-    "jitter_s",
-    "token_expires_after",
-    "redirect_after",
-    "refusal_status",
-    "strict",
-)
+_PLAIN: Mapping[str, tuple[type, ...]] = {
+    "token": (str,),
+    "latency_s": (int, float),
+    "jitter_s": (int, float),
+    "token_expires_after": (int, type(None)),
+    "redirect_after": (int, type(None)),
+}
 _SETS = ("known_users", "forbidden_users", "unknown_users", "refused_phones")
 
 
@@ -75,9 +73,9 @@ class Control:
         changes: dict[str, Any] = {}
         outage = self.outage
         for name, value in wanted.items():
-            if name in _PLAIN:
+            if name in _PLAIN and isinstance(value, _PLAIN[name]):
                 changes[name] = value
-            elif name in _SETS:
+            elif name in _SETS and (value is not None or name == "known_users"):
                 changes[name] = None if value is None else frozenset(value)
             elif name == "rate_limit":
                 changes[name] = _rate_limit(value)

@@ -1,0 +1,395 @@
+"""The verbs that send: `run`, `resume`, `rerun`. Each turns its arguments into one order for `runs`.
+
+Everything is read and checked here, before the loop starts and before an audit exists; what was made until
+then (a plan that nobody confirmed) is taken away again when it is refused or declined.
+"""
+
+import asyncio
+import os
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from runner import __version__
+from runner.console import Console, Verbosity
+from runner.describe import describe_plan
+from runner.errors import AuditDamaged, Exit, Refused
+from runner.history import select_for_rerun
+from runner.job import Job
+from runner.jobfile import read_jobs
+from runner.journal import DiskFile, make_private_folder
+from runner.ledger import Fold, fold_audit
+from runner.plan import plan_batches_again, plan_job
+from runner.planfile import PlanFile, copy_plan, is_plan, read_plan
+from runner.planheader import PlanHeader, PlanWindow, Reject
+from runner.process import use_loop
+from runner.protect import ProtectList, read_protect_file
+from runner.records import Mode
+from runner.report import make_report, report_text
+from runner.runs import Access, Evidence, Order, Result, carry_out, utc_now
+from runner.safety import Question, audit_age, check_plan, is_stale, plan_age, was_capped
+from runner.session import Terms
+from runner.settings import (
+    Limits,
+    LimitsGiven,
+    Safety,
+    environment_warnings,
+    read_base_url,
+    read_token,
+)
+from runner.terms import limits_from_json, limits_to_json, safety_from_json
+
+__all__ = ["Call", "Scratch", "draft_plan", "only_plan", "plan_beside", "rerun", "resume", "run", "run_jobs"]
+
+_UNCONFIRMED = ("failed", "unknown", "not_sent")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a verb: its flags as parsed, and the screen."""
+
+    flags: Mapping[str, Any]
+    limits: LimitsGiven
+    console: Console
+
+    @classmethod
+    def of(cls, flags: Mapping[str, Any], limits: LimitsGiven) -> "Call":
+        """Open the screen, and warn of variables that mean nothing."""
+        console = Console(Verbosity(quiet=flags["quiet"], verbose=flags["verbose"]))
+        for warning in environment_warnings(os.environ):
+            console.warn(warning)
+        return cls(flags, limits, console)
+
+    def access(self) -> Access:
+        """Return how the vendor is reached; raises Refused where the URL or the token is no good."""
+        base_url = read_base_url(self.flags["base_url"], os.environ)
+        given = self.flags["token_file"]
+        token = read_token(os.environ, None if given is None else str(given))
+        self.console.hide(token)
+        ca_file = self.flags["ca_file"]
+        return Access(
+            base_url, token, None if ca_file is None else str(ca_file), self.flags["proxy_from_env"]
+        )
+
+    def must_be_able_to_ask(self) -> None:
+        """Refuse, before any work is done, a run that nobody can confirm."""
+        if not self.flags["yes"] and not (sys.stdin and sys.stdin.isatty()):
+            raise Refused("not confirmed", hint="there is no terminal to ask on: add --yes")
+
+    def stale(self, age: timedelta, what: str) -> list[Question]:
+        """Return the question that something over a day old raises; refuse where nobody can answer it."""
+        if not is_stale(age) or self.flags["stale_ok"]:
+            return []
+        words = f"The {what} is {age.days} day(s) old: rows imported since then would go as well. Go on?"
+        return [Question(words, "--stale-ok")]
+
+    def show(self, result: Mapping[str, Any], text: Callable[[], str]) -> None:
+        """Write the result to standard output, as JSON or as text."""
+        self.console.result(orjson.dumps(result).decode() if self.flags["as_json"] else text())
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A plan in its place beside an audit that does not exist yet."""
+
+    plan: PlanFile
+    audit: Path
+    rejects: Path
+    plan_s: float
+
+
+def run(jobs: Sequence[str], flags: Mapping[str, Any], limits: LimitsGiven) -> Exit:
+    """Plan, confirm, delete, audit."""
+    call = Call.of(flags, limits)
+    return run_jobs(jobs, call.access(), call)
+
+
+def run_jobs(jobs: Sequence[str], access: Access, call: Call) -> Exit:
+    """Run jobs, or one plan, against a vendor that is given."""
+    call.must_be_able_to_ask()
+    given = only_plan(jobs)
+    if given is not None:
+        plan = read_plan(given)
+        stale = call.stale(plan_age(plan.mtime_s, plan.header, utc_now()), "plan")
+        with _draft(call, plan.header.name, lambda scratch: copy_plan(given, scratch.plan)) as draft:
+            return _send_draft(draft, "run", access, call, stale)
+    job = read_jobs(jobs, user_id=call.flags["user_id"], now=utc_now())
+    with _draft(call, job.name, lambda scratch: draft_plan(job, scratch, call)) as draft:
+        return _send_draft(draft, "run", access, call, [])
+
+
+def rerun(audits: Sequence[Path], flags: Mapping[str, Any], limits: LimitsGiven) -> Exit:
+    """Run again, with a new plan and audit, what ended unconfirmed."""
+    call = Call.of(flags, limits)
+    access = call.access()
+    call.must_be_able_to_ask()
+    folds = [_finished_fold(audit, access.base_url) for audit in audits]
+    stale = call.stale(max(audit_age(fold, utc_now()) for fold in folds), "audit")
+    settings, windows = _settings_of(audits, folds)
+    statuses = call.flags["only"] or _UNCONFIRMED
+
+    def plan(scratch: Scratch) -> None:
+        plan_batches_again(
+            (part for audit in audits for part in select_for_rerun(audit, statuses)),
+            settings,
+            scratch.plan,
+            windows=windows,
+            today=utc_now().date(),
+            version=__version__,
+        )
+
+    with _draft(call, settings.name, plan) as draft:
+        return _send_draft(draft, "rerun", access, call, stale)
+
+
+def resume(audit: Path, flags: Mapping[str, Any], limits: LimitsGiven) -> Exit:
+    """Go on with an interrupted run in its own audit: send exactly what has no end."""
+    call = Call.of(flags, limits)
+    access = call.access()
+    file = DiskFile.reopen(audit)
+    try:
+        plan = read_plan(plan_beside(audit))
+        fold = fold_audit(audit, verify_chain=True, phones_of=plan.phones_of)
+        _check_origin(audit, fold, access.base_url)
+        _check_is_plan_of(plan, fold)
+        if fold.ended == fold.planned_batches:
+            return _show_finished(audit, fold, plan, call)
+        questions = call.stale(audit_age(fold, utc_now()), "audit")
+        if (why := was_capped(fold)) is not None and not flags["yes"]:
+            questions.append(Question(f"The last session was stopped by {why}. Go on?", "--yes"))
+        rules = _rules_of(audit, fold)
+        terms = _terms("resume", plan, rules, access, call, run_id=str(fold.first_run["run_id"]))
+        order = _order(terms, access, Evidence(plan, audit, file, fold), questions, call)
+        return _carry_out(order, call)
+    finally:
+        file.close()
+
+
+def only_plan(jobs: Sequence[str]) -> Path | None:
+    """Return the plan that the arguments name, if they name one; it cannot be mixed with jobs."""
+    plans = [job for job in jobs if job != "-" and is_plan(Path(job))]
+    if not plans:
+        return None
+    if len(jobs) > 1:
+        raise Refused(f"{plans[0]} is a plan: it is run alone", hint="run the other jobs on their own")
+    return Path(plans[0])
+
+
+def plan_beside(audit: Path) -> Path:
+    """Return where an audit's plan stands."""
+    return audit.with_name(audit.name + ".plan")
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """Where a plan and its rejected values are written."""
+
+    plan: Path
+    rejects: Path
+
+
+@contextmanager
+def _draft(call: Call, name: str, make: Callable[[Scratch], object]) -> Iterator[_Draft]:
+    """Make a plan beside the audit to come; it is taken away again unless the audit came to be."""
+    started_s = time.monotonic()
+    audit = _audit_path(call, name)
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bulk-delete-"))
+        scratch = Scratch(plan_beside(audit), Path(folder) / "rejects")
+        stack.callback(_take_away, audit, make_private_folder(audit.parent))
+        make(scratch)
+        plan = read_plan(scratch.plan)
+        yield _Draft(plan, audit, scratch.rejects, time.monotonic() - started_s)
+
+
+def _take_away(audit: Path, made: Sequence[Path]) -> None:
+    """Remove a plan without an audit, and the folders that were made for it."""
+    if os.path.lexists(audit):
+        return
+    plan_beside(audit).unlink(missing_ok=True)
+    with suppress(OSError):
+        for folder in made:
+            folder.rmdir()
+
+
+def draft_plan(job: Job, scratch: Scratch, call: Call) -> PlanHeader:
+    """Plan a job into a scratch place, showing progress; its rejected values go there as JSON lines."""
+    descriptor = os.open(
+        scratch.rejects, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
+    with os.fdopen(descriptor, "wb") as file:
+
+        def note(reject: Reject) -> None:
+            file.write(orjson.dumps(reject) + b"\n")
+
+        return plan_job(
+            job,
+            scratch.plan,
+            today=utc_now().date(),
+            version=__version__,
+            on_progress=call.console.follow_planning(),
+            rejects=note,
+        )
+
+
+def _audit_path(call: Call, name: str) -> Path:
+    """Return where the audit goes, refusing a place that is taken."""
+    given: Path | None = call.flags["audit"]
+    audit = given or Path("audit") / f"{name}-{utc_now():%Y%m%dT%H%M%SZ}.jsonl"
+    for path in (audit, plan_beside(audit)):
+        if os.path.lexists(path):
+            raise Refused(f"{path} exists", hint="an audit is never written over: resume it, or name another")
+    return audit
+
+
+def _send_draft(draft: _Draft, mode: Mode, access: Access, call: Call, stale: list[Question]) -> Exit:
+    """Show the totals, ask, and send a draft's batches into a new audit."""
+    plan, header = draft.plan, draft.plan.header
+    limits = call.limits.over(header.limits.over(Limits()))
+    call.console.say(describe_plan(header, limits=limits, base_url=access.base_url))
+    questions = [*stale]
+    if not call.flags["yes"]:
+        questions.append(Question(_totals_question(plan, access), "--yes"))
+    terms = _terms(mode, plan, (limits, header.safety), access, call, plan_s=draft.plan_s)
+    evidence = Evidence(plan, draft.audit, rejects=draft.rejects)
+    return _carry_out(_order(terms, access, evidence, questions, call), call)
+
+
+def _totals_question(plan: PlanFile, access: Access) -> str:
+    totals = plan.header.totals
+    windows = f" and {totals.windows:,} whole windows" if totals.windows else ""
+    return f"Delete {totals.unique:,} numbers of {totals.users:,} users{windows} at {access.base_url}?"
+
+
+def _terms(
+    mode: Mode,
+    plan: PlanFile,
+    rules: tuple[Limits, Safety],
+    access: Access,
+    call: Call,
+    *,
+    run_id: str | None = None,
+    plan_s: float = 0.0,
+) -> Terms:
+    flags = call.flags
+    return Terms(
+        mode=mode,
+        run_id=run_id or secrets.token_hex(8),
+        job=plan.header.name,
+        plan_sha256=plan.sha256,
+        version=__version__,
+        base_url=access.base_url,
+        limits=call.limits.over(rules[0]),
+        safety=rules[1],
+        planned=plan.header.totals,
+        phones_of=plan.phones_of,
+        plan_s=plan_s,
+        reason=flags["reason"],
+        operator=flags["operator"],
+        audit_all_phones=flags["audit_phones"] == "all",
+        proxy=access.proxy_from_env,
+    )
+
+
+def _order(
+    terms: Terms, access: Access, evidence: Evidence, questions: Sequence[Question], call: Call
+) -> Order:
+    """Return the order, with the safety rules enforced and the protect file read once more."""
+    check_plan(evidence.plan.header)
+    rule = evidence.plan.header.phone_rule
+    path = terms.safety.protect_file
+    protect = ProtectList(rule) if path is None else read_protect_file(path, rule)
+    return Order(terms, access, evidence, protect, tuple(questions), wait=call.flags["wait"])
+
+
+def _carry_out(order: Order, call: Call) -> Exit:
+    with asyncio.Runner(loop_factory=use_loop()) as runner:
+        result = runner.run(carry_out(order, call.console))
+    _show_result(result, order, call)
+    return result.exit_code
+
+
+def _show_result(result: Result, order: Order, call: Call) -> None:
+    audit = order.evidence.audit
+    if not result.recorded:
+        call.console.warn(f"the summary could not be written into {audit}: {result.summary['why']}")
+
+    def text() -> str:
+        return report_text(make_report(audit, result.fold, phones_of=order.terms.phones_of))
+
+    call.show(result.summary, text)
+
+
+def _show_finished(audit: Path, fold: Fold, plan: PlanFile, call: Call) -> Exit:
+    """Show a run in which nothing is left to do; nothing is written."""
+    call.console.say("nothing is left to do")
+    report = make_report(audit, fold, phones_of=plan.phones_of)
+    call.show(fold.last_summary or report, lambda: report_text(report))
+    return Exit.OK if fold.totals().all_confirmed else Exit.PARTIAL
+
+
+def _finished_fold(audit: Path, base_url: str) -> Fold:
+    """Return the fold of an audit that may be rerun."""
+    fold = fold_audit(audit, verify_chain=True)
+    _check_origin(audit, fold, base_url)
+    if fold.ended < fold.planned_batches:
+        raise Refused(
+            f"{audit}: {fold.planned_batches - fold.ended:,} batches are open",
+            hint=f"finish it first: bulk-delete resume {audit}",
+        )
+    return fold
+
+
+def _check_origin(audit: Path, fold: Fold, base_url: str) -> None:
+    if fold.first_run["base_url"] != base_url:
+        raise Refused(
+            f"{audit} is of {fold.first_run['base_url']}, and the base URL is {base_url}",
+            hint="give the base URL of the audit with --base-url",
+        )
+
+
+def _rules_of(audit: Path, fold: Fold) -> tuple[Limits, Safety]:
+    """Return the limits and safety rules of an audit's last session."""
+    last = fold.last_run
+    try:
+        return limits_from_json(last["limits"]).over(Limits()), safety_from_json(last["safety"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise AuditDamaged(str(audit), 0, f"limits or safety are unreadable: {error}") from error
+
+
+def _settings_of(audits: Sequence[Path], folds: Sequence[Fold]) -> tuple[Job, list[PlanWindow]]:
+    """Return what the new plan takes over from the audits, which must agree, and their windows."""
+    rules = [_rules_of(audit, fold) for audit, fold in zip(audits, folds, strict=True)]
+    headers = [_plan_of(audit, fold).header for audit, fold in zip(audits, folds, strict=True)]
+    if any(rule != rules[0] for rule in rules) or len({header.phone_rule for header in headers}) > 1:
+        raise Refused("the audits differ in limits, safety or phone rule", hint="rerun them one at a time")
+    limits, safety = rules[0]
+    settings = Job(
+        name=headers[0].name,
+        limits=limits_from_json(limits_to_json(limits)),
+        safety=safety,
+        phone_rule=headers[0].phone_rule,
+        timezone=headers[0].timezone,
+    )
+    return settings, [window for header in headers for window in header.windows]
+
+
+def _plan_of(audit: Path, fold: Fold) -> PlanFile:
+    """Return the plan beside an audit, if it is the one that the audit was made with."""
+    plan = read_plan(plan_beside(audit))
+    _check_is_plan_of(plan, fold)
+    return plan
+
+
+def _check_is_plan_of(plan: PlanFile, fold: Fold) -> None:
+    if fold.first_run["plan_sha256"] != plan.sha256:
+        raise AuditDamaged(str(plan.path), 0, "this is not the plan that the audit was made with")

@@ -1,0 +1,165 @@
+"""The verbs that only look: `plan`, `report`, `verify`, `check`, `schema`. None of them deletes anything.
+
+`plan` without `--probe` cannot reach the network: no client is made, and its module is not even imported.
+"""
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from runner.commands import Call, Scratch, draft_plan, only_plan, plan_beside
+from runner.describe import describe_plan
+from runner.errors import Exit, Refused
+from runner.jobfile import job_schema, read_jobs
+from runner.ledger import PhonesOf, fold_audit
+from runner.page import report_html
+from runner.planfile import PlanFile, copy_plan, read_plan
+from runner.process import use_loop
+from runner.proof import State
+from runner.proof import verify as verify_audit
+from runner.records import audit_schema
+from runner.report import make_report, report_text
+from runner.safety import check_plan
+from runner.settings import Limits, LimitsGiven
+
+__all__ = ["check", "plan", "report", "schema", "verify"]
+
+
+def plan(jobs: Sequence[str], flags: Mapping[str, Any], limits: LimitsGiven) -> Exit:
+    """Show what `run` would do, in numbers."""
+    call = Call.of(flags, limits)
+    out, rejects = flags.get("out"), flags.get("rejects")
+    for path in (out, rejects):
+        if path is not None and os.path.lexists(path):
+            raise Refused(f"{path} exists", hint="name another file: nothing is written over")
+    with tempfile.TemporaryDirectory(prefix="bulk-delete-") as folder:
+        made = _made_plan(jobs, Scratch(Path(folder) / "plan", Path(folder) / "rejects"), rejects, call)
+        check_plan(made.header)
+        if out is not None:
+            copy_plan(made.path, out)
+        used = call.limits.over(made.header.limits.over(Limits()))
+        probed = _probe(made, used, call) if flags.get("probe") else ()
+    words = describe_plan(made.header, limits=used)
+    shown = {**orjson.loads(made.header.to_json()), "sha256": made.sha256, "probed": list(probed)}
+    call.show(shown, lambda: "\n".join([words, *probed]))
+    return Exit.OK
+
+
+def _made_plan(jobs: Sequence[str], scratch: Scratch, rejects: Path | None, call: Call) -> PlanFile:
+    given = only_plan(jobs)
+    if given is not None:
+        return read_plan(given)
+    job = read_jobs(jobs, user_id=call.flags["user_id"], now=datetime.now(UTC))
+    try:
+        draft_plan(job, scratch, call)
+    finally:
+        # Wanted most where the plan is refused for them.
+        if rejects is not None and scratch.rejects.exists():
+            _copy_private(scratch.rejects, rejects)
+    return read_plan(scratch.plan)
+
+
+def _copy_private(source: Path, target: Path) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(target, flags, 0o600), "wb") as file:
+            file.write(source.read_bytes())
+    except OSError as error:
+        raise Refused(f"{target}: cannot be written: {error.strerror}") from error
+
+
+def _probe(made: PlanFile, limits: Limits, call: Call) -> list[str]:
+    """Ask the API how many rows match, and return it in words."""
+    from runner.probe import probe_plan  # noqa: PLC0415 - only this way does `plan` know of a client
+
+    access = call.access()
+    with asyncio.Runner(loop_factory=use_loop()) as runner:
+        return runner.run(probe_plan(made, access, limits))
+
+
+def report(audits: Sequence[Path], flags: Mapping[str, Any]) -> Exit:
+    """Show totals, failures by cause and timings."""
+    call = Call.of(flags, LimitsGiven())
+    reports = []
+    for audit in audits:
+        phones_of = _phones_beside(audit)
+        fold = fold_audit(audit, verify_chain=True, phones_of=phones_of)
+        reports.append(make_report(audit, fold, phones_of=phones_of))
+    if (page := flags["html"]) is not None:
+        _write_page(page, report_html(reports))
+    shown = reports[0] if len(reports) == 1 else {"reports": reports}
+    call.show(shown, lambda: "\n\n".join(map(report_text, reports)))
+    return Exit.OK
+
+
+def _phones_beside(audit: Path) -> PhonesOf | None:
+    """Return the sizes of the batches of the plan beside an audit, if it is there."""
+    path = plan_beside(audit)
+    return read_plan(path).phones_of if path.exists() else None
+
+
+def _write_page(path: Path, page: str) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
+            file.write(page)
+    except OSError as error:
+        raise Refused(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def verify(audits: Sequence[Path], flags: Mapping[str, Any]) -> Exit:
+    """Check the integrity of audits; the worst finding counts."""
+    call = Call.of(flags, LimitsGiven())
+    heads = [] if flags["head"] is None else [flags["head"]]
+    findings = []
+    for audit in audits:
+        phones_of = None
+        with suppress(Refused):
+            phones_of = _phones_beside(audit)
+        found = verify_audit(audit, heads=heads, phones_of=phones_of)
+        findings.append(
+            {
+                "audit": str(audit),
+                "state": found.state.value,
+                "line": found.line,
+                "what": found.what,
+                "records": found.records,
+                "head": found.head,
+                "exit_code": int(found.state.exit_code),
+            }
+        )
+    lines = (
+        f"{':'.join([f['audit'], str(f['line'])])}: {f['state']}: {f['what']}\n  head {f['head']}"
+        for f in findings
+    )
+    shown = findings[0] if len(findings) == 1 else {"audits": findings}
+    call.show(shown, lambda: "\n".join(lines))
+    by_weight = (State.DAMAGED, State.OPEN_ENDED, State.WHOLE)
+    return next(state.exit_code for state in by_weight if any(f["state"] == state.value for f in findings))
+
+
+def check(flags: Mapping[str, Any]) -> Exit:
+    """Check base URL, TLS and token, without deleting."""
+    from runner.probe import check_access  # noqa: PLC0415 - `plan` and `report` load no client
+
+    call = Call.of(flags, LimitsGiven())
+    access = call.access()
+    with asyncio.Runner(loop_factory=use_loop()) as runner:
+        finding = runner.run(check_access(access))
+    call.show(finding, lambda: f"{finding['base_url']}: {finding['what']}")
+    return Exit.OK if finding["ok"] else Exit.STOPPED
+
+
+def schema(what: str) -> Exit:
+    """Print a JSON Schema."""
+    shown = audit_schema() if what == "audit" else job_schema()
+    sys.stdout.write(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode() + "\n")
+    return Exit.OK

@@ -1,0 +1,426 @@
+"""Planning: every value of a job to the least number of batches, each phone of a target exactly once.
+
+Keeps promises 1, 2 and 8 up to the plan file: nothing that the job does not name gets in, an empty list is
+nothing to do and never a window, no phone stands twice under a target, and memory does not grow. The same
+input gives the same bytes. All of the input is read and judged before the plan exists; a safety rule that is
+broken leaves no file. It opens no connection and asks nobody.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from runner.batching import BatchWriter
+from runner.errors import Fault, Faults, Refused
+from runner.grouping import MAX_TARGETS, Context, Grouping
+from runner.intake import Intake
+from runner.job import Entry, Job, Table
+from runner.lists import Rows
+from runner.model import Target, is_safe_user_id
+from runner.overlaps import Overlaps
+from runner.phones import mask_text
+from runner.planfile import refuse_existing, write_plan
+from runner.planheader import PlanHeader, PlanTotals, PlanWindow, Reject
+from runner.planrows import (
+    ROWS_AT_ONCE,
+    alike,
+    context_of,
+    good_phones,
+    normalised_rows,
+    rows_of,
+    without_bad,
+)
+from runner.protect import ProtectList, read_protect_file
+from runner.requestfile import read_requests
+from runner.settings import Safety
+from runner.sources import read_rows
+from runner.spill import open_private, spill_full
+
+__all__ = ["Planner", "Progress", "plan_batches_again", "plan_job"]
+
+_CHUNK: Final = 1 << 20
+_MAX_FAULTS: Final = 10
+_MAX_NAMED: Final = 10
+"""Entries without anything to do that are named; of the others the notes say how many."""
+_MAX_WINDOWS: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far planning is: values read so far, from which source at present; `batches` written so far."""
+
+    rows: int
+    source: str
+    batches: int = 0
+
+
+class Planner:
+    """One plan in the making: add rows and windows in any order, then `finish` once.
+
+    Args:
+        job: Name, limits, safety, phone rule, timezone, notes; its lists are added by whoever calls.
+        tmp_dir: Where spilled values live; None: where the system keeps temporary files.
+        on_progress: Called every some thousand values and batches.
+        on_reject: Called with every rejected value, masked.
+
+    Raises:
+        Refused: The protect file is missing, unreadable or unsure.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        tmp_dir: Path | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_reject: Callable[[Reject], None] | None = None,
+    ) -> None:
+        self._job = job
+        self._tmp_dir = tmp_dir
+        self._on_progress = on_progress
+        self._intake = Intake(on_reject)
+        self._protected = _protect_list(job)
+        self._grouping = Grouping(tmp_dir)
+        self._windows: dict[Target, list[PlanWindow]] = {}
+        self._window_entries = 0
+        self._notes: list[str] = list(job.notes)
+        self._idle = 0
+        self._faults: list[Fault] = []
+
+    def __enter__(self) -> "Planner":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._grouping.__exit__()
+
+    # ---- what comes in --------------------------------------------------------------------------------
+
+    def add_rows(self, rows: Rows, context: Context, user_id: str | None = None) -> None:
+        """Add rows of one list; without `user_id` each row names its own user.
+
+        Raises:
+            Faults: The tenth user id that cannot stand in a path was met; all ten with file and line.
+        """
+        result = normalised_rows(rows, "opaque" if context[1] else self._job.phone_rule)
+        self._intake.take(rows, result)
+        if user_id is not None:
+            self._grouping.add_for(context, user_id, good_phones(result))
+        else:
+            users = rows.users or []
+            self._grouping.add(context, without_bad(users, result.bad), good_phones(result))
+            if self._grouping.unsafe or not all(is_safe_user_id(users[i].strip()) for i in result.bad):
+                self._name_unsafe_users(rows, users)
+        if self._on_progress is not None:
+            self._on_progress(Progress(self._intake.read, rows.source))
+
+    def _name_unsafe_users(self, rows: Rows, users: Sequence[str]) -> None:
+        self._grouping.unsafe = False
+        for line, user in zip(rows.lines, users, strict=True):
+            if not is_safe_user_id(user.strip()):
+                shown = mask_text(repr(user[:64])) if user.strip() else "nothing"
+                words = f"the user id is {shown}; 1-128 ASCII letters, digits and . _ ~ - may stand in it"
+                self._faults.append(Fault(f"{rows.source}:{line}", words))
+                if len(self._faults) == _MAX_FAULTS:
+                    self._raise_faults()
+
+    def _raise_faults(self) -> None:
+        if self._faults:
+            hint = "Check user_column, and the rows themselves; nothing was planned."
+            raise Faults(tuple(self._faults), hint=hint)
+
+    def add_entry(self, entry: Entry) -> None:
+        """Add everything that an entry of a job file names; an empty list is noted."""
+        if entry.delete_window:
+            self._add_windows(entry)
+            return
+        context = context_of(entry.windows, encryption=entry.encryption)
+        before, bad_before = self._intake.read, self._intake.rejected
+        for start in range(0, len(entry.phones), ROWS_AT_ONCE):
+            values = list(entry.phones[start : start + ROWS_AT_ONCE])
+            lines = range(start + 1, start + len(values) + 1)
+            self.add_rows(Rows(f"{entry.place} phone", lines, values, None, {}), context, entry.user_id)
+        if entry.lists is not None:
+            rule = "opaque" if entry.encryption else self._job.phone_rule
+            for rows in read_rows(entry.lists, rule=rule):
+                self.add_rows(rows, context, entry.user_id)
+        read, bad = self._intake.read - before, self._intake.rejected - bad_before
+        if read == bad:
+            self._note_idle(entry.place, read)
+
+    def _note_idle(self, place: str, read: int) -> None:
+        """Say aloud that an entry or a table has nothing to do; its window is not touched."""
+        if any(note.startswith(f"{place}: ") for note in self._job.notes):
+            return
+        self._idle += 1
+        if self._idle <= _MAX_NAMED:
+            why = f"none of its {read:,} values is a phone" if read else "the list is empty"
+            self._notes.append(f"{place}: {why}: nothing to do for it")
+
+    def add_table(self, table: Table) -> None:
+        """Add a list of many users; an empty one is noted."""
+        before, bad_before = self._intake.read, self._intake.rejected
+        context = context_of(table.windows, encryption=table.encryption)
+        for rows in read_rows(table.lists, rule="opaque" if table.encryption else self._job.phone_rule):
+            self.add_rows(rows, context)
+        read, bad = self._intake.read - before, self._intake.rejected - bad_before
+        if read == bad:
+            self._note_idle(table.place, read)
+
+    def add_requests(self, path: str, entries: Iterable[Entry]) -> None:
+        """Add the entries of a JSON-lines job, of any number; `path` is what to call it."""
+        source = "standard input" if path == "-" else path
+        for context, batch in alike(entries, self._note_idle):
+            for rows in rows_of(source, batch):
+                self.add_rows(rows, context)
+
+    def _add_windows(self, entry: Entry) -> None:
+        self._window_entries += 1
+        for window in entry.windows:
+            target = Target(entry.user_id, window, entry.encryption, delete_window=True)
+            self.add_window(
+                target,
+                PlanWindow(
+                    seq=1,
+                    user_id=entry.user_id,
+                    created_at=window,
+                    encryption=entry.encryption,
+                    max_rows=entry.max_rows or 1,
+                    place=entry.place,
+                    entry=self._window_entries,
+                ),
+            )
+
+    def add_window(self, target: Target, window: PlanWindow) -> None:
+        """Add a batch that deletes by window alone; its `seq` is given when the plan is finished."""
+        self._windows.setdefault(target, []).append(window)
+        if len(self._windows) > _MAX_WINDOWS:
+            raise Refused(f"more than {_MAX_WINDOWS:,} windows", hint="Choose longer slices.")
+
+    def add_phones(self, target: Target, phones: Sequence[str]) -> None:
+        """Add phones that are normalised already (what `rerun` has)."""
+        if not all(phone.isprintable() and phone for phone in phones):
+            raise Refused("a number that no plan can have made: empty, or with a line break in it")
+        self._intake.read += len(phones)
+        self._grouping.add_for((target.created_at, target.encryption), target.user_id, phones)
+
+    # ---- what comes out -------------------------------------------------------------------------------
+
+    def finish(self, out: Path, *, today: date, version: str) -> PlanHeader:
+        """Judge what came in, and write the plan.
+
+        Raises:
+            Faults: User ids that cannot stand in a path.
+            Refused: `max_invalid` or `max_phones` is exceeded, `out` exists, or a disk is full.
+        """
+        self._raise_faults()
+        self._intake.check_share(self._job.safety.max_invalid)
+        with open_private(self._tmp_dir) as body:
+            totals, windows = self._write_batches(body)
+            self._check_max_phones(totals.unique)
+            header = self._header(totals, windows, made=(version, today.isoformat()))
+            body.seek(0)
+            write_plan(out, header, iter(lambda: body.read(_CHUNK), b""))
+        return header
+
+    def _write_batches(self, body: BinaryIO) -> tuple[PlanTotals, tuple[PlanWindow, ...]]:
+        """Write every batch line; returns the totals and the windows with their `seq`."""
+        writer = BatchWriter(body)
+        users = _Users({target.user_id for target in self._windows})
+        protected = 0
+        try:
+            with Overlaps(self._tmp_dir) as overlaps:
+                for target, phones in self._grouping.by_target():
+                    left = self._without_protected(phones)
+                    protected += len(phones) - len(left)
+                    if left:
+                        users.see(target.user_id)
+                        writer.put(target, left)
+                    if self._grouping.has_several(target.user_id):
+                        overlaps.add(target.user_id, left)
+                    if self._on_progress is not None:
+                        self._on_progress(Progress(self._intake.read, "", writer.batches))
+                writer.end()
+                self._notes += overlaps.note()
+            windows = self._write_windows(writer)
+        except OSError as error:
+            raise spill_full(error) from error
+        intake = self._intake
+        duplicate = intake.read - intake.rejected - protected - writer.phones
+        return PlanTotals(
+            read=intake.read,
+            unique=writer.phones,
+            duplicate=duplicate,
+            rejected=intake.rejected,
+            protected=protected,
+            batches=writer.batches,
+            users=users.count,
+            windows=writer.windows,
+        ), windows
+
+    def _without_protected(self, phones: list[str]) -> list[str]:
+        found = self._protected.matches(phones) if self._protected is not None else frozenset()
+        return [phone for phone in phones if phone not in found] if found else phones
+
+    def _write_windows(self, writer: BatchWriter) -> tuple[PlanWindow, ...]:
+        """Write the windows, which come last, and return what was said of each, with its `seq`."""
+        numbered: list[PlanWindow] = []
+        for target, said in self._windows.items():
+            seq = writer.put_window(target)
+            numbered += [replace(window, seq=seq) for window in said]
+        if self._protected is not None and numbered:
+            self._notes.append("windows delete every number imported then, protected ones as well")
+        return tuple(sorted(numbered, key=lambda window: (window.entry, window.seq)))
+
+    def _check_max_phones(self, unique: int) -> None:
+        limit = self._job.safety.max_phones
+        if limit is not None and unique > limit:
+            raise Refused(
+                f"max_phones: {unique:,} phones are more than the {limit:,} that are allowed",
+                hint="Check the lists, or raise safety.max_phones.",
+            )
+
+    def _header(
+        self, totals: PlanTotals, windows: tuple[PlanWindow, ...], made: tuple[str, str]
+    ) -> PlanHeader:
+        if self._idle > _MAX_NAMED:
+            self._notes.append(f"{self._idle - _MAX_NAMED:,} more entries have nothing to do")
+        intake, job = self._intake, self._job
+        return PlanHeader(
+            name=job.name,
+            version=made[0],
+            made_on=made[1],
+            limits=job.limits,
+            safety=_absolute(job.safety),
+            phone_rule=job.phone_rule,
+            timezone=job.timezone,
+            totals=totals,
+            sources=intake.sources,
+            more_sources=intake.more_sources,
+            changed=intake.changed,
+            normalised=dict(sorted(intake.kinds.items())),
+            rejects=intake.by_reason(),
+            first_rejects=tuple(intake.first),
+            windows=windows,
+            notes=(*self._notes, *(self._protected.notes if self._protected is not None else ())),
+        )
+
+
+class _Users:
+    """Counts users as they come by: some in any order, then, where there are many, in sorted order."""
+
+    def __init__(self, counted: set[str]) -> None:
+        self.count = len(counted)
+        self._counted = counted
+        self._room = MAX_TARGETS
+        self._last = ""
+
+    def see(self, user_id: str) -> None:
+        if user_id != self._last and user_id not in self._counted:
+            self.count += 1
+            if self._room:
+                self._room -= 1
+                self._counted.add(user_id)
+        self._last = user_id
+
+
+def _absolute(safety: Safety) -> Safety:
+    path = safety.protect_file
+    return safety if path is None else replace(safety, protect_file=str(Path(path).absolute()))
+
+
+def _protect_list(job: Job) -> ProtectList | None:
+    path = _absolute(job.safety).protect_file
+    return None if path is None else read_protect_file(path, job.phone_rule)
+
+
+# ---- the two ways to a plan ---------------------------------------------------------------------------
+
+
+def plan_job(
+    job: Job,
+    out: Path,
+    *,
+    today: date,
+    version: str,
+    tmp_dir: Path | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    rejects: Callable[[Reject], None] | None = None,
+) -> PlanHeader:
+    """Read everything that a job names, and write its plan to `out`.
+
+    Args:
+        job: Checked; its lists are read now.
+        out: The plan's path (0600); nothing may be there.
+        today: The UTC date, which the plan states.
+        version: Of the program, which the plan states.
+        tmp_dir: Where spilled values live; None: where the system keeps temporary files.
+        on_progress: Called every some thousand values and batches.
+        rejects: Called with every rejected value, masked, in the order of reading; also when the plan is
+            refused in the end.
+
+    Raises:
+        Faults: Every fault of an input that was found, with file and line.
+        Refused: An input cannot be read, a safety rule says no, `out` exists, or a disk is full.
+    """
+    refuse_existing(out)
+    with Planner(job, tmp_dir=tmp_dir, on_progress=on_progress, on_reject=rejects) as planner:
+        for entry in job.entries:
+            planner.add_entry(entry)
+        for table in job.tables:
+            planner.add_table(table)
+        for path in job.request_files:
+            planner.add_requests(path, read_requests(path))
+        return planner.finish(out, today=today, version=version)
+
+
+def plan_batches_again(
+    work: Iterable[tuple[Target, Sequence[str]]],
+    settings: Job,
+    out: Path,
+    *,
+    windows: Sequence[PlanWindow] = (),
+    today: date,
+    version: str,
+    tmp_dir: Path | None = None,
+) -> PlanHeader:
+    """Plan phones that are normalised already, and windows: what `rerun` sends.
+
+    Args:
+        work: Target → its phones (none for a window), in any order.
+        settings: Name, limits, safety, phone rule, timezone and notes; its lists are not read.
+        out: As in `plan_job`.
+        windows: The earlier plans' windows: they know `max_rows`, place and entry; those without work are
+            left out.
+        today: As in `plan_job`.
+        version: As in `plan_job`.
+        tmp_dir: As in `plan_job`.
+
+    Raises:
+        Refused: As in `plan_job`; or a window's `max_rows` is not known.
+    """
+    refuse_existing(out)
+    known = _by_target(windows)
+    with Planner(settings, tmp_dir=tmp_dir) as planner:
+        for target, phones in work:
+            if not target.delete_window:
+                planner.add_phones(target, phones)
+                continue
+            if target not in known:
+                raise Refused(f"{target.user_id}: a window whose max_rows is in no plan")
+            for window in known[target]:
+                planner.add_window(target, window)
+            known[target] = []
+        return planner.finish(out, today=today, version=version)
+
+
+def _by_target(windows: Sequence[PlanWindow]) -> dict[Target, list[PlanWindow]]:
+    """Return what earlier plans say of each window, their entries numbered anew."""
+    numbers: dict[tuple[str, int, int], int] = {}
+    known: dict[Target, list[PlanWindow]] = {}
+    for window in windows:
+        entry = numbers.setdefault((window.place, window.entry, window.max_rows), len(numbers) + 1)
+        target = Target(window.user_id, window.created_at, window.encryption, delete_window=True)
+        known.setdefault(target, []).append(replace(window, entry=entry))
+    return known

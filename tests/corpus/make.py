@@ -1,0 +1,393 @@
+"""Makes the corpus: small lists as real writers write them, and by hand what must come out of each.
+
+Run it where iconv, gzip, zstd and openpyxl are: `python tests/corpus/make.py`. The files and `expected.json`
+are committed; workbooks differ in their time stamps from run to run, the others are the same byte for byte.
+Expectations are written here, never taken from the code that is tested. Numbers are invented.
+"""
+
+import csv
+import datetime
+import io
+import json
+import subprocess
+import zipfile
+from pathlib import Path
+
+import openpyxl
+
+HERE = Path(__file__).parent
+A, B, C, D = "13900000001", "13812345678", "15987654321", "17458658658"
+ALL = [A, B, C, D]
+U1, U2 = "5832d184-dd53-42a0-8ace-0bf8d660f4cc", "4d99d91c-f5d9-49da-88da-758977cc58a9"
+EXPECTED: dict[str, dict] = {}
+
+
+def case(
+    name, data, *, phones=None, rejects=(), kinds=None, users=None, fault=None, rule="mobile_cn", **spec
+):
+    """Write one file and note what must come out: phones as [line, phone], rejects as [line, reason]."""
+    if data is not None:
+        (HERE / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+    entry: dict = {"rule": rule}
+    if spec:
+        entry["spec"] = spec
+    if fault is not None:
+        entry["fault"] = fault
+    else:
+        entry["phones"] = [list(pair) for pair in phones]
+        entry["rejects"] = [list(pair) for pair in rejects]
+        entry["kinds"] = kinds or {}
+    if users is not None:
+        entry["users"] = users
+    EXPECTED[name] = entry
+
+
+def at(first, *phones):
+    """Return phones on consecutive lines."""
+    return [(first + index, phone) for index, phone in enumerate(phones)]
+
+
+def iconv(text, to):
+    """Encode by iconv, not by Python."""
+    return subprocess.run(
+        ["iconv", "-f", "UTF-8", "-t", to], input=text.encode(), stdout=-1, check=True
+    ).stdout
+
+
+def packed(data, *command):
+    """Pack by the real program."""
+    return subprocess.run(command, input=data.encode(), stdout=-1, check=True).stdout
+
+
+def table(rows, **how):
+    """Write CSV by Python's writer."""
+    out = io.StringIO()
+    csv.writer(out, **{"lineterminator": "\n", **how}).writerows(rows)
+    return out.getvalue()
+
+
+def sheet(rows, change=None):
+    """Write a workbook by openpyxl."""
+    book = openpyxl.Workbook()
+    page = book.active
+    for row in rows:
+        page.append(row)
+    if change is not None:
+        change(book, page)
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+def texts():
+    """One value a line."""
+    case("plain.txt", "\n".join(ALL) + "\n", phones=at(1, *ALL))
+    case("no-newline-at-end.txt", "\n".join(ALL), phones=at(1, *ALL))
+    case("windows-lines.txt", "\r\n".join(ALL) + "\r\n", phones=at(1, *ALL))
+    case("old-mac-lines.txt", "\r".join(ALL) + "\r", phones=at(1, *ALL))
+    case("utf8-bom.txt", b"\xef\xbb\xbf" + f"手机号\n{A}\n{B}\n".encode(), phones=at(2, A, B))
+    case("blank-lines.txt", f"\n\n{A}\n\n\n{B}\n\n", phones=[(3, A), (6, B)])
+    case("empty.txt", "", phones=[])
+    case("only-header.csv", "手机号,姓名\n", phones=[])
+    case("header-mobile.txt", f"Mobile No.\n{A}\n{B}\n", phones=at(2, A, B))
+    case("header-unknown-word.txt", f"名单\n{A}\n{B}\n", phones=at(2, A, B))
+    case(
+        "as-people-write.txt",
+        f'+86 139-0000-0001\n0086 13812345678\n8615987654321\n(+86)174.5865.8658\n\'{A}\n="{B}"\n'
+        "159 8765 4321\n【17458658658】\n",
+        phones=at(1, A, B, C, D, A, B, C, D),
+        kinds={"prefix": 4, "space": 3, "dash": 1, "dot": 1, "bracket": 2, "apostrophe": 1, "formula": 1},
+    )
+    case(
+        "full-width.txt",
+        "１３９０００００００１\n＋８６　１３８－１２３４－５６７８\n",
+        phones=at(1, A, B),
+        kinds={"width": 2, "prefix": 1, "dash": 1, "space": 1},
+    )
+    case(
+        "pasted-from-contacts.txt",
+        f"\u202d{A}\u202c\n\u200b{B}\n\ufeff{C}\n\u2066{D}\u2069\n",
+        phones=at(1, *ALL),
+        kinds={"invisible": 4},
+    )
+    case(
+        "damaged-values.txt",
+        f"{A}\n1.39E+10\n13900000000.0\n{A} {B}\n{A}/{B}\n1390000000\n139000000011\n010-12345678\n"
+        "12345678901\n+85212345678\nabc\n1390000000①\n--\n400-800-8820\n٠١٢٣٤٥٦٧٨٩٠\n",
+        phones=[(1, A)],
+        rejects=[
+            (2, "scientific"),
+            (3, "float"),
+            (4, "several"),
+            (5, "several"),
+            (6, "length"),
+            (7, "length"),
+            (8, "landline"),
+            (9, "not_mobile"),
+            (10, "country"),
+            (11, "characters"),
+            (12, "digits"),
+            (13, "empty"),
+            (14, "landline"),
+            (15, "digits"),
+        ],
+    )
+    case(
+        "numbers.txt",
+        "010-12345678\n+44 7911 123456\n95588\n1234\n123456789012345678901\n1.5\n",
+        rule="number",
+        phones=at(1, "01012345678", "447911123456", "95588"),
+        rejects=[(4, "length"), (5, "length"), (6, "float")],
+        kinds={"dash": 1, "space": 1, "plus": 1},
+    )
+    case(
+        "opaque.txt",
+        f"aGVsbG8gd29ybGQ=\n  9f86d081884c7d65 \n{'x' * 513}\nwith\ttab\n",
+        rule="opaque",
+        phones=at(1, "aGVsbG8gd29ybGQ=", "9f86d081884c7d65"),
+        rejects=[(3, "too_long"), (4, "control")],
+        kinds={"space": 1},
+    )
+
+
+def encodings():
+    """By iconv."""
+    rows = f"姓名,手机号,备注\n张三,{A},公海客户\n李四,{B},已退订\n欧阳娜娜,{C},\n"
+    want = at(2, A, B, C)
+    case("gb18030.csv", iconv(rows, "GB18030"), phones=want)
+    case("gbk.csv", iconv(rows, "GBK"), phones=want)
+    case("gb18030-four-bytes.csv", iconv(f"姓名,电话\n𠮷野,{A}\n㐀,{B}\n", "GB18030"), phones=at(2, A, B))
+    case("utf16-bom.csv", iconv(rows, "UTF-16"), phones=want)
+    case("utf16le-bom.csv", b"\xff\xfe" + iconv(rows, "UTF-16LE"), phones=want)
+    case("utf16be-bom.csv", b"\xfe\xff" + iconv(rows, "UTF-16BE"), phones=want)
+    case("utf16le-no-bom.csv", iconv(rows, "UTF-16LE"), fault="NUL byte at offset ")
+    case("utf16le-forced.csv", iconv(rows, "UTF-16LE"), phones=want, encoding="utf-16-le")
+    case("big5-forced.csv", iconv(f"姓名,電話號碼\n王小明,{A}\n", "BIG5"), phones=at(2, A), encoding="big5")
+    case("utf8-bom.csv", iconv("\ufeff" + rows, "UTF-8"), phones=want)
+    case("latin1.csv", iconv(f"name,phone\nJosé,{A}\n", "LATIN1"), fault="at the offsets 14 and 14")
+    damaged = rows.encode() + b"\xff" + f"王五,{D},\n".encode()
+    case("utf8-damaged.csv", damaged, fault=f"damaged UTF-8: the byte at offset {len(rows.encode())}")
+    damaged = iconv(rows, "GB18030") + b"\xff\xff," + f"{D},\n".encode()
+    case("gb18030-damaged.csv", damaged, fault=f"and {len(iconv(rows, 'GB18030'))} do not decode")
+    case(
+        "utf8-forced-wrongly.csv",
+        iconv(rows, "GB18030"),
+        fault="offset 0 does not decode as utf-8",
+        encoding="utf-8",
+    )
+
+
+def tables():
+    """CSV as programs export it."""
+    rows = [["user_id", "phone"], [U1, A], [U2, B], [U1, C]]
+    users = [U1, U2, U1]
+    case("users.csv", table(rows), phones=at(2, A, B, C), users=users, user_column="user_id")
+    case("users.tsv", table(rows, delimiter="\t"), phones=at(2, A, B, C), users=users, user_column="user_id")
+    case(
+        "users-by-number.csv",
+        table(rows[1:]),
+        phones=at(1, A, B, C),
+        users=users,
+        user_column=1,
+        phone_column=2,
+    )
+    case("semicolons.csv", table(rows, delimiter=";"), phones=at(2, A, B, C))
+    case("excel-sep-line.csv", "sep=;\n" + table(rows, delimiter=";"), phones=at(3, A, B, C))
+    case(
+        "quote-all.csv",
+        table(rows, quoting=csv.QUOTE_ALL),
+        phones=at(2, A, B, C),
+        users=users,
+        user_column="user_id",
+    )
+    quoted = [
+        ["id", "地址", "联系电话"],
+        [1, "北京市\n朝阳区", A],
+        [2, '他说"不要,再打"', B],
+        [3, "上海\n\n浦东", C],
+    ]
+    case("newlines-in-cells.csv", table(quoted), phones=[(2, A), (4, B), (5, C)])
+    case(
+        "formula-cells.csv",
+        table([["phone"], [f'="{A}"'], [f'="{B}"']]),
+        phones=at(2, A, B),
+        kinds={"formula": 2},
+    )
+    case("headerless.csv", f"1,张三,{A}\n2,李四,{B}\n", phones=at(1, A, B))
+    case("header-in-unknown-words.csv", f"序号,客户,号\n1,张三,{A}\n2,李四,{B}\n", phones=at(2, A, B))
+    case(
+        "title-above-header.csv",
+        f"客户名单导出,,\n2024-07-26,,\n序号,手机号码,备注\n1,{A},\n",
+        phones=[(4, A)],
+    )
+    case("header-shouting.csv", f"NAME, PHONE_NUMBER \nx,{A}\n", phones=[(2, A)])
+    case("trailing-empty-rows.csv", f"姓名,手机\n张三,{A}\n,\n李四,{B}\n,\n,\n", phones=[(2, A), (4, B)])
+    case("empty-cells.csv", f"姓名,手机\n张三,{A}\n李四,\n", phones=[(2, A)], rejects=[(3, "empty")])
+    case(
+        "ragged.csv",
+        f"姓名,手机\n张三,{A}\nWang, Li,{B}\n李四\n王五,{C},\n",
+        phones=[(2, A), (5, C)],
+        rejects=[(3, "columns"), (4, "missing")],
+    )
+    case("two-headers.csv", f"手机号,联系电话\n{A},{B}\n", fault="1 '手机号', 2 '联系电话'")
+    case("two-headers-told.csv", f"手机号,联系电话\n{A},{B}\n", phones=[(2, B)], phone_column="联系电话")
+    case("two-columns-hold-phones.csv", f"甲,乙\n{A},{B}\n{C},{D}\n", fault="several columns hold phones: 1 ")
+    case("no-phones.csv", "a,b\n1,2\n3,4\n", fault="no column holds phones: there are 1 ")
+    case(
+        "unknown-column.csv",
+        f"姓名,手机\n张三,{A}\n",
+        fault="there are 1 '姓名', 2 '手机'",
+        phone_column="电话",
+    )
+    case(
+        "same-name-twice.csv",
+        f"phone,phone\n{A},{B}\n",
+        fault="stands there twice: 1 'phone', 2 'phone'",
+        phone_column="phone",
+    )
+    case(
+        "quote-not-closed.csv",
+        f'姓名,手机\n张三,{A}\n"李四,{B}\n王五,{C}\n',
+        fault=":3: the row that begins here",
+    )
+    case("quote-goes-on.csv", f'姓名,手机\n"张"三,{A}\n', fault=":2: the row that begins here")
+    case(
+        "excel-damaged.csv",
+        f"姓名,手机\n张三,1.39E+10\n李四,{B}\n",
+        phones=[(3, B)],
+        rejects=[(2, "scientific")],
+    )
+    case("opaque.csv", "phone,level\nabc=,1\ndef=,2\n", rule="opaque", phones=at(2, "abc=", "def="))
+    case("one-quoted-column.csv", f'"phone"\n"{A}"\n"{B}"\n', phones=at(2, A, B))
+    case("single-row.csv", f"张三,{A}", phones=[(1, A)])
+
+
+def json_lists():
+    """JSON, all at once or by lines."""
+    case("values.json", json.dumps(ALL), phones=[(1, phone) for phone in ALL])
+    case("values-indented.json", json.dumps([int(phone) for phone in ALL], indent=1), phones=at(2, *ALL))
+    objects = [
+        {"id": 1, "手机": A},
+        {"id": 2, "手机": int(B)},
+        {"id": 3},
+        {"id": 4, "手机": None},
+        {"手机": [C]},
+    ]
+    rejects = [(1, "missing"), (1, "empty"), (1, "not_text")]
+    case("objects.json", json.dumps(objects), phones=[(1, A), (1, B)], rejects=rejects)
+    case("values.jsonl", f'"{A}"\n{B}\n"+86{C}"\n', phones=at(1, A, B, C), kinds={"prefix": 1})
+    lines = "".join(
+        json.dumps({"user_id": user, "phone": phone}) + "\n" for user, phone in ((U1, A), (U2, B))
+    )
+    case("objects.jsonl", lines, phones=at(1, A, B), users=[U1, U2], user_column="user_id")
+    case(
+        "floats.json",
+        f"[{A}, 13900000000.0, 1.39e10, true, [], {{}}]".replace(", {}", ""),
+        phones=[(1, A)],
+        rejects=[(1, "float"), (1, "scientific"), (1, "not_text"), (1, "not_text")],
+    )
+    case(
+        "escapes.json",
+        '["\\u0031\\u0033900000001", "13812345678\\n"]',
+        phones=[(1, A), (1, B)],
+        kinds={"space": 1},
+    )
+    case("bom.json", b"\xef\xbb\xbf" + json.dumps(ALL[:2]).encode(), phones=[(1, A), (1, B)])
+    case("empty.json", "[]\n", phones=[])
+    case("cut.json", f'["{A}",\n"{B}"', fault=":2: no JSON")
+    case("key-twice.jsonl", f'{{"phone":"{A}","phone":"{B}"}}\n', fault=":1: no JSON: a key stands twice")
+    case("bad-line.jsonl", f'{{"phone":"{A}"}}\n{{"phone":\n', fault=":2: no JSON")
+    case("nan.json", f"[{A}, NaN]", fault="NaN is no JSON")
+
+
+def packages():
+    """By gzip and zstd."""
+    text = "手机号\n" + "\n".join(ALL) + "\n"
+    case("list.txt.gz", packed(text, "gzip", "-nc"), phones=at(2, *ALL))
+    case("list.txt.zst", packed(text, "zstd", "-qc"), phones=at(2, *ALL))
+    case("no-name-for-it", packed(text, "gzip", "-nc"), phones=at(2, *ALL))
+    two = packed(f"{A}\n", "gzip", "-nc") + packed(f"{B}\n", "gzip", "-nc")
+    case("two-members.gz", two, phones=at(1, A, B))
+    case(
+        "gb18030.csv.gz",
+        subprocess.run(
+            ["gzip", "-nc"], input=iconv(f"姓名,手机\n张,{A}\n", "GB18030"), stdout=-1, check=True
+        ).stdout,
+        phones=[(2, A)],
+    )
+    case("cut.gz", packed(text * 99, "gzip", "-nc")[:-12], fault="damaged or cut (gzip)")
+    case("cut.zst", packed(text * 99, "zstd", "-qc")[:-12], fault="damaged or cut (zstd)")
+    case("objects.jsonl.zst", packed(f'{{"tel":"{A}"}}\n', "zstd", "-qc"), phones=[(1, A)])
+    case("csv-called-xlsx.xlsx", f"姓名,手机\n张三,{A}\n", phones=[(2, A)])
+    case("list.bz2", packed(text, "bzip2", "-c"), fault="packed with bzip2")
+
+
+def workbooks():
+    """By openpyxl, with what people do to workbooks."""
+    rows = [["姓名", "手机号"], ["张三", A], ["李四", int(B)], ["王五", f" {C}"]]
+    case("book.xlsx", sheet(rows), phones=at(2, A, B, C), kinds={"space": 1})
+    odd = [
+        ["phone"],
+        [1.39e10],
+        [13900000001.5],
+        [True],
+        [datetime.date(2024, 7, 26)],
+        [int(D)],
+        ["1.39E+10"],
+        [1.23e19],
+    ]
+    reasons = ["rounded", "float", "not_text", "not_text", "scientific", "rounded"]
+    case(
+        "damaged-cells.xlsx",
+        sheet(odd),
+        phones=[(6, D)],
+        rejects=list(zip([2, 3, 4, 5, 7, 8], reasons, strict=True)),
+    )
+
+    def scattered(book, page):
+        page["C5"], page["D5"] = "号码", "备注"
+        page["C6"], page["C8"] = A, int(B)
+        page["B2"] = "七月名单"
+        page.merge_cells("B2:D2")
+
+    case("title-and-gaps.xlsx", sheet([], scattered), phones=[(6, A), (8, B)])
+    case("column-by-letter-place.xlsx", sheet([], scattered), phones=[(6, A), (8, B)], phone_column=3)
+
+    def more_sheets(book, page):
+        book.create_sheet("说明")["A1"] = "导出说明"
+        book.create_sheet("空")
+        hidden = book.create_sheet("旧名单")
+        hidden.append(["手机号"])
+        hidden.append([D])
+        hidden.sheet_state = "hidden"
+
+    case("other-sheets.xlsx", sheet(rows[:2], more_sheets), phones=[(2, A)])
+
+    def two_lists(book, page):
+        page.title = "一月"
+        second = book.create_sheet("二月")
+        second.append(["手机号"])
+        second.append([B])
+
+    case("two-lists.xlsx", sheet(rows[:2], two_lists), fault="several sheets hold phones: '一月' and '二月'")
+    case("empty.xlsx", sheet([]), phones=[])
+    case(
+        "users.xlsx",
+        sheet([["user_id", "电话"], [U1, int(A)], [U2, B]]),
+        phones=at(2, A, B),
+        users=[U1, U2],
+        user_column="user_id",
+    )
+    case("unknown-column.xlsx", sheet(rows), fault="there are 1 '姓名', 2 '手机号'", phone_column="tel")
+    case("xlsx-called-csv.csv", sheet(rows[:2]), phones=[(2, A)])
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("list.txt", A)
+    case("list.zip", out.getvalue(), fault="no .xlsx workbook")
+    case("old-excel.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504), fault="old Excel file")
+
+
+if __name__ == "__main__":
+    for make in (texts, encodings, tables, json_lists, packages, workbooks):
+        make()
+    (HERE / "expected.json").write_text(json.dumps(EXPECTED, ensure_ascii=False, indent=1) + "\n", "utf-8")

@@ -1,0 +1,321 @@
+"""Settings: what is accepted, which source wins, and a token that nothing shows."""
+
+import copy
+import dataclasses
+import os
+import pickle
+import traceback
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.errors import Refused
+from runner.settings import (
+    DEFAULT_BASE_URL,
+    Limits,
+    LimitsGiven,
+    Rate,
+    Token,
+    environment_warnings,
+    parse_base_url,
+    parse_duration,
+    parse_percent,
+    parse_rate,
+    read_base_url,
+    read_token,
+)
+
+SECRET = "s3cret-token-value"
+
+
+@given(
+    count=st.one_of(st.integers(1, 9_999_999), st.integers(1, 10**7).map(lambda n: n / 10**6)),
+    unit=st.sampled_from("sm"),
+)
+def test_a_rate_is_shown_as_it_can_be_said_again(count, unit):
+    rate = Rate(float(count), 1.0 if unit == "s" else 60.0)
+    assert parse_rate(str(rate)) == rate
+
+
+def test_rates():
+    assert parse_rate("20/s") == Rate(20.0, 1.0)
+    assert parse_rate("90/m") == Rate(90.0, 60.0)
+    assert parse_rate("0.5/s").whole == 1
+    assert parse_rate("unlimited").whole is None
+    assert str(parse_rate("unlimited")) == "unlimited"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0/s",
+        "0.0/m",
+        "-1/s",
+        "20",
+        "20/h",
+        "20 /s",
+        "1e3/s",
+        "nan/s",
+        "inf/s",
+        "٢/s",
+        "20/s\n",
+        "",
+        "99999999/s",
+    ],
+)
+def test_what_is_no_rate_is_refused(text):
+    with pytest.raises(ValueError, match="rate"):
+        parse_rate(text)
+
+
+@given(n=st.integers(1, 999_999_999), unit=st.sampled_from(["", "s", "m", "h", "d"]))
+def test_durations(n, unit):
+    assert (
+        parse_duration(f"{n}{unit}").total_seconds()
+        == n * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
+    )
+
+
+@pytest.mark.parametrize("text", ["0", "0d", "-1h", "1w", "1.5h", "1 h", "", "4h ", "9999999999s", "１h"])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(ValueError, match="duration"):
+        parse_duration(text)
+
+
+def test_percentages():
+    assert parse_percent("5%") == pytest.approx(0.05)
+    assert parse_percent("0%") == 0
+    assert parse_percent("100%") == 1
+    for text in ("101%", "100.1%", "5", "-1%", "5 %", "%", "1000%", "nan%"):
+        with pytest.raises(ValueError, match="percentage"):
+            parse_percent(text)
+
+
+@pytest.mark.parametrize(
+    "given_",
+    [
+        {"concurrency": 0},
+        {"concurrency": 1025},
+        {"timeout_s": 0.0},
+        {"timeout_s": 3601.0},
+        {"timeout_s": float("nan")},
+        {"timeout_s": float("inf")},
+        {"max_attempts": 0},
+        {"max_attempts": 101},
+        {"deadline_s": 0.0},
+        {"deadline_s": float("inf")},
+    ],
+)
+def test_limits_out_of_bounds_do_not_exist(given_):
+    with pytest.raises(ValueError, match="above 0"):
+        LimitsGiven(**given_)
+    with pytest.raises(ValueError, match="above 0"):
+        Limits(**given_)
+
+
+def test_a_flag_goes_over_the_job_and_that_over_the_default():
+    job = LimitsGiven(rate=Rate(5.0), concurrency=4)
+    flags = LimitsGiven(concurrency=2)
+    assert flags.over(job.over(Limits())) == Limits(rate=Rate(5.0), concurrency=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://ai.api.longlonglong.cn", "https://ai.api.longlonglong.cn"),
+        (" HTTPS://AI.Api.LongLongLong.CN:443/ ", "https://ai.api.longlonglong.cn"),
+        ("https://host.example/white/label/", "https://host.example/white/label"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://127.9.9.9", "http://127.9.9.9"),
+        ("http://localhost:80", "http://localhost"),
+        ("http://[::1]:8080/", "http://[::1]:8080"),
+        ("https://[2001:DB8:0::1]", "https://[2001:db8::1]"),
+        ("https://xn--fsq.example:8443", "https://xn--fsq.example:8443"),
+    ],
+)
+def test_a_base_url_is_normalised(text, expected):
+    assert parse_base_url(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "ai.api.longlonglong.cn",
+        "ftp://host.example",
+        "https://",
+        "https:///path",
+        "http://host.example",
+        "http://10.0.0.1",
+        "http://127.0.0.1.evil.example",
+        "http://localhost.evil.example",
+        "http://localhost.",
+        "http://2130706433",
+        "http://127.1",
+        "http://0.0.0.0",
+        "http://[::]",
+        "https://user@host.example",
+        "https://user:pass@host.example",
+        "https://127.0.0.1\\@evil.example",
+        "https://host.example?x=1",
+        "https://host.example/?",
+        "https://host.example/#",
+        "https://host.example/a/../b",
+        "https://host.example/%2e%2e",
+        "https://host.example//a",
+        "https://host.example:0",
+        "https://host.example:99999",
+        "https://ho\nst.example",
+        "https://ho\tst.example",
+        "https://host .example",
+        "https://例子.example",
+        "https://[fe80::1%25eth0]",
+        "https://[::1",
+        "https://-host.example",
+        "https://host..example",
+        "https://host.example.",
+        "https://" + "a" * 64 + ".example",
+    ],
+)
+def test_a_dangerous_or_malformed_base_url_is_refused(text):
+    with pytest.raises(ValueError, match=r"^base URL: "):
+        parse_base_url(text)
+
+
+def test_the_base_url_is_the_flag_else_the_environment_else_the_vendor():
+    env = {"BULK_DELETE_BASE_URL": "http://127.0.0.1:1"}
+    assert read_base_url("http://127.0.0.1:2", env) == "http://127.0.0.1:2"
+    assert read_base_url(None, env) == "http://127.0.0.1:1"
+    assert read_base_url(None, {}) == DEFAULT_BASE_URL
+
+
+def test_an_empty_base_url_variable_never_means_production():
+    with pytest.raises(Refused, match="set but empty"):
+        read_base_url(None, {"BULK_DELETE_BASE_URL": ""})
+
+
+def test_a_bad_base_url_says_where_it_came_from():
+    with pytest.raises(Refused, match=r"^BULK_DELETE_BASE_URL: "):
+        read_base_url(None, {"BULK_DELETE_BASE_URL": "http://host.example"})
+    with pytest.raises(Refused, match=r"^--base-url: "):
+        read_base_url("http://host.example", {})
+
+
+# The token.
+
+
+def token_file(tmp_path, content=SECRET + "\n", mode=0o600, name="token"):
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    path.chmod(mode)
+    return str(path)
+
+
+def test_the_token_is_the_files_then_the_variables_then_the_variable_files_then_systemds(tmp_path):
+    systemd = tmp_path / "credentials"
+    systemd.mkdir()
+    token_file(systemd, "from-systemd", 0o400, "bulk-delete-token")
+    env = {"CREDENTIALS_DIRECTORY": str(systemd)}
+    assert read_token(env).reveal() == "from-systemd"
+    env["BULK_DELETE_TOKEN_FILE"] = token_file(tmp_path, "from-file-variable", name="b")
+    assert read_token(env).reveal() == "from-file-variable"
+    env["BULK_DELETE_TOKEN"] = "from-variable"
+    assert read_token(env).reveal() == "from-variable"
+    assert read_token(env, token_file(tmp_path, "from-flag", name="a")).reveal() == "from-flag"
+
+
+def test_without_a_token_the_hint_says_how_to_give_one():
+    with pytest.raises(Refused, match="no token") as caught:
+        read_token({})
+    assert "BULK_DELETE_TOKEN" in caught.value.hint
+    assert "--token-file" in caught.value.hint
+
+
+def test_an_empty_token_variable_is_refused_and_does_not_fall_through(tmp_path):
+    env = {"BULK_DELETE_TOKEN": "  ", "BULK_DELETE_TOKEN_FILE": token_file(tmp_path)}
+    with pytest.raises(Refused, match="set but empty"):
+        read_token(env)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o660, 0o606, 0o601, 0o610])
+def test_a_token_file_that_others_may_touch_is_refused_with_the_cure(tmp_path, mode):
+    path = token_file(tmp_path, mode=mode)
+    with pytest.raises(Refused, match="others may") as caught:
+        read_token({}, path)
+    assert f"chmod 600 {path}" in caught.value.hint
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400])
+def test_a_private_token_file_is_read_and_its_newline_stripped(tmp_path, mode):
+    assert read_token({}, token_file(tmp_path, SECRET + "\r\n", mode)).reveal() == SECRET
+
+
+def test_a_token_file_behind_a_link_is_judged_by_what_it_links_to(tmp_path):
+    target = token_file(tmp_path)
+    (tmp_path / "link").symlink_to(target)
+    assert read_token({}, str(tmp_path / "link")).reveal() == SECRET
+    Path(target).chmod(0o644)
+    with pytest.raises(Refused, match="others may"):
+        read_token({}, str(tmp_path / "link"))
+
+
+def test_a_fifo_as_token_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(Refused, match="no regular file"):
+        read_token({}, str(tmp_path / "pipe"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_token_file_of_somebody_else_is_refused(tmp_path):
+    path = token_file(tmp_path)
+    os.chown(path, 12345, 12345)
+    with pytest.raises(Refused, match="somebody else"):
+        read_token({}, path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes root's files")
+def test_systemds_credential_may_show_one_group_bit_and_another_file_may_not(tmp_path):
+    token_file(tmp_path, mode=0o440, name="bulk-delete-token")
+    assert read_token({"CREDENTIALS_DIRECTORY": str(tmp_path)}).reveal() == SECRET
+    with pytest.raises(Refused, match="others may"):
+        read_token({}, str(tmp_path / "bulk-delete-token"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", " \n", "two words", "zeile\nzwei", "tök", b"\xef\xbb\xbfabc", b"\xff\xfea\0", "a\x7f", "x" * 20_000],
+)
+def test_what_is_no_token_is_refused_and_not_shown(tmp_path, content):
+    with pytest.raises(Refused) as caught:
+        read_token({}, token_file(tmp_path, content))
+    shown = "".join(traceback.format_exception(caught.value))
+    for word in ("two words", "zeile", "tök", "xxxx"):
+        assert word not in shown
+
+
+def test_missing_and_impossible_token_files_are_refused(tmp_path):
+    for path in (str(tmp_path / "nope"), str(tmp_path), "", "a\0b"):
+        with pytest.raises(Refused, match="token file"):
+            read_token({}, path)
+
+
+def test_nothing_shows_a_token():
+    token = Token(SECRET)
+    holder = dataclasses.make_dataclass("Holder", ["token"])(token)
+    shown = [repr(token), str(token), f"{token}", f"{token:>40}", repr(holder), repr([token])]
+    assert not any(SECRET in text for text in shown)
+    assert not hasattr(token, "__dict__")
+    for leak in (pickle.dumps, copy.copy, copy.deepcopy, lambda value: dataclasses.asdict(holder)):
+        with pytest.raises(TypeError) as caught:
+            leak(token)
+        assert SECRET not in str(caught.value)
+
+
+def test_only_three_variables_mean_something():
+    env = {"BULK_DELETE_TOKEN": "x", "BULK_DELETE_TOKEN_FILE": "x", "BULK_DELETE_BASE_URL": "x", "PATH": "x"}
+    assert environment_warnings(env) == ()
+    (warning,) = environment_warnings({**env, "BULK_DELETE_RATE": SECRET})
+    assert "BULK_DELETE_RATE" in warning
+    assert SECRET not in warning
