@@ -136,8 +136,8 @@ def _limits(flags: dict[str, Any]) -> LimitsGiven:
 def cli() -> None:
     """Delete phone numbers from a vendor's customer pool: plan, confirm, send, audit.
 
-    The token comes from BULK_DELETE_TOKEN or a token file, never from the command line. Rehearse first: `demo`
-    needs nothing, `sandbox` stands in for the vendor, `plan` shows what `run` would do.
+    The token comes from BULK_DELETE_TOKEN or a token file, never from the command line. Rehearse first:
+    `demo` needs nothing, `sandbox` stands in for the vendor, `plan` shows what `run` would do.
     """
 
 

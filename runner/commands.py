@@ -21,7 +21,6 @@ import orjson
 
 from runner import __version__
 from runner.console import Console, Verbosity
-from runner.describe import describe_plan
 from runner.errors import AuditDamaged, Exit, Refused
 from runner.history import select_for_rerun
 from runner.job import Job
@@ -31,6 +30,7 @@ from runner.ledger import Fold, fold_audit
 from runner.plan import plan_batches_again, plan_job
 from runner.planfile import PlanFile, copy_plan, is_plan, read_plan
 from runner.planheader import PlanHeader, PlanWindow, Reject
+from runner.preview import describe_plan
 from runner.process import use_loop
 from runner.protect import ProtectList, read_protect_file
 from runner.records import Mode

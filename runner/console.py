@@ -159,7 +159,7 @@ class Console:
         elif record["type"] == "batch" and record["status"] != "deleted":
             names = ("seq", "user_id", "phones_left", "error", "http_status", "code", "message")
             fields = {name: record[name] for name in names if record[name] is not None}
-            self.log.debug("batch " + record["status"], **fields)
+            self.log.debug("batch not confirmed", status=record["status"], **fields)
         elif record["type"] == "open":
             self.log.debug("batch left open", seq=record["seq"], attempts=record["attempts"])
 

@@ -16,12 +16,12 @@ from typing import Any
 import orjson
 
 from runner.commands import Call, Scratch, draft_plan, only_plan, plan_beside
-from runner.describe import describe_plan
 from runner.errors import Exit, Refused
 from runner.jobfile import job_schema, read_jobs
 from runner.ledger import PhonesOf, fold_audit
 from runner.page import report_html
 from runner.planfile import PlanFile, copy_plan, read_plan
+from runner.preview import describe_plan
 from runner.process import use_loop
 from runner.proof import State
 from runner.proof import verify as verify_audit
@@ -136,10 +136,7 @@ def verify(audits: Sequence[Path], flags: Mapping[str, Any]) -> Exit:
                 "exit_code": int(found.state.exit_code),
             }
         )
-    lines = (
-        f"{':'.join([f['audit'], str(f['line'])])}: {f['state']}: {f['what']}\n  head {f['head']}"
-        for f in findings
-    )
+    lines = (f"{f['audit']}: {f['state']}: {f['what']}\n  head {f['head']}" for f in findings)
     shown = findings[0] if len(findings) == 1 else {"audits": findings}
     call.show(shown, lambda: "\n".join(lines))
     by_weight = (State.DAMAGED, State.OPEN_ENDED, State.WHOLE)

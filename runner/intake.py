@@ -13,7 +13,7 @@ from runner.lists import Rows
 from runner.phones import REASONS, Normalised, mask
 from runner.planheader import PlanSource, Reject
 
-__all__ = ["Intake", "reject_words"]
+__all__ = ["Intake", "printable", "reject_words"]
 
 _MAX_SOURCES = 200
 _MAX_FIRST = 10
@@ -45,13 +45,14 @@ class Intake:
         self.changed += result.changed
         for kind, times in result.kinds.items():
             self.kinds[kind] = self.kinds.get(kind, 0) + times
-        counts = self._counts_of(rows.source)
+        source = printable(rows.source)
+        counts = self._counts_of(source)
         if counts is not None:
             counts[0] += len(rows.values)
             counts[1] += len(result.bad)
             counts[2] += result.changed
         for index, reason in result.bad.items():
-            self._reject(rows, index, reason)
+            self._reject(Reject(source, rows.lines[index], reason, mask(rows.values[index])))
 
     def _counts_of(self, source: str) -> list[int] | None:
         counts = self._sources.get(source)
@@ -62,11 +63,8 @@ class Intake:
             self.more_sources += 1
         return counts
 
-    def _reject(self, rows: Rows, index: int, reason: str) -> None:
-        self.reasons[reason] = self.reasons.get(reason, 0) + 1
-        if len(self.first) >= _MAX_FIRST and self.on_reject is None:
-            return
-        reject = Reject(rows.source, rows.lines[index], reason, mask(rows.values[index]))
+    def _reject(self, reject: Reject) -> None:
+        self.reasons[reject.reason] = self.reasons.get(reject.reason, 0) + 1
         if len(self.first) < _MAX_FIRST:
             self.first.append(reject)
         if self.on_reject is not None:
@@ -94,6 +92,11 @@ class Intake:
             f"{limit * 100:g}% are allowed; mostly {why}: {places}",
             hint="Check that the right column is read (phone_column), or raise safety.max_invalid.",
         )
+
+
+def printable(text: str) -> str:
+    """Return a text that can be written as UTF-8: a file name need not be any (it may be GB18030)."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def reject_words(reject: Reject) -> str:

@@ -54,7 +54,7 @@ _TAG = "tag:yaml.org,2002:"
 Steps = tuple[str | int, ...]
 """The way from the top of a file to a value: `("users", 0, "phone")`."""
 Position = tuple[int, int]
-"""Line and column, both from 1; (0, 0) where they are not known."""
+"""Line and column, both from 1; 0 where it is not known."""
 Locate = Callable[[Steps, bool], Position]
 
 
@@ -87,11 +87,11 @@ class Document:
 
     def add_at(self, at: Position, message: str, *, of: str = "") -> None:
         """Note a fault at a line and column; beyond the first 200 they are only counted, in `more`."""
-        key = (at, "" if at[0] else of)
+        key = (at, "" if at[1] else of)
         if len(self._found) >= _MAX_LOCATED:
             self.more += 1
         elif key not in self._found:
-            place = f"{self.name}:{at[0]}:{at[1]}" if at[0] else self.name
+            place = ":".join((self.name, *(str(part) for part in at if part)))
             self._found[key] = Fault(place, f"{of}: {message}" if of else message)
 
     @property
@@ -367,11 +367,35 @@ def _line_column(text: str, offset: int) -> Position:
     return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
-# TOML: the standard library's parser keeps no places, but it names those of its own errors.
+# TOML: the standard library's parser keeps no places but those of its own errors. Lines are looked up here.
+
+_TOML_HEADER = re.compile(r'\s*\[\[?\s*"?([^\]"]+?)"?\s*\]')
+
+
+def _toml_position(text: str, path: Steps) -> Position:
+    """Return the line of the section and key that a path leads to, as near as it can be told."""
+    names = [str(step) for step in path if isinstance(step, str)]
+    nth = next((step for step in path[1:2] if isinstance(step, int)), 0)
+    best, met, section = 0, -1, ""
+    for number, line in enumerate(text.split("\n"), 1):
+        header = _TOML_HEADER.match(line)
+        if header is not None:
+            section = header[1]
+            met += names[:1] == [section]
+            best = number if names[:1] == [section] and met == nth else best
+        elif names and not section and _toml_key(names[0]).match(line):
+            best = number
+        elif len(names) > 1 and section == names[0] and met == nth and _toml_key(names[1]).match(line):
+            return number, 0
+    return best, 0
+
+
+def _toml_key(name: str) -> re.Pattern[str]:
+    return re.compile(rf'\s*"?{re.escape(name)}"?\s*[.=]')
 
 
 def _read_toml(name: str, text: str) -> Document:
-    document = Document(name)
+    document = Document(name, locate=lambda path, _: _toml_position(text, path))
     try:
         document.data = _toml_value(document, tomllib.loads(text), ())
     except tomllib.TOMLDecodeError as error:

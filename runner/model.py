@@ -147,10 +147,10 @@ class Sender(Protocol):
 
 
 class Gate(Protocol):
-    """The pacing, as the API sees it: `approach`, connect, `leave` until True, and `landed` whatever happened."""
+    """The pacing, as the API sees it: `approach`, connect, `leave` until True; `landed` whatever happened."""
 
     async def approach(self) -> None:
-        """Wait, without a connection, until a departure is near: so that no idle connection ages at the gate."""
+        """Wait, without a connection, until a departure is near: no idle connection ages at the gate."""
         ...
 
     async def leave(self, depart: Callable[[], bool]) -> bool:

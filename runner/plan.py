@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 from runner.batching import BatchWriter
 from runner.errors import Fault, Faults, Refused
 from runner.grouping import MAX_TARGETS, Context, Grouping
-from runner.intake import Intake
+from runner.intake import Intake, printable
 from runner.job import Entry, Job, Table
 from runner.lists import Rows
 from runner.model import Target, is_safe_user_id
@@ -44,6 +44,7 @@ _CHUNK: Final = 1 << 20
 _MAX_FAULTS: Final = 10
 _MAX_NAMED: Final = 10
 """Entries without anything to do that are named; of the others the notes say how many."""
+_BATCHES_AT_ONCE: Final = 500
 _MAX_WINDOWS: Final = 100_000
 
 
@@ -187,7 +188,7 @@ class Planner:
                     created_at=window,
                     encryption=entry.encryption,
                     max_rows=entry.max_rows or 1,
-                    place=entry.place,
+                    place=printable(entry.place),
                     entry=self._window_entries,
                 ),
             )
@@ -228,7 +229,7 @@ class Planner:
         """Write every batch line; returns the totals and the windows with their `seq`."""
         writer = BatchWriter(body)
         users = _Users({target.user_id for target in self._windows})
-        protected = 0
+        protected = told = 0
         try:
             with Overlaps(self._tmp_dir) as overlaps:
                 for target, phones in self._grouping.by_target():
@@ -239,8 +240,9 @@ class Planner:
                         writer.put(target, left)
                     if self._grouping.has_several(target.user_id):
                         overlaps.add(target.user_id, left)
-                    if self._on_progress is not None:
-                        self._on_progress(Progress(self._intake.read, "", writer.batches))
+                    if self._on_progress is not None and writer.batches >= told + _BATCHES_AT_ONCE:
+                        told = writer.batches
+                        self._on_progress(Progress(self._intake.read, "", told))
                 writer.end()
                 self._notes += overlaps.note()
             windows = self._write_windows(writer)
@@ -287,8 +289,9 @@ class Planner:
         if self._idle > _MAX_NAMED:
             self._notes.append(f"{self._idle - _MAX_NAMED:,} more entries have nothing to do")
         intake, job = self._intake, self._job
+        protect_notes = self._protected.notes if self._protected is not None else ()
         return PlanHeader(
-            name=job.name,
+            name=printable(job.name),
             version=made[0],
             made_on=made[1],
             limits=job.limits,
@@ -303,7 +306,7 @@ class Planner:
             rejects=intake.by_reason(),
             first_rejects=tuple(intake.first),
             windows=windows,
-            notes=(*self._notes, *(self._protected.notes if self._protected is not None else ())),
+            notes=tuple(map(printable, (*self._notes, *protect_notes))),
         )
 
 
@@ -332,6 +335,8 @@ def _absolute(safety: Safety) -> Safety:
 
 def _protect_list(job: Job) -> ProtectList | None:
     path = _absolute(job.safety).protect_file
+    if path is not None and printable(path) != path:
+        raise Refused(f"protect file {printable(path)}: a plan holds paths in UTF-8 only", hint="Rename it.")
     return None if path is None else read_protect_file(path, job.phone_rule)
 
 

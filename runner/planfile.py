@@ -95,8 +95,10 @@ def write_plan(path: Path, header: PlanHeader, body: Iterable[bytes]) -> None:
     Raises:
         Refused: Something is there already, or the file cannot be written.
     """
+    head = header.to_json()[:-1]
+    if len(head) + _DIGEST_FIELD > MAX_HEADER_BYTES:
+        raise Refused("the plan's header is too long to be read again", hint="Choose longer slices.")
     with _new_file(path) as file:
-        head = header.to_json()[:-1]
         digest = hashlib.sha256(head)
         file.write(head + _DIGEST_KEY)
         digest_at = file.tell()
@@ -135,6 +137,7 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         _put(beside, path)
+        _sync_folder(path.parent)
     except FileExistsError as error:
         raise _exists(path) from error
     except OSError as error:
@@ -142,7 +145,6 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
         raise Refused(f"{path}: cannot be written: {error.strerror}", hint=hint) from error
     finally:
         beside.unlink(missing_ok=True)
-    _sync_folder(path.parent)
 
 
 def refuse_existing(path: Path) -> None:
@@ -186,6 +188,7 @@ class PlanFile:
         sha256: Of the whole file, in hex: the audit's `plan_sha256`.
         size: In bytes.
         mtime_s: When the file was last changed, in seconds since 1970.
+        sizes: The number of phones of each batch, a byte each, in `seq` order.
     """
 
     path: Path
@@ -193,7 +196,12 @@ class PlanFile:
     sha256: str
     size: int
     mtime_s: float
+    sizes: bytes
     _identity: tuple[int, ...]
+
+    def phones_of(self, seq: int) -> int:
+        """Return how many phones a batch has."""
+        return self.sizes[seq - 1]
 
     def batches(self, wanted: Callable[[int], bool] | None = None) -> Iterator[Batch]:
         """Yield the batches in `seq` order, one in memory at a time.
@@ -247,7 +255,9 @@ def read_plan(path: Path) -> PlanFile:
             )
         if _identity(file) != identity:
             raise AuditDamaged(str(path), 0, "it was changed while it was read", hint=_ALTERED)
-    return PlanFile(path, header, whole.hexdigest(), status.st_size, status.st_mtime, identity)
+    return PlanFile(
+        path, header, whole.hexdigest(), status.st_size, status.st_mtime, bytes(check.sizes), identity
+    )
 
 
 @contextmanager
@@ -338,6 +348,8 @@ def _parse_phones(raw: bytes) -> list[str]:
     distinct = set(phones)
     if len(distinct) != len(phones) or "" in distinct:
         raise ValueError("a phone is empty or stands twice in one batch")
+    if orjson.dumps(phones) != raw:
+        raise ValueError("phones in a form that no plan has")
     return phones
 
 
@@ -351,6 +363,7 @@ class _BodyCheck:
         self._batches = 0
         self._phones = 0
         self._windows = 0
+        self.sizes = bytearray()
 
     def feed(self, chunk: bytes) -> None:
         """Check every line that ends in this chunk."""
@@ -382,6 +395,7 @@ class _BodyCheck:
             raise self._damaged("phones behind a window: windows come last")
         self._batches += 1
         self._phones += len(phones)
+        self.sizes.append(len(phones))
 
     def _damaged(self, what: str) -> AuditDamaged:
         return AuditDamaged(str(self._path), self._batches + 2, what, hint=_ALTERED)

@@ -1,7 +1,7 @@
 """The verbs that need no vendor: `sandbox` and `demo`.
 
-The demo is an ordinary run, by the same code as `run`, against a sandbox in a thread of its own; what it says at
-the end it says by the sandbox's word, not by the audit's.
+The demo is an ordinary run, by the same code as `run`, against a sandbox in a thread of its own; what it says
+at the end it says by the sandbox's word, not by the audit's.
 """
 
 import asyncio

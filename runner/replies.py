@@ -40,12 +40,6 @@ _SECONDS = re.compile(r"[0-9]{1,6}")
 _DATE = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]{0,6},? [ -~]{10,30}")
 _RESET = re.compile(r"([0-9]{1,10})(\.[0-9]{1,6})?")
 
-# C0, DEL and C1; marks that turn or hide text; line separators; halves of surrogate pairs.
-_UNSHOWN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
-    "\U000e0000-\U000e007f]+"
-)
-
 Clean = Callable[[str], str]
 """Makes foreign words fit to be written down."""
 
@@ -70,7 +64,9 @@ def cleaner(token: Token) -> Clean:
     secrets = re.compile("|".join(re.escape(shape) for shape in sorted(shapes, key=len, reverse=True)))
 
     def clean(text: str) -> str:
-        return _UNSHOWN.sub(" ", secrets.sub("***", text))[:MOST_WORDS].strip()
+        words = secrets.sub("***", text)[:MOST_WORDS]
+        # Not printable: controls, marks that turn or hide text, line separators, halves of surrogate pairs.
+        return "".join(char if char.isprintable() else " " for char in words).strip()
 
     return clean
 

@@ -181,9 +181,11 @@ def _read_body(source: Source, chunks: Iterator[str], shape: _Shape, line: int) 
     for piece in chunks:
         count = piece.count("\n")
         cells = _cut_evenly(piece, count, shape)
-        rows = (
-            None if cells is None else _columns(source.name, cells, shape.layout, range(line, line + count))
-        )
+        rows: Rows | None = None
+        if cells is not None:
+            lines = range(line, line + count)
+            spaced = " " in piece or "\t" in piece or not piece.isascii()
+            rows = _columns(source.name, cells, shape.layout, lines, spaced=spaced)
         if rows is None:
             line += yield from _cut_slowly(source, piece, chunks, shape, line)
         else:
@@ -212,10 +214,10 @@ def _cut_evenly(piece: str, count: int, shape: _Shape) -> list[str] | None:
     return cells if len(cells) == count * shape.layout.width and piece.endswith('"\n') else None
 
 
-def _columns(name: str, cells: list[str], layout: Layout, lines: range) -> Rows | None:
+def _columns(name: str, cells: list[str], layout: Layout, lines: range, *, spaced: bool) -> Rows | None:
     """Take the wanted columns out of whole rows; None if one of the rows may be blank."""
     values = cells[layout.phone :: layout.width]
-    if "" in values:
+    if "" in values or (spaced and not all(map(str.strip, values))):
         return None
     users = None if layout.user is None else cells[layout.user :: layout.width]
     return Rows(name, lines, values, users, {})

@@ -1,4 +1,4 @@
-"""A server that says exactly the bytes it is told to, over real sockets; it knows nothing of HTTP but requests."""
+"""A server that says exactly the bytes it is told to, over real sockets; of HTTP it knows requests only."""
 
 import asyncio
 import contextlib

@@ -202,7 +202,7 @@ def test_no_bytes_make_reading_a_job_crash(tmp_path_factory, raw):
         path = path.with_suffix(f".{suffix}")
         path.write_bytes(raw)
         with pytest.raises(RunnerError):
-            read(path)
+            list(read_requests(read(path).request_files[0]))
 
 
 # JOB arguments.

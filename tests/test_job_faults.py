@@ -285,13 +285,28 @@ TOML = {
     "a TOML line": ('name = "x"\nname = "y"\n', [(2, 11, "not TOML")]),
     "a phone with a fraction": (
         '[[users]]\nuser_id = "u"\nphone = [1.39e10]\n',
-        [(0, 0, "users[0].phone[0]: a number with a fraction")],
+        [(3, 0, "users[0].phone[0]: a number with a fraction")],
     ),
     "a date with an offset": (
         '[[users]]\nuser_id = "u"\nphone = ["1"]\ncreated_at = [2024-07-26T00:00:00Z, 2024-07-27 00:00:00]\n',
-        [(0, 0, "users[0].created_at[0]: write the date")],
+        [(4, 0, "users[0].created_at[0]: write the date")],
     ),
-    "an unknown key": ('[[users]]\nuser_id = "u"\nphones = ["1"]\n', [(0, 0, "did you mean `phone`?")]),
+    "faults here and there": (
+        (
+            'colour = 1\nlimits.rate = "0/s"\n[safety] # rules\nmax_phones = 0\n'
+            '[[users]]\nuser_id = "u"\nphone = []\n[[ users ]]\nuser_id = "a/b"\nphone = [true, 1.5]\n'
+            "[[users]]\nphone = []\n"
+        ),
+        [
+            (1, 0, "colour: unknown key"),
+            (2, 0, "limits.rate: "),
+            (4, 0, "safety.max_phones: "),
+            (9, 0, "users[1].user_id: "),
+            (10, 0, "users[1].phone[0]: "),
+            (10, 0, "users[1].phone[1]: "),
+            (11, 0, "users[2].user_id: is missing"),
+        ],
+    ),
 }
 
 ROWS = [
@@ -312,7 +327,7 @@ def test_a_broken_job_is_refused_at_its_place(tmp_path, suffix, text, expected):
     path = tmp_path / f"job.{suffix}"
     path.write_text(text, encoding="utf-8", newline="")
     faults = faults_of(path).faults
-    places = [f"{path}:{line}:{column}" if line else str(path) for line, column, _ in expected]
+    places = [":".join((str(path), *(str(part) for part in row[:2] if part))) for row in expected]
     assert [fault.place for fault in faults] == places, [fault.message for fault in faults]
     for fault, (_, _, words) in zip(faults, expected, strict=True):
         assert words in fault.message

@@ -163,6 +163,19 @@ def test_the_user_column_is_never_the_phone_column(tmp_path):
         read(path, user_column="phone", phone_column=1)
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\t", "\u3000", " ,", ",", '""', '" ",'])
+def test_a_row_without_anything_in_it_is_no_row_wherever_it_stands(tmp_path, blank):
+    path = tmp_path / "t.csv"
+    path.write_text(
+        f"name,phone\na,{A}\n{blank}\nb,{B}\n" + f"c,{A}\n" * 30_000 + f"{blank}\nd,{B}\n", "utf-8"
+    )
+    got = read(path)
+    assert got["rejects"] == []
+    assert got["phones"][:2] == [[2, A], [4, B]]
+    assert got["phones"][-1] == [30_006, B]
+    assert len(got["phones"]) == 30_003
+
+
 # ---- JSON ---------------------------------------------------------------------------------------------
 
 
@@ -234,6 +247,15 @@ def test_a_forced_encoding_that_fails_late_is_named_with_the_offset(tmp_path):
     path.write_bytes(f"x,{A}\n".encode() * 60_000 + f"张三,{B}\n".encode("gb18030"))
     with pytest.raises(Fault, match=rf"byte at offset {60_000 * len(A + 'x,.')} does not decode as utf-8"):
         read(path, encoding="utf-8")
+
+
+def test_a_byte_order_mark_settles_the_encoding_and_a_late_error_is_still_named(tmp_path):
+    path = tmp_path / "t.csv"
+    for mark, encoding in ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le")):
+        good = mark + (f"x,{A}\n" * 60_000).encode(encoding)
+        path.write_bytes(good + b"\xff\xdf")
+        with pytest.raises(Fault, match=f"byte at offset {len(good)} does not decode"):
+            read(path)
 
 
 @pytest.mark.parametrize("shift", range(4))

@@ -382,7 +382,7 @@ def workbooks():
     case("xlsx-called-csv.csv", sheet(rows[:2]), phones=[(2, A)])
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
-        archive.writestr("list.txt", A)
+        archive.writestr(zipfile.ZipInfo("list.txt"), A)
     case("list.zip", out.getvalue(), fault="no .xlsx workbook")
     case("old-excel.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504), fault="old Excel file")
 
