@@ -80,17 +80,20 @@ class Call:
             base_url, token, None if ca_file is None else str(ca_file), self.flags["proxy_from_env"]
         )
 
-    def must_be_able_to_ask(self) -> None:
-        """Refuse, before any work is done, a run that nobody can confirm."""
-        if not self.flags["yes"] and not (sys.stdin and sys.stdin.isatty()):
-            raise Refused("not confirmed", hint="there is no terminal to ask on: add --yes")
+    def question(self, text: str, flag: str) -> list[Question]:
+        """Return a question to ask, none if its flag was given; refuse at once where nobody can answer."""
+        if self.flags[flag.strip("-").replace("-", "_")]:
+            return []
+        if not (sys.stdin and sys.stdin.isatty()):
+            raise Refused(f"not confirmed: {text}", hint=f"there is no terminal to ask on: add {flag}")
+        return [Question(text, flag)]
 
     def stale(self, age: timedelta, what: str) -> list[Question]:
-        """Return the question that something over a day old raises; refuse where nobody can answer it."""
-        if not is_stale(age) or self.flags["stale_ok"]:
+        """Return the question that something over a day old raises."""
+        if not is_stale(age):
             return []
         words = f"The {what} is {age.days} day(s) old: rows imported since then would go as well. Go on?"
-        return [Question(words, "--stale-ok")]
+        return self.question(words, "--stale-ok")
 
     def show(self, result: Mapping[str, Any], text: Callable[[], str]) -> None:
         """Write the result to standard output, as JSON or as text."""
@@ -103,7 +106,7 @@ class _Draft:
 
     plan: PlanFile
     audit: Path
-    rejects: Path
+    rejects: Path | None
     plan_s: float
 
 
@@ -115,7 +118,7 @@ def run(jobs: Sequence[str], flags: Mapping[str, Any], limits: LimitsGiven) -> E
 
 def run_jobs(jobs: Sequence[str], access: Access, call: Call) -> Exit:
     """Run jobs, or one plan, against a vendor that is given."""
-    call.must_be_able_to_ask()
+    call.question("Delete?", "--yes")
     given = only_plan(jobs)
     if given is not None:
         plan = read_plan(given)
@@ -131,7 +134,7 @@ def rerun(audits: Sequence[Path], flags: Mapping[str, Any], limits: LimitsGiven)
     """Run again, with a new plan and audit, what ended unconfirmed."""
     call = Call.of(flags, limits)
     access = call.access()
-    call.must_be_able_to_ask()
+    call.question("Delete?", "--yes")
     folds = [_finished_fold(audit, access.base_url) for audit in audits]
     stale = call.stale(max(audit_age(fold, utc_now()) for fold in folds), "audit")
     settings, windows = _settings_of(audits, folds)
@@ -164,8 +167,8 @@ def resume(audit: Path, flags: Mapping[str, Any], limits: LimitsGiven) -> Exit:
         if fold.ended == fold.planned_batches:
             return _show_finished(audit, fold, plan, call)
         questions = call.stale(audit_age(fold, utc_now()), "audit")
-        if (why := was_capped(fold)) is not None and not flags["yes"]:
-            questions.append(Question(f"The last session was stopped by {why}. Go on?", "--yes"))
+        if (why := was_capped(fold)) is not None:
+            questions += call.question(f"The last session was stopped by {why}. Go on?", "--yes")
         rules = _rules_of(audit, fold)
         terms = _terms("resume", plan, rules, access, call, run_id=str(fold.first_run["run_id"]))
         order = _order(terms, access, Evidence(plan, audit, file, fold), questions, call)
@@ -208,7 +211,8 @@ def _draft(call: Call, name: str, make: Callable[[Scratch], object]) -> Iterator
         stack.callback(_take_away, audit, make_private_folder(audit.parent))
         make(scratch)
         plan = read_plan(scratch.plan)
-        yield _Draft(plan, audit, scratch.rejects, time.monotonic() - started_s)
+        rejects = scratch.rejects if scratch.rejects.exists() else None
+        yield _Draft(plan, audit, rejects, time.monotonic() - started_s)
 
 
 def _take_away(audit: Path, made: Sequence[Path]) -> None:
@@ -256,9 +260,7 @@ def _send_draft(draft: _Draft, mode: Mode, access: Access, call: Call, stale: li
     plan, header = draft.plan, draft.plan.header
     limits = call.limits.over(header.limits.over(Limits()))
     call.console.say(describe_plan(header, limits=limits, base_url=access.base_url))
-    questions = [*stale]
-    if not call.flags["yes"]:
-        questions.append(Question(_totals_question(plan, access), "--yes"))
+    questions = [*stale, *call.question(_totals_question(plan, access), "--yes")]
     terms = _terms(mode, plan, (limits, header.safety), access, call, plan_s=draft.plan_s)
     evidence = Evidence(plan, draft.audit, rejects=draft.rejects)
     return _carry_out(_order(terms, access, evidence, questions, call), call)

@@ -217,6 +217,10 @@ class Delivery:
         except asyncio.CancelledError:
             self._abandon(course)
             raise
+        except Exception:
+            # Whatever it was, nobody can say any more what left: no `open` record may claim to know.
+            self._announced.pop(work.batch.seq, None)
+            raise
         return self._end(course)
 
     def leave_open(self) -> None:

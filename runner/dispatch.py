@@ -6,8 +6,10 @@ plan order and never knows where they come from.
 """
 
 import asyncio
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 from runner.breaker import Breaker
 from runner.delivery import Delivery, Ended
@@ -175,6 +177,8 @@ class Dispatch:
         except asyncio.CancelledError:
             if not self._stop:
                 raise
+        except Exception as error:  # noqa: BLE001 - a bug in one batch must not cut off the others
+            self._stop.request(f"internal error: {_where(error)}", even_if_done=True)
 
     async def _deliver_next(self, group: asyncio.TaskGroup) -> bool:
         await self._breaker.admit()
@@ -203,3 +207,9 @@ class Dispatch:
             await self._feed.fill()
         except RunnerError as error:
             self._stop.request(error.message, even_if_done=True)
+
+
+def _where(error: Exception) -> str:
+    """Return an unforeseen error's type and place, without its words: they may hold a number."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"

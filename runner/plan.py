@@ -217,12 +217,15 @@ class Planner:
         """
         self._raise_faults()
         self._intake.check_share(self._job.safety.max_invalid)
-        with open_private(self._tmp_dir) as body:
-            totals, windows = self._write_batches(body)
-            self._check_max_phones(totals.unique)
-            header = self._header(totals, windows, made=(version, today.isoformat()))
-            body.seek(0)
-            write_plan(out, header, iter(lambda: body.read(_CHUNK), b""))
+        try:
+            with open_private(self._tmp_dir) as body:
+                totals, windows = self._write_batches(body)
+                self._check_max_phones(totals.unique)
+                header = self._header(totals, windows, made=(version, today.isoformat()))
+                body.seek(0)
+                write_plan(out, header, iter(lambda: body.read(_CHUNK), b""))
+        except OSError as error:  # the plan's own errors are told apart by `write_plan`
+            raise spill_full(error) from error
         return header
 
     def _write_batches(self, body: BinaryIO) -> tuple[PlanTotals, tuple[PlanWindow, ...]]:
@@ -230,24 +233,21 @@ class Planner:
         writer = BatchWriter(body)
         users = _Users({target.user_id for target in self._windows})
         protected = told = 0
-        try:
-            with Overlaps(self._tmp_dir) as overlaps:
-                for target, phones in self._grouping.by_target():
-                    left = self._without_protected(phones)
-                    protected += len(phones) - len(left)
-                    if left:
-                        users.see(target.user_id)
-                        writer.put(target, left)
-                    if self._grouping.has_several(target.user_id):
-                        overlaps.add(target.user_id, left)
-                    if self._on_progress is not None and writer.batches >= told + _BATCHES_AT_ONCE:
-                        told = writer.batches
-                        self._on_progress(Progress(self._intake.read, "", told))
-                writer.end()
-                self._notes += overlaps.note()
-            windows = self._write_windows(writer)
-        except OSError as error:
-            raise spill_full(error) from error
+        with Overlaps(self._tmp_dir) as overlaps:
+            for target, phones in self._grouping.by_target():
+                left = self._without_protected(phones)
+                protected += len(phones) - len(left)
+                if left:
+                    users.see(target.user_id)
+                    writer.put(target, left)
+                if self._grouping.has_several(target.user_id):
+                    overlaps.add(target.user_id, left)
+                if self._on_progress is not None and writer.batches >= told + _BATCHES_AT_ONCE:
+                    told = writer.batches
+                    self._on_progress(Progress(self._intake.read, "", told))
+            writer.end()
+            self._notes += overlaps.note()
+        windows = self._write_windows(writer)
         intake = self._intake
         duplicate = intake.read - intake.rejected - protected - writer.phones
         return PlanTotals(

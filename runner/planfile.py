@@ -360,10 +360,9 @@ class _BodyCheck:
         self._path = path
         self._lines = _BatchLines()
         self._rest = b""
-        self._batches = 0
+        self.sizes = bytearray()
         self._phones = 0
         self._windows = 0
-        self.sizes = bytearray()
 
     def feed(self, chunk: bytes) -> None:
         """Check every line that ends in this chunk."""
@@ -379,23 +378,22 @@ class _BodyCheck:
         totals = header.totals
         if self._rest:
             raise self._damaged("the last line is cut")
-        if (self._batches, self._phones, self._windows) != (totals.batches, totals.unique, totals.windows):
+        if (len(self.sizes), self._phones, self._windows) != (totals.batches, totals.unique, totals.windows):
             raise AuditDamaged(
                 str(self._path), 0, "the header's totals are not those of the batches", hint=_ALTERED
             )
 
     def _line(self, line: bytes) -> None:
         try:
-            target, phones = self._lines.parse(line, self._batches + 1)
+            target, phones = self._lines.parse(line, len(self.sizes) + 1)
         except ValueError as error:
             raise self._damaged(str(error)) from error
         if target.delete_window:
             self._windows += 1
         elif self._windows:
             raise self._damaged("phones behind a window: windows come last")
-        self._batches += 1
-        self._phones += len(phones)
         self.sizes.append(len(phones))
+        self._phones += len(phones)
 
     def _damaged(self, what: str) -> AuditDamaged:
-        return AuditDamaged(str(self._path), self._batches + 2, what, hint=_ALTERED)
+        return AuditDamaged(str(self._path), len(self.sizes) + 2, what, hint=_ALTERED)

@@ -6,16 +6,17 @@ ValueError. It holds no token and no base URL, and phones only masked.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import date
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import orjson
 
 from runner.model import Window, is_safe_user_id
 from runner.phones import PHONE_RULES, PhoneRule
-from runner.settings import LimitsGiven, Rate, Safety, parse_rate
+from runner.settings import LimitsGiven, Safety
+from runner.terms import limits_from_json, limits_to_json, safety_from_json, safety_to_json
 
 __all__ = [
     "MAX_HEADER_BYTES",
@@ -25,10 +26,6 @@ __all__ = [
     "PlanTotals",
     "PlanWindow",
     "Reject",
-    "limits_from_json",
-    "limits_to_json",
-    "safety_from_json",
-    "safety_to_json",
 ]
 
 PLAN_VERSION: Final = 1
@@ -202,7 +199,7 @@ class PlanHeader:
                 made_on=date.fromisoformat(_text(made.pop("on"))).isoformat(),
                 **_header_fields(found),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"a field is missing or of another type: {error}") from error
         if found or made:
             raise ValueError(f"unknown field {sorted([*found, *made])[0]!r}")
@@ -223,8 +220,8 @@ def _header_fields(found: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"phone_rule {rule!r}")
     return {
         "name": _text(found.pop("name")),
-        "limits": limits_from_json(found.pop("limits")),
-        "safety": safety_from_json(found.pop("safety")),
+        "limits": _terms(found.pop("limits"), limits_from_json, limits_to_json),
+        "safety": _terms(found.pop("safety"), safety_from_json, safety_to_json),
         "phone_rule": rule,
         "timezone": _text(found.pop("timezone")),
         "totals": PlanTotals(**_object(found.pop("totals"), "totals")),
@@ -294,92 +291,21 @@ def _window(data: object) -> PlanWindow:
     return window
 
 
-# ---- limits and safety --------------------------------------------------------------------------------
-
-
-def limits_to_json(limits: LimitsGiven) -> dict[str, Any]:
-    """Return the given limits by their names in a job file, `rate` as text, durations in seconds."""
-    given = {
-        "rate": None if limits.rate is None else str(limits.rate),
-        "concurrency": limits.concurrency,
-        "timeout": limits.timeout_s,
-        "max_attempts": limits.max_attempts,
-        "deadline": limits.deadline_s,
-    }
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def limits_from_json(data: object) -> LimitsGiven:
-    """Return what `limits_to_json` made its argument of; raises ValueError for anything else."""
-    try:
-        found = _object(data, "limits")
-        rate = found.pop("rate", None)
-        limits = LimitsGiven(
-            rate=None if rate is None else _rate(rate),
-            concurrency=_whole_or_none(found.pop("concurrency", None)),
-            timeout_s=_number_or_none(found.pop("timeout", None)),
-            max_attempts=_whole_or_none(found.pop("max_attempts", None)),
-            deadline_s=_number_or_none(found.pop("deadline", None)),
-        )
-    except TypeError as error:
-        raise ValueError(f"limits: {error}") from error
-    if found:
-        raise ValueError(f"unknown limit {sorted(found)[0]!r}")
-    return limits
-
-
-def safety_to_json(safety: Safety) -> dict[str, Any]:
-    """Return every safety rule by its name in a job file; shares between 0 and 1, null for none."""
-    return asdict(safety)
-
-
-def safety_from_json(data: object) -> Safety:
-    """Return what `safety_to_json` made its argument of; raises ValueError for anything else."""
-    try:
-        found = _object(data, "safety")
-        safety = Safety(
-            max_phones=_whole_or_none(found.pop("max_phones")),
-            max_invalid=_share(found.pop("max_invalid")),
-            max_failed=_share(found.pop("max_failed")),
-            max_rows_per_phone=_whole(found.pop("max_rows_per_phone")),
-            stop_when_empty=_flag(found.pop("stop_when_empty")),
-            protect_file=_text_or_none(found.pop("protect_file")),
-        )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"safety: {error}") from error
-    if found:
-        raise ValueError(f"unknown safety rule {sorted(found)[0]!r}")
-    return safety
-
-
-def _rate(data: object) -> Rate:
-    return parse_rate(_text(data))
-
-
-def _whole_or_none(data: object) -> int | None:
-    return None if data is None else _whole(data)
-
-
-def _number_or_none(data: object) -> float | None:
-    if data is None:
-        return None
-    if type(data) not in {int, float}:
-        raise TypeError("expected a number")
-    return float(cast(float, data))
-
-
-def _share(data: object) -> float:
-    share = _number_or_none(data)
-    if share is None or not 0 <= share <= 1:
-        raise TypeError("a share is not between 0 and 1")
-    return share
-
-
 def _flag(data: object) -> bool:
     if type(data) is not bool:
         raise TypeError("expected true or false")
     return data
 
 
-def _text_or_none(data: object) -> str | None:
-    return None if data is None else _text(data)
+_Terms = TypeVar("_Terms", LimitsGiven, Safety)
+
+
+def _terms(
+    data: object, read: Callable[[Mapping[str, Any]], _Terms], write: Callable[[_Terms], dict[str, Any]]
+) -> _Terms:
+    """Return limits or safety rules; what would not be written just so is refused."""
+    found = _object(data, "limits and safety")
+    terms = read(found)
+    if write(terms) != found:
+        raise ValueError("limits or safety are not as they are written")
+    return terms

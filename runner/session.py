@@ -193,7 +193,7 @@ class Session:
             count=totals.count,
             uncertain_batches=totals.uncertain_batches,
             empty_batches=totals.empty_batches,
-            requests=meter.departures,
+            requests=self.breaker.requests,
             retries=self.breaker.retries,
             plan_s=round(terms.plan_s, 3),
             duration_s=round(duration_s, 3),

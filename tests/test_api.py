@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import gzip
 import json
 import re
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 
 import pytest
 import trustme
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -240,9 +242,9 @@ async def test_unknown_host_is_not_sent():
 
 async def test_a_connection_that_takes_too_long_is_not_sent(monkeypatch):
     monkeypatch.setattr(api, "CONNECT_TIMEOUT_S", 0.2)
-    async with raw_server(silent) as server:  # accepts, and never answers the TLS hello
-        async with client_of(server.base_url.replace("http:", "https:")) as client:
-            end = await send(client)
+    # It accepts, and never answers the TLS hello.
+    async with raw_server(silent) as server, client_of(server.base_url.replace("http:", "https:")) as client:
+        end = await send(client)
     assert (end.fate, end.left, end.message) == (NOT_CONNECTED, False, "no connection in time")
 
 
@@ -644,21 +646,27 @@ async def test_near_the_gate_before_connecting_and_connected_before_the_gate():
     assert seen == [("approach", 0), ("leave", 1, 0)]
 
 
-async def test_the_whole_request_is_on_the_wire_when_depart_returns():
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("new_loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
+def test_the_whole_request_is_on_the_wire_when_depart_returns(new_loop, tls, authority, tmp_path):
     """With the loop stopped right after the gate, the server has headers and body already."""
-    received = b""
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
     complete = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve():
-        nonlocal received
+        received = b""
         connection, _ = listener.accept()
+        if tls:
+            connection = server_context(authority).wrap_socket(connection, server_side=True)
         with connection:
             while not received.endswith(REQUEST.body):
                 received += connection.recv(65536)
             complete.set()
             connection.sendall(success(6))
-            connection.recv(1)
+            with contextlib.suppress(OSError):
+                connection.recv(1)
 
     class Blocking(OpenGate):
         async def leave(self, depart):
@@ -666,14 +674,19 @@ async def test_the_whole_request_is_on_the_wire_when_depart_returns():
             self.was_complete = complete.wait(5)
             return left
 
+    async def run():
+        base_url = f"{'https' if tls else 'http'}://localhost:{listener.getsockname()[1]}"
+        gate = Blocking()
+        async with client_of(base_url, gate=gate, ca_file=str(ca_file)) as client:
+            assert (await send(client)).count == 6
+        assert gate.was_complete
+
     thread = threading.Thread(target=serve)
     thread.start()
-    gate = Blocking()
-    async with client_of(f"http://127.0.0.1:{listener.getsockname()[1]}", gate=gate) as client:
-        assert (await send(client)).count == 6
-    await asyncio.to_thread(thread.join, 5)
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(run())
+    thread.join(5)
     listener.close()
-    assert gate.was_complete
 
 
 async def test_what_is_on_the_wire():
@@ -1023,8 +1036,10 @@ async def test_list_total_asks_for_the_window_and_passes_the_gate():
         assert await client.list_total(target) == 6
     line = server.requests[0].decode().split("\r\n")[0]
     assert line == (
-        f"GET /agent-api/user/{USER}/get_customer?page=1&per_page=1&created_at%5B%5D=2024-01-01+00%3A00%3A00"
-        "&created_at%5B%5D=2024-01-31+23%3A59%3A59&encryption=true HTTP/1.1"
+        f"GET /agent-api/user/{USER}/get_customer?page=1&per_page=1"
+        "&created_at=2024-01-01+00%3A00%3A00&created_at=2024-01-31+23%3A59%3A59"
+        "&created_at%5B%5D=2024-01-01+00%3A00%3A00&created_at%5B%5D=2024-01-31+23%3A59%3A59"
+        "&encryption=true HTTP/1.1"
     )
     assert gate.calls == ["approach", "leave", "landed True"]
 
