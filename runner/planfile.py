@@ -116,11 +116,7 @@ def copy_plan(source: Path, target: Path) -> None:
     Raises:
         Refused: `target` exists, or one of them cannot be read or written.
     """
-    try:
-        descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise Refused(f"{source}: {error.strerror}", hint="Check the path of the plan.") from error
-    with os.fdopen(descriptor, "rb") as original, _new_file(target) as file:
+    with _opened(source) as original, _new_file(target) as file:
         while chunk := original.read(_CHUNK):
             file.write(chunk)
 
@@ -200,7 +196,9 @@ class PlanFile:
     _identity: tuple[int, ...]
 
     def phones_of(self, seq: int) -> int:
-        """Return how many phones a batch has."""
+        """Return how many phones a batch has, 0 where it is a window; IndexError where there is none."""
+        if seq < 1:
+            raise IndexError(seq)
         return self.sizes[seq - 1]
 
     def batches(self, wanted: Callable[[int], bool] | None = None) -> Iterator[Batch]:
@@ -266,9 +264,10 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}", hint="Check the path of the plan.") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Refused(f"{path}: no regular file", hint="Check the path of the plan.")
     with os.fdopen(descriptor, "rb", buffering=_CHUNK) as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Refused(f"{path}: no regular file", hint="Check the path of the plan.")
         yield file
 
 

@@ -30,7 +30,9 @@ HEADER = PlanHeader(
     safety=Safety(max_phones=1000, protect_file="/lists/never.txt"),
     phone_rule="mobile_cn",
     timezone="Asia/Shanghai",
-    totals=PlanTotals(read=160, unique=153, duplicate=4, rejected=2, protected=1, batches=4, users=3, windows=1),
+    totals=PlanTotals(
+        read=160, unique=153, duplicate=4, rejected=2, protected=1, batches=4, users=3, windows=1
+    ),
     sources=(PlanSource("/lists/a.csv", 160, 2, 3),),
     more_sources=1,
     changed=3,

@@ -1,0 +1,36 @@
+"""Fixtures of the tests that run the real program."""
+
+import pytest
+
+from tests.program import Program, Sandbox
+
+
+@pytest.fixture
+def sandbox():
+    """An empty sandbox that goes wrong in no way."""
+    with Sandbox() as running:
+        yield running
+
+
+@pytest.fixture
+def program(tmp_path, sandbox):
+    """The program, pointed at `sandbox`."""
+    program = Program(tmp_path, sandbox.url)
+    yield program
+    program.end_all()
+
+
+@pytest.fixture
+def aim(tmp_path):
+    """A way to point the program at a sandbox of the test's own making."""
+    programs = []
+
+    def make(base_url, **more):
+        folder = tmp_path / f"p{len(programs)}"
+        folder.mkdir()
+        programs.append(Program(folder, base_url, **more))
+        return programs[-1]
+
+    yield make
+    for program in programs:
+        program.end_all()

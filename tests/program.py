@@ -1,0 +1,497 @@
+"""The real program in a process of its own, and a sandbox for it to talk to; both are seen from outside only.
+
+`Program` runs `python -m runner …` with an environment that holds nothing of the tester's; `Sandbox` serves the
+vendor's API in a thread and is read by HTTP. Plans and audits are read here by the contract's words, not by
+the runner's code, or both could be wrong together.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import pty
+import select
+import signal
+import socket
+import subprocess
+import sys
+import termios
+import threading
+import time
+import urllib.request
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.sandbox import Pool, SandboxSettings, serve
+
+TOKEN = "tkn-Zq81-never-to-be-seen"
+USER = "5832d184-dd53-42a0-8ace-0bf8d660f4cc"
+OTHER = "4d99d91c-f5d9-49da-88da-758977cc58a9"
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE_S = 60.0
+"""Nothing here takes so long; whoever waits that long has found a hang."""
+
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def numbers(count, first=0):
+    """So many mobile numbers, one after the other."""
+    return [f"139{n:08d}" for n in range(first, first + count)]
+
+
+def until(condition, what="the condition"):
+    """Wait until `condition` gives something true, and return that."""
+    give_up = time.monotonic() + PATIENCE_S
+    while time.monotonic() < give_up:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.005)
+    raise AssertionError(f"{what}: not within {PATIENCE_S} s")
+
+
+class Sandbox:
+    """A sandbox in a thread of its own; what happened in it is asked by HTTP, as anybody could."""
+
+    def __init__(self, pool=None, **settings):
+        self.pool = Pool() if pool is None else pool
+        self.settings = SandboxSettings(**{"token": TOKEN, **settings})
+        self.url = ""
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+
+    async def _serve(self):
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        async with serve(self.settings, self.pool) as running:
+            self.url = running.url
+            self._ready.set()
+            await self._stop.wait()
+
+    def __enter__(self):
+        self._thread.start()
+        assert self._ready.wait(PATIENCE_S), "the sandbox did not start"
+        return self
+
+    def __exit__(self, *_):
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(PATIENCE_S)
+
+    def ask(self, path, body=None):
+        """Call one of its own pages."""
+        data = None if body is None else json.dumps(body).encode()
+        with _direct.open(f"{self.url}/_sandbox/{path}", data, timeout=PATIENCE_S) as reply:
+            return json.loads(reply.read())
+
+    def ledger(self, since=0):
+        """Every request after that number."""
+        entries = []
+        while True:
+            page = self.ask(f"ledger?since={since}")
+            entries += page["entries"]
+            since = page["next"]
+            if not page["entries"] or since >= page["total"]:
+                return entries
+
+    def deletions(self, since=0):
+        """Every request to delete, done or not."""
+        return [entry for entry in self.ledger(since) if entry["call"] == "del_customer"]
+
+    def stats(self):
+        """The totals."""
+        return self.ask("stats")
+
+    def requests(self):
+        """How many requests came in, of every kind."""
+        return self.stats()["requests"]
+
+    def settle(self):
+        """Wait until it is through with everything that came in; return how many those are."""
+        return until(self._settled, "the sandbox at rest")
+
+    def _settled(self):
+        before, after = self.stats(), self.stats()
+        return before == after and after["in_flight"] == 0 and (after["requests"] or True)
+
+    def control(self, **changes):
+        """Change its settings from the next request on."""
+        self.ask("control", changes)
+
+    def script(self, *faults, **fields):
+        """Let exactly these faults befall the next deletions, one each."""
+        self.control(faults={"script": list(faults), **fields})
+
+    def left(self, user=USER):
+        """Phones of a user that still have rows."""
+        return sorted({row["phone"] for row in self.ask(f"rows?user_id={user}")["rows"]})
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended, and what it said where."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def record(self):
+        """The one object on standard output."""
+        assert self.out.count("\n") == 1, f"not one line: {self.out!r}"
+        return json.loads(self.out)
+
+    def expect(self, code):
+        """Fail with everything that was said, unless it ended so."""
+        assert self.code == code, f"exit {self.code}, not {code}\nout: {self.out}\nerr: {self.err}"
+        assert "Traceback" not in self.out + self.err, self.err
+        return self
+
+
+class Started:
+    """A process under way; its outputs go to files, so that no pipe can fill up."""
+
+    def __init__(self, argv, cwd, env, folder, **more):
+        self._out, self._err = folder / "out.txt", folder / "err.txt"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err, **more}
+            self.process = subprocess.Popen(argv, cwd=cwd, env=env, **streams)
+        self.pid = self.process.pid
+
+    def err(self):
+        """What it said on standard error so far."""
+        return self._err.read_text(encoding="utf-8")
+
+    def signal(self, number):
+        """Send it a signal, if it still runs."""
+        self.process.send_signal(number)
+
+    def running(self):
+        """Tell whether it still runs."""
+        return self.process.poll() is None
+
+    def wait(self):
+        """Wait for its end."""
+        try:
+            code = self.process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"still running after {PATIENCE_S} s; it said: {self.err()}") from None
+        return Ended(code, self._out.read_text(encoding="utf-8"), self.err())
+
+
+class Program:
+    """`python -m runner` in a folder of its own, with an environment of its own."""
+
+    def __init__(self, folder, base_url=None, token=TOKEN):
+        self.folder = folder / "work"
+        self.folder.mkdir()
+        self.state = folder / "state"
+        self._runs = folder / "runs"
+        self._runs.mkdir()
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder / "home"),
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": str(ROOT),
+            "XDG_STATE_HOME": str(self.state),
+            "BULK_DELETE_BASE_URL": base_url,
+            "BULK_DELETE_TOKEN": token,
+        }
+        (folder / "home").mkdir()
+        self.started = []
+
+    def _environment(self, changes):
+        return {name: value for name, value in {**self.env, **(changes or {})}.items() if value is not None}
+
+    def start(self, *args, env=None, **more):
+        """Start it, with standard input empty unless given."""
+        mine = self._runs / str(len(self.started))
+        mine.mkdir()
+        argv = [sys.executable, "-m", "runner", *map(str, args)]
+        started = Started(argv, self.folder, self._environment(env), mine, **more)
+        self.started.append(started)
+        return started
+
+    def __call__(self, *args, stdin=None, env=None, **more):
+        """Run it to its end; `stdin` is text or bytes."""
+        if stdin is not None:
+            file = self._runs / f"{len(self.started)}.stdin"
+            file.write_bytes(stdin.encode() if isinstance(stdin, str) else stdin)
+            with file.open("rb") as opened:
+                return self.start(*args, env=env, stdin=opened, **more).wait()
+        return self.start(*args, env=env, **more).wait()
+
+    def shell(self, line, env=None):
+        """Run a line of shell in which `$RUN` is the program."""
+        whole = {**self._environment(env), "RUN": f"{sys.executable} -m runner"}
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=self.folder, env=whole, capture_output=True, timeout=PATIENCE_S, check=False
+        )
+        return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    @contextlib.contextmanager
+    def on_terminal(self, *args, env=None):
+        """Run it with a terminal for input and errors, which is also its controlling one."""
+        terminal = Terminal([sys.executable, "-m", "runner", *map(str, args)], self.folder, self._environment(env))
+        try:
+            yield terminal
+        finally:
+            terminal.close()
+
+    def job(self, users=None, name="job", **top):
+        """Write a job file: phones (or a whole entry) by user."""
+        entries = []
+        for user, asked in (users or {}).items():
+            entries.append({"user_id": user, **(asked if isinstance(asked, dict) else {"phone": asked})})
+        return self.write(f"{name}.json", json.dumps({"name": name, **({"users": entries} if entries else {}), **top}))
+
+    def write(self, name, text):
+        """Write a file into its folder."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def audits(self):
+        """The audits in the default place."""
+        return sorted((self.folder / "audit").glob("*.jsonl"))
+
+    def end_all(self):
+        """Leave nothing running."""
+        for started in self.started:
+            if started.running():
+                started.process.kill()
+            started.process.wait()
+
+
+class Terminal:
+    """The person's end of a terminal on which the program runs; standard output is a pipe apart."""
+
+    def __init__(self, argv, cwd, env):
+        self._master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env={**env, "TERM": "xterm", "COLUMNS": "200"},
+            stdin=slave,
+            stdout=subprocess.PIPE,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(slave)
+        self.seen = ""
+
+    def _read(self):
+        ready, _, _ = select.select([self._master], [], [], 0.05)
+        if not ready:
+            return True
+        try:
+            chunk = os.read(self._master, 65536)
+        except OSError:  # Linux says EIO when the other end is closed
+            return False
+        self.seen += chunk.decode("utf-8", "replace")
+        return bool(chunk)
+
+    def read_until(self, text):
+        """Read until the program has said this (again)."""
+        from_here = getattr(self, "_mark", 0)
+        give_up = time.monotonic() + PATIENCE_S
+        while text not in self.seen[from_here:]:
+            if not self._read() or time.monotonic() > give_up:
+                raise AssertionError(f"{text!r} was not said: {self.seen!r}")
+        self._mark = self.seen.index(text, from_here) + len(text)
+
+    def type(self, text):
+        """Type this."""
+        os.write(self._master, text.encode())
+
+    def end(self):
+        """Read until it ends."""
+        give_up = time.monotonic() + PATIENCE_S
+        while self._read():
+            assert time.monotonic() < give_up, f"still running; it said {self.seen!r}"
+        out = self.process.stdout.read().decode()
+        return Ended(self.process.wait(PATIENCE_S), out, self.seen)
+
+    def close(self):
+        """Leave nothing running or open."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        os.close(self._master)
+
+
+class Listener:
+    """A port on which nobody should call; counts who does."""
+
+    def __init__(self):
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket.settimeout(0.05)
+        self.port = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.calls = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+
+    def _listen(self):
+        while not self._over.is_set():
+            with contextlib.suppress(TimeoutError):
+                connection, _ = self._socket.accept()
+                with connection:
+                    connection.settimeout(1)
+                    with contextlib.suppress(OSError):
+                        self.calls.append(connection.recv(65536))
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._thread.join(PATIENCE_S)
+        self._socket.close()
+
+
+def read_lines(path):
+    """The JSON lines of a file, a torn last one left out."""
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    return [json.loads(line) for line in whole.split(b"\n") if line]
+
+
+def read_audit(path):
+    """The records of an audit, whose chain is checked here after the contract."""
+    data = path.read_bytes()
+    assert data.endswith(b"\n"), "torn"
+    previous = ""
+    for line in data.split(b"\n")[:-1]:
+        head, comma, tail = line.rpartition(b',"chain":"')
+        assert comma, line
+        previous = hashlib.sha256(previous.encode() + head).hexdigest()
+        assert tail == previous.encode() + b'"}', line
+    return read_lines(path)
+
+
+def of_type(records, kind):
+    """Those records that are of this type."""
+    return [record for record in records if record["type"] == kind]
+
+
+def rechain(path, change):
+    """Write an audit anew, each record changed and the chain made to fit: what a forger could do."""
+    previous, lines = "", []
+    for record in read_lines(path):
+        record.pop("chain")
+        head = json.dumps(change(record), ensure_ascii=False, separators=(",", ":")).encode()[:-1]
+        previous = hashlib.sha256(previous.encode() + head).hexdigest()
+        lines.append(head + b',"chain":"' + previous.encode() + b'"}\n')
+    path.write_bytes(b"".join(lines))
+
+
+class Plan:
+    """A plan's batches by seq, and which batch a request belongs to."""
+
+    def __init__(self, path):
+        self.header, *batches = read_lines(path)
+        self.batches = {batch["seq"]: batch for batch in batches}
+        self._seq_of = {}
+        for seq, batch in self.batches.items():
+            for phone in batch.get("phone", [None]):
+                key = (*_scope(batch), phone)
+                assert key not in self._seq_of, f"{key} stands twice in the plan"
+                self._seq_of[key] = seq
+
+    def seq_of(self, entry):
+        """The one batch that a request to delete belongs to, whole or a part of it."""
+        window = entry["created_at"] and list(entry["created_at"])
+        scope = (entry["user_id"], window and tuple(window), entry["encryption"])
+        seqs = {self._seq_of[(*scope, phone)] for phone in entry["phones"] or [None]}
+        assert len(seqs) == 1, f"a request over batches {seqs}"
+        return seqs.pop()
+
+
+def _scope(batch):
+    window = batch.get("created_at")
+    return batch["user_id"], window and tuple(window), bool(batch.get("encryption"))
+
+
+def covered(records):
+    """The seqs that `sending` records cover, and how often each."""
+    seqs = Counter()
+    for record in of_type(records, "sending"):
+        first = record.get("seq", record.get("from"))
+        seqs.update(range(first, record.get("to", first) + 1))
+    return seqs
+
+
+def check_evidence(audit, sandbox, *, finished=True):
+    """Hold a plan and an audit against the sandbox's ledger: promises 1, 2, 4, 5 and the half of 6 that shows."""
+    records, plan = read_audit(audit), Plan(Path(f"{audit}.plan"))
+    ends = of_type(records, "batch")
+    assert len({end["seq"] for end in ends}) == len(ends), "a batch ended twice"
+    sent, known = sandbox.deletions(), covered(records)
+    requests = Counter()
+    for entry in sent:
+        assert len(entry["phones"]) == len(set(entry["phones"])) <= 100
+        seq = plan.seq_of(entry)
+        assert entry["phones"] or plan.batches[seq].get("delete_window"), "a window without phones"
+        assert seq in known, f"batch {seq} was sent and the audit does not know"
+        requests[seq] += 1
+    confirmed = sum(end["count"] or 0 for end in ends)
+    truth = sum(entry["count"] for entry in sent)
+    uncertain = sum(end["uncertain_attempts"] for end in ends)
+    assert confirmed <= truth
+    assert uncertain or not finished or confirmed == truth
+    if finished:
+        assert {end["seq"] for end in ends} == set(plan.batches), "a batch was lost"
+        check_equation(records[-1])
+    return records, plan, requests
+
+
+def check_equation(summary):
+    """Asked is deleted, failed, unknown and not sent, in batches and in phones."""
+    batches, phones = summary["batches"], summary["phones"]
+    states = ("deleted", "failed", "unknown", "not_sent")
+    assert batches["planned"] == sum(batches[state] for state in states)
+    assert phones["unique"] == sum(phones[state] for state in states)
+    assert phones["read"] == sum(phones[how] for how in ("unique", "duplicate", "rejected", "protected"))
+
+
+def seeded(users, rows=1, **settings):
+    """A sandbox in which every one of these numbers stands in so many rows."""
+    pool = Pool()
+    for user, phones in users.items():
+        for _ in range(rows):
+            pool.add_phones(user, phones)
+    return Sandbox(pool, **settings)
+
+
+SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+__all__ = [
+    "OTHER",
+    "PATIENCE_S",
+    "ROOT",
+    "SIGNALS",
+    "TOKEN",
+    "USER",
+    "Ended",
+    "Listener",
+    "Plan",
+    "Program",
+    "Sandbox",
+    "check_equation",
+    "check_evidence",
+    "covered",
+    "numbers",
+    "of_type",
+    "read_audit",
+    "read_lines",
+    "rechain",
+    "seeded",
+    "until",
+]
