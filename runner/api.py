@@ -135,12 +135,8 @@ class _GatedRequest(ClientRequest):
         )
 
     def _wire(self) -> bytes:
-        through_proxy = self.proxy is not None and not self.is_ssl()
-        path = str(self.url) if through_proxy else self.url.raw_path_qs
-        lines = [
-            f"{self.method} {path} HTTP/1.1",
-            *(f"{name}: {value}" for name, value in self.headers.items()),
-        ]
+        first = f"{self.method} {self.url.raw_path_qs} HTTP/1.1"
+        lines = [first, *(f"{name}: {value}" for name, value in self.headers.items())]
         head = "\r\n".join(lines)
         if head.count("\n") != len(self.headers) or head.count("\r") != len(self.headers):
             raise AssertionError("a header holds a line break")
@@ -150,11 +146,30 @@ class _GatedRequest(ClientRequest):
 _NO_HEADERS = CIMultiDictProxy[str](CIMultiDict())
 
 
+class _Headers:
+    """The headers of every request, made once; without a repr, for the token is in them.
+
+    They are no default of the session: aiohttp would send those to a proxy as well, in its CONNECT.
+    """
+
+    __slots__ = ("revealed",)
+
+    def __init__(self, token: Token) -> None:
+        self.revealed = {
+            "Authorization": f"Bearer {token.reveal()}",
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": _USER_AGENT,
+        }
+
+
 @dataclass(frozen=True, slots=True)
 class _Wiring:
     """What a client is opened with."""
 
     session: aiohttp.ClientSession
+    headers: _Headers
     base_url: str
     gate: Gate
     stop: Stop
@@ -241,7 +256,9 @@ class Client:
                 wiring.gate.landed(left=attempt.left)
 
     async def _exchange(self, attempt: _Attempt, method: str, url: URL) -> Answer:
-        headers = {"Content-Length": str(len(attempt.body))} if attempt.body else {}
+        headers = self._wiring.headers.revealed
+        if attempt.body:
+            headers = {**headers, "Content-Length": str(len(attempt.body))}
         async with self._wiring.session.request(
             method,
             url,
@@ -347,13 +364,6 @@ async def open_client(
     connect_s = min(CONNECT_TIMEOUT_S, timeout_s)
     async with aiohttp.ClientSession(
         connector=connector,
-        headers={
-            "Authorization": f"Bearer {token.reveal()}",
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": _USER_AGENT,
-        },
         timeout=aiohttp.ClientTimeout(connect=connect_s, sock_connect=connect_s),
         cookie_jar=aiohttp.DummyCookieJar(),
         request_class=_GatedRequest,
@@ -361,7 +371,9 @@ async def open_client(
         trust_env=False,
     ) as session:
         proxy = _proxy(base_url) if proxy_from_env else None
-        yield Client(_Wiring(session, base_url, gate, stop, timeout_s, now, cleaner(token), proxy))
+        yield Client(
+            _Wiring(session, _Headers(token), base_url, gate, stop, timeout_s, now, cleaner(token), proxy)
+        )
 
 
 def _trust(ca_file: str | None) -> ssl.SSLContext:
@@ -374,11 +386,14 @@ def _trust(ca_file: str | None) -> ssl.SSLContext:
 
 
 def _proxy(base_url: str) -> str | None:
-    """Return the environment's proxy for this URL; aiohttp's own look-up would read .netrc as well."""
+    """Return the environment's proxy for this URL; aiohttp's own look-up would read .netrc as well.
+
+    Plain http is for this machine alone: through a proxy the token would leave it unencrypted.
+    """
     url = URL(base_url)
-    proxy = None if proxy_bypass(url.host or "") else getproxies().get(url.scheme)
+    if url.scheme != "https" or proxy_bypass(url.host or ""):
+        return None
+    proxy = getproxies().get(url.scheme)
     if proxy is not None and not re.match(r"https?://[^/]", proxy):
-        raise Refused(
-            f"the proxy of {url.scheme}_proxy is no http:// or https:// URL", hint="mend or unset it"
-        )
+        raise Refused("https_proxy is no http:// or https:// URL", hint="mend or unset it")
     return proxy

@@ -292,8 +292,9 @@ def _leave(code: int) -> None:
 
 def main() -> None:
     """Run the program; the entry point of `bulk-delete` and `python -m runner`."""
-    from runner.process import harden, mute_closed_streams  # noqa: PLC0415
+    from runner.process import fill_closed_streams, harden, mute_closed_streams  # noqa: PLC0415
 
+    fill_closed_streams()
     harden()
     try:
         code = _run_cli()

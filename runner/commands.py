@@ -7,97 +7,39 @@ then (a plan that nobody confirmed) is taken away again when it is refused or de
 import asyncio
 import os
 import secrets
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from runner import __version__
-from runner.console import Console, Verbosity
+from runner.calls import Call, Scratch, draft_plan, only_plan, plan_beside
 from runner.errors import AuditDamaged, Exit, Refused
 from runner.history import select_for_rerun
 from runner.job import Job
 from runner.jobfile import read_jobs
 from runner.journal import DiskFile, make_private_folder
 from runner.ledger import Fold, fold_audit
-from runner.plan import plan_batches_again, plan_job
-from runner.planfile import PlanFile, copy_plan, is_plan, read_plan
-from runner.planheader import PlanHeader, PlanWindow, Reject
+from runner.plan import plan_batches_again
+from runner.planfile import PlanFile, copy_plan, read_plan
+from runner.planheader import PlanWindow
 from runner.preview import describe_plan
-from runner.process import use_loop
+from runner.process import use_loop, utc_now
 from runner.protect import ProtectList, read_protect_file
 from runner.records import Mode
 from runner.report import make_report, report_text
-from runner.runs import Access, Evidence, Order, Result, carry_out, utc_now
-from runner.safety import Question, audit_age, check_plan, is_stale, plan_age, was_capped
+from runner.runs import Evidence, Order, Result, carry_out
+from runner.safety import Question, audit_age, check_plan, plan_age, was_capped
 from runner.session import Terms
-from runner.settings import (
-    Limits,
-    LimitsGiven,
-    Safety,
-    environment_warnings,
-    read_base_url,
-    read_token,
-)
+from runner.settings import Access, Limits, LimitsGiven, Safety
 from runner.terms import limits_from_json, limits_to_json, safety_from_json
 
-__all__ = ["Call", "Scratch", "draft_plan", "only_plan", "plan_beside", "rerun", "resume", "run", "run_jobs"]
+__all__ = ["rerun", "resume", "run", "run_jobs"]
 
 _UNCONFIRMED = ("failed", "unknown", "not_sent")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of a verb: its flags as parsed, and the screen."""
-
-    flags: Mapping[str, Any]
-    limits: LimitsGiven
-    console: Console
-
-    @classmethod
-    def of(cls, flags: Mapping[str, Any], limits: LimitsGiven) -> "Call":
-        """Open the screen, and warn of variables that mean nothing."""
-        console = Console(Verbosity(quiet=flags["quiet"], verbose=flags["verbose"]))
-        for warning in environment_warnings(os.environ):
-            console.warn(warning)
-        return cls(flags, limits, console)
-
-    def access(self) -> Access:
-        """Return how the vendor is reached; raises Refused where the URL or the token is no good."""
-        base_url = read_base_url(self.flags["base_url"], os.environ)
-        given = self.flags["token_file"]
-        token = read_token(os.environ, None if given is None else str(given))
-        self.console.hide(token)
-        ca_file = self.flags["ca_file"]
-        return Access(
-            base_url, token, None if ca_file is None else str(ca_file), self.flags["proxy_from_env"]
-        )
-
-    def question(self, text: str, flag: str) -> list[Question]:
-        """Return a question to ask, none if its flag was given; refuse at once where nobody can answer."""
-        if self.flags[flag.strip("-").replace("-", "_")]:
-            return []
-        if not (sys.stdin and sys.stdin.isatty()):
-            raise Refused(f"not confirmed: {text}", hint=f"there is no terminal to ask on: add {flag}")
-        return [Question(text, flag)]
-
-    def stale(self, age: timedelta, what: str) -> list[Question]:
-        """Return the question that something over a day old raises."""
-        if not is_stale(age):
-            return []
-        words = f"The {what} is {age.days} day(s) old: rows imported since then would go as well. Go on?"
-        return self.question(words, "--stale-ok")
-
-    def show(self, result: Mapping[str, Any], text: Callable[[], str]) -> None:
-        """Write the result to standard output, as JSON or as text."""
-        self.console.result(orjson.dumps(result).decode() if self.flags["as_json"] else text())
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,29 +119,6 @@ def resume(audit: Path, flags: Mapping[str, Any], limits: LimitsGiven) -> Exit:
         file.close()
 
 
-def only_plan(jobs: Sequence[str]) -> Path | None:
-    """Return the plan that the arguments name, if they name one; it cannot be mixed with jobs."""
-    plans = [job for job in jobs if job != "-" and is_plan(Path(job))]
-    if not plans:
-        return None
-    if len(jobs) > 1:
-        raise Refused(f"{plans[0]} is a plan: it is run alone", hint="run the other jobs on their own")
-    return Path(plans[0])
-
-
-def plan_beside(audit: Path) -> Path:
-    """Return where an audit's plan stands."""
-    return audit.with_name(audit.name + ".plan")
-
-
-@dataclass(frozen=True, slots=True)
-class Scratch:
-    """Where a plan and its rejected values are written."""
-
-    plan: Path
-    rejects: Path
-
-
 @contextmanager
 def _draft(call: Call, name: str, make: Callable[[Scratch], object]) -> Iterator[_Draft]:
     """Make a plan beside the audit to come; it is taken away again unless the audit came to be."""
@@ -223,26 +142,6 @@ def _take_away(audit: Path, made: Sequence[Path]) -> None:
     with suppress(OSError):
         for folder in made:
             folder.rmdir()
-
-
-def draft_plan(job: Job, scratch: Scratch, call: Call) -> PlanHeader:
-    """Plan a job into a scratch place, showing progress; its rejected values go there as JSON lines."""
-    descriptor = os.open(
-        scratch.rejects, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-    )
-    with os.fdopen(descriptor, "wb") as file:
-
-        def note(reject: Reject) -> None:
-            file.write(orjson.dumps(reject) + b"\n")
-
-        return plan_job(
-            job,
-            scratch.plan,
-            today=utc_now().date(),
-            version=__version__,
-            on_progress=call.console.follow_planning(),
-            rejects=note,
-        )
 
 
 def _audit_path(call: Call, name: str) -> Path:

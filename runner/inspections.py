@@ -9,20 +9,19 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from runner.commands import Call, Scratch, draft_plan, only_plan, plan_beside
+from runner.calls import Call, Scratch, draft_plan, only_plan, plan_beside
 from runner.errors import Exit, Refused
 from runner.jobfile import job_schema, read_jobs
 from runner.ledger import PhonesOf, fold_audit
 from runner.page import report_html
 from runner.planfile import PlanFile, copy_plan, read_plan
 from runner.preview import describe_plan
-from runner.process import use_loop
+from runner.process import use_loop, utc_now
 from runner.proof import State
 from runner.proof import verify as verify_audit
 from runner.records import audit_schema
@@ -57,7 +56,7 @@ def _made_plan(jobs: Sequence[str], scratch: Scratch, rejects: Path | None, call
     given = only_plan(jobs)
     if given is not None:
         return read_plan(given)
-    job = read_jobs(jobs, user_id=call.flags["user_id"], now=datetime.now(UTC))
+    job = read_jobs(jobs, user_id=call.flags["user_id"], now=utc_now())
     try:
         draft_plan(job, scratch, call)
     finally:

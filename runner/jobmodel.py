@@ -43,6 +43,8 @@ __all__ = [
     "UNSAFE_USER_ID",
     "EntryModel",
     "JobModel",
+    "LimitsModel",
+    "SafetyModel",
     "ShapeFault",
     "TableModel",
     "check_phone",

@@ -34,7 +34,7 @@ from runner.model import Window
 from runner.settings import LimitsGiven, Safety, parse_duration
 from runner.windows import RelativeWindow, absolute_window, relative_window, slice_window, wall_now, zone
 
-__all__ = ["ReadJob", "read_job_file"]
+__all__ = ["ReadJob", "default_name", "read_job_file"]
 
 _NEEDS_FILE = ("phone_column", "encoding")
 _NEEDS_WINDOW = ("slice", "max_rows")

@@ -39,6 +39,7 @@ from runner.records import AUDIT_VERSION, FIELDS, STATUSES
 
 __all__ = [
     "Fold",
+    "PhonesOf",
     "Session",
     "Totals",
     "feed_lines",

@@ -41,6 +41,7 @@ __all__ = [
     "copy_plan",
     "is_plan",
     "read_plan",
+    "refuse_existing",
     "write_plan",
 ]
 
@@ -144,6 +145,7 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def refuse_existing(path: Path) -> None:
+    """Raise Refused where something stands already, even a dangling link."""
     if os.path.lexists(path):
         raise _exists(path)
 

@@ -15,9 +15,9 @@ from runner.model import Target
 from runner.outcomes import AttemptFailed
 from runner.pacing import Pacer, retrying
 from runner.planfile import PlanFile
-from runner.process import signals_to
-from runner.runs import Access, Interrupted, utc_now
-from runner.settings import Limits
+from runner.process import signals_to, utc_now
+from runner.runs import Interrupted
+from runner.settings import Access, Limits
 from runner.stop import Stop, Stopping
 
 __all__ = ["check_access", "probe_plan"]

@@ -11,12 +11,21 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from types import FrameType
 
 from runner.errors import Exit
 from runner.stop import Stop
 
-__all__ = ["Terminated", "harden", "mute_closed_streams", "signals_to", "use_loop"]
+__all__ = [
+    "Terminated",
+    "fill_closed_streams",
+    "harden",
+    "mute_closed_streams",
+    "signals_to",
+    "use_loop",
+    "utc_now",
+]
 
 _EXITS = {signal.SIGINT: Exit.SIGINT, signal.SIGTERM: Exit.SIGTERM, signal.SIGHUP: Exit.SIGTERM}
 
@@ -32,6 +41,20 @@ def harden() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _terminate)
+
+
+def fill_closed_streams() -> None:
+    """Put /dev/null where a standard stream was closed before the start.
+
+    Otherwise the next file opened would get its number, and what is said on standard error would land in it.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
@@ -74,6 +97,11 @@ def use_loop() -> Callable[[], asyncio.AbstractEventLoop]:
         return asyncio.new_event_loop
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
+
+
+def utc_now() -> datetime:
+    """Return the wall's time."""
+    return datetime.now(UTC)
 
 
 def mute_closed_streams() -> None:

@@ -28,7 +28,7 @@ _UNSURE: Final = frozenset(
 """Reasons that mean: a number stands here, and nobody can say which."""
 
 _MAX_FAULTS: Final = 10
-_PARTS: Final = 1024
+_PARTS: Final = 256
 _FILTER_BITS: Final = 22
 _FILTER: Final = (1 << _FILTER_BITS) - 1
 _HASHED: Final = 1 << 63

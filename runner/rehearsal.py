@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from runner.commands import Call, run_jobs
+from runner.calls import Call
+from runner.commands import run_jobs
 from runner.demo import DemoFiles, DemoTruth, next_steps, prepare_demo, weigh_demo
 from runner.errors import Exit, Refused
 from runner.ledger import fold_audit
-from runner.runs import Access
 from runner.sandbox import Pool, Running, SandboxSettings, parse_faults, run, serve
 from runner.sandbox.settings import parse_rate_limit
-from runner.settings import LimitsGiven, Token
+from runner.settings import Access, LimitsGiven, Token
 
 __all__ = ["demo", "sandbox"]
 

@@ -22,6 +22,7 @@ from runner.settings import Token
 __all__ = [
     "MOST_WORDS",
     "Answer",
+    "Clean",
     "check_envelope",
     "cleaner",
     "parse_quota_reset",

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +23,15 @@ from runner.model import Prior, Work
 from runner.pacing import Pacer, retrying
 from runner.planfile import PlanFile
 from runner.planheader import PlanWindow
-from runner.process import signals_to
+from runner.process import signals_to, utc_now
 from runner.protect import ProtectList
 from runner.records import rejected_record
 from runner.safety import EmptyWatch, Question, check_windows
 from runner.session import PaceNotes, Session, Terms, Tools
-from runner.settings import Token
+from runner.settings import Access
 from runner.stop import Stop, Stopping, StopReason
 
-__all__ = ["Access", "Evidence", "Interrupted", "Order", "Result", "carry_out", "utc_now"]
-
-
-def utc_now() -> datetime:
-    """Return the wall's time."""
-    return datetime.now(UTC)
+__all__ = ["Evidence", "Interrupted", "Order", "Result", "carry_out"]
 
 
 class Interrupted(RunnerError):
@@ -46,16 +40,6 @@ class Interrupted(RunnerError):
     def __init__(self, reason: StopReason) -> None:
         super().__init__(f"{reason.why}: nothing was sent")
         self.exit_code = reason.exit_code
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """How the vendor is reached."""
-
-    base_url: str
-    token: Token
-    ca_file: str | None = None
-    proxy_from_env: bool = False
 
 
 @dataclass(frozen=True, slots=True)

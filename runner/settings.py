@@ -29,6 +29,7 @@ __all__ = [
     "MAX_ATTEMPTS",
     "MAX_CONCURRENCY",
     "MAX_TIMEOUT_S",
+    "Access",
     "Limits",
     "LimitsGiven",
     "Rate",
@@ -252,6 +253,16 @@ class Token:
 
     def __reduce__(self) -> str:
         raise TypeError("a token is not written anywhere")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How the vendor is reached."""
+
+    base_url: str
+    token: Token
+    ca_file: str | None = None
+    proxy_from_env: bool = False
 
 
 def environment_warnings(env: Mapping[str, str]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from typing import BinaryIO, Final, NamedTuple, cast
 
 from runner.errors import Refused
 
-__all__ = ["BUFFER_BYTES", "ROW_BYTES", "Segment", "Spill", "SpillFull", "open_private"]
+__all__ = ["BUFFER_BYTES", "ROW_BYTES", "Segment", "Spill", "SpillFull", "open_private", "spill_full"]
 
 BUFFER_BYTES = 12 << 20
 """How much of values is in memory at once, by `Segment.weight`."""
@@ -64,6 +64,7 @@ def open_private(tmp_dir: Path | None) -> BinaryIO:
 
 
 def spill_full(error: OSError) -> SpillFull:
+    """Return what a failed write into a temporary file means for a person."""
     return SpillFull(
         f"temporary file: {error.strerror}", hint="Make room, or point TMPDIR at a folder that has some."
     )

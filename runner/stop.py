@@ -45,7 +45,7 @@ class Interruptible:
     def arm(self, seconds: float) -> None:
         """From now on ignore the stop and raise TimeoutError after `seconds`."""
         self.armed = True
-        self._stop.waiting.discard(self)
+        self._stop.waiting.pop(self, None)
         self._timeout.reschedule(asyncio.get_running_loop().time() + seconds)
 
     def interrupt(self) -> None:
@@ -55,13 +55,13 @@ class Interruptible:
     async def __aenter__(self) -> Self:
         self._stop.check()
         await self._timeout.__aenter__()
-        self._stop.waiting.add(self)
+        self._stop.waiting[self] = None
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.waiting.discard(self)
+        self._stop.waiting.pop(self, None)
         try:
             await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError:
@@ -75,7 +75,8 @@ class Stop:
 
     def __init__(self) -> None:
         self.reason: StopReason | None = None
-        self.waiting: set[Interruptible] = set()
+        self.waiting: dict[Interruptible, None] = {}
+        # Not a set: waits end in the order in which they began, and a simulation can be replayed.
         self.signalled = False
         """A first signal came."""
         self.on_abandon: Callable[[], None] | None = None

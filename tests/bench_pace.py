@@ -8,6 +8,8 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import ssl
 import subprocess
 import sys
@@ -68,7 +70,6 @@ async def serve(latency_s, certificate):
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.to_thread(sys.stdin.read)
     most = max((bisect_right(arrivals, at + 1.0) - n for n, at in enumerate(arrivals)), default=0)
-    w=[(bisect_right(arrivals, at + 1.0) - n,round(at-arrivals[0],3)) for n, at in enumerate(arrivals)]; print(sorted(w)[-3:],file=sys.stderr)
     print(json.dumps({"requests": len(arrivals), "most_in_a_second": most}), flush=True)
 
 
@@ -108,12 +109,26 @@ async def measure(rate, seconds, workers, base_url, ca_file):
     return pacer.meter, cpu_s
 
 
+@contextlib.contextmanager
+def freezing(wanted):
+    """Let another process stop and continue this one, a few times a second."""
+    if not wanted:
+        yield
+        return
+    pid = os.getpid()
+    script = f"while kill -STOP {pid}; do sleep 0.1; kill -CONT {pid}; sleep 0.2; done"
+    with subprocess.Popen(["sh", "-c", script]) as process:
+        yield
+        process.kill()
+        os.kill(pid, signal.SIGCONT)
+
+
 def run(rate, options, base, loop_factory):
     certificate = str(base / "server.pem") if options.tls else ""
     with server_process(options.latency, certificate) as process:
         port = process.stdout.readline().strip()
         base_url = f"{'https' if options.tls else 'http'}://127.0.0.1:{port}"
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
+        with freezing(options.freeze), asyncio.Runner(loop_factory=loop_factory) as runner:
             meter, cpu_s = runner.run(
                 measure(rate, options.seconds, options.workers, base_url, str(base / "ca.pem"))
             )
@@ -122,8 +137,8 @@ def run(rate, options, base, loop_factory):
     used = "" if rate == "unlimited" else f"{meter.rate_achieved / asked:.1%}"
     assert seen["requests"] == meter.departures
     print(
-        f"| {rate} | {meter.rate_achieved:.1f}/s | {used} | {meter.max_in_window} | {seen['most_in_a_second']} "
-        f"| {meter.peak_in_flight} | {cpu_s / meter.departures * 1e6:.0f} µs |",
+        f"| {rate} | {meter.rate_achieved:.1f}/s | {used} | {meter.max_in_window}"
+        f" | {seen['most_in_a_second']} | {meter.peak_in_flight} | {cpu_s / meter.departures * 1e6:.0f} µs |",
         flush=True,
     )
 
@@ -136,6 +151,7 @@ def main():
     parser.add_argument("--latency", type=float, default=0.02, help="of the server, in seconds")
     parser.add_argument("--tls", action="store_true")
     parser.add_argument("--uvloop", action="store_true")
+    parser.add_argument("--freeze", action="store_true", help="stop and continue this process all the time")
     parser.add_argument("--serve", type=float, metavar="LATENCY", help=argparse.SUPPRESS)
     parser.add_argument("--certificate", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -147,9 +163,7 @@ def main():
         import uvloop
 
         loop_factory = uvloop.new_event_loop
-    print(
-        "| rate asked | achieved | used | most in 1 s, meter | most in 1 s, server | peak in flight | CPU |"
-    )
+    print("| rate | achieved | used | most in 1 s, meter | most in 1 s, server | peak in flight | CPU |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)

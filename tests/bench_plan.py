@@ -6,9 +6,7 @@ Not collected by pytest. Each measured step runs in a process of its own, so tha
 import argparse
 import hashlib
 import json
-import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -54,7 +52,8 @@ def step_plan(source: str, out: str, user: str) -> None:
     from runner.plan import plan_job
     from runner.settings import LimitsGiven, Safety
 
-    spec = ListSpec(paths=(source,), place="bench", phone_column="phone", user_column=None if user else "user_id")
+    column = None if user else "user_id"
+    spec = ListSpec(paths=(source,), place="bench", phone_column="phone", user_column=column)
     job = Job(
         name="bench",
         limits=LimitsGiven(),
@@ -98,7 +97,8 @@ def step_walk(plan: str) -> None:
 
 def tell(start: float, **numbers: float) -> None:
     took = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    status = Path("/proc/self/status").read_text()  # ru_maxrss would count the parent's memory before exec
+    peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
     print(json.dumps({"seconds": round(took, 2), "peak_mib": round(peak, 1), **numbers}))
 
 
@@ -129,7 +129,7 @@ def main() -> None:
             rate = options.rows / numbers["seconds"] if numbers["seconds"] else 0
             print(f"{step:5} {rate:>12,.0f} rows/s  {numbers}", flush=True)
         digest = hashlib.sha256(out.read_bytes()).hexdigest()
-        print(f"plan  {os.path.getsize(out) / 2**20:.1f} MiB  sha256 {digest}")
+        print(f"plan  {out.stat().st_size / 2**20:.1f} MiB  sha256 {digest}")
 
 
 if __name__ == "__main__":

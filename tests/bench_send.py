@@ -27,9 +27,9 @@ from runner.plan import plan_batches_again  # noqa: E402
 from runner.planfile import read_plan  # noqa: E402
 from runner.process import use_loop  # noqa: E402
 from runner.protect import ProtectList  # noqa: E402
-from runner.runs import Access, Evidence, Order, carry_out  # noqa: E402
+from runner.runs import Evidence, Order, carry_out  # noqa: E402
 from runner.session import Terms  # noqa: E402
-from runner.settings import Limits, LimitsGiven, Rate, Safety, Token  # noqa: E402
+from runner.settings import Access, Limits, LimitsGiven, Rate, Safety, Token  # noqa: E402
 
 
 async def _no_sync(_file: DiskFile) -> None:

@@ -9,17 +9,30 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 
-from runner.journal import Journal
+from runner.errors import Exit
+from runner.journal import AppendFile, Journal
 from runner.ledger import Fold
-from runner.model import Batch, DeleteRequest, Gate, Prior, Reply, Target, Work
+from runner.model import Batch, DeleteRequest, Gate, Prior, Reply, Sender, Target, WallClock, Work
 from runner.outcomes import AttemptFailed
 from runner.pacing import Pacer
 from runner.planheader import PlanTotals
+from runner.safety import EmptyWatch
 from runner.session import PaceNotes, Session, Terms, Tools
 from runner.settings import Limits, Rate, Safety
 from runner.stop import Stop, Stopping
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class NotedStop(Stop):
+    """A stop that remembers when it was asked for."""
+
+    at_s: float | None = None
+
+    def request(self, why, exit_code=Exit.STOPPED, *, even_if_done=False) -> None:
+        if self.reason is None:
+            self.at_s = asyncio.get_running_loop().time()
+        super().request(why, exit_code, even_if_done=even_if_done)
 
 
 class MemoryFile:
@@ -125,10 +138,14 @@ def batches(n: int, size: int = 2, users: int = 1) -> list[Batch]:
 
 @dataclass
 class Rig:
-    """One session over fakes, on whatever loop is running."""
+    """One session over fakes, on whatever loop is running; wired as `runner.runs` wires a real one.
+
+    `fold` is what earlier sessions left (by default: what stands in `file`); `connect` makes a sender of
+    another kind than `ScriptedApi`.
+    """
 
     plan: list[Batch]
-    file: MemoryFile = field(default_factory=MemoryFile)
+    file: AppendFile = field(default_factory=MemoryFile)
     limits: Limits = field(default_factory=lambda: Limits(rate=Rate(None), concurrency=4))
     safety: Safety = field(default_factory=Safety)
     script: Script = lambda request, before: None
@@ -136,21 +153,30 @@ class Rig:
     audit_all_phones: bool = False
     on_record: Callable[[dict], None] = lambda record: None
     latency_s: float = 0.05
+    fold: Fold | None = None
+    now: WallClock | None = None
+    connect: "Callable[[Rig], Sender] | None" = None
 
     def __post_init__(self) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        self.now = lambda: EPOCH + timedelta(seconds=loop.time() - began)
-        self.stop = Stop()
-        self.fold = Fold("audit", phones_of=self.phones_of)
-        for record in self.file.records():
-            self.fold.add(record)
+        self.now = self.now or (lambda: EPOCH + timedelta(seconds=loop.time() - began))
+        self.stop = NotedStop()
+        self.warnings: list[str] = []
+        if self.fold is None:
+            self.fold = Fold("audit", phones_of=self.phones_of)
+            for record in self.file.records():
+                self.fold.add(record)
+        self.empty = EmptyWatch(self.fold, self.safety, self.stop, self.warnings.append)
         self.notes = PaceNotes()
         deadline_s = None if self.limits.deadline_s is None else loop.time() + self.limits.deadline_s
         self.pacer = Pacer(
             self.limits.rate, self.stop, on_change=self.notes, now=self.now, deadline_s=deadline_s
         )
-        self.api = ScriptedApi(self.pacer, self.stop, self.script, self.latency_s, self.limits.timeout_s)
+        if self.connect is None:
+            self.api = ScriptedApi(self.pacer, self.stop, self.script, self.latency_s, self.limits.timeout_s)
+        else:
+            self.api = self.connect(self)
         self.journal = Journal(self.file, now=self.now, on_record=self._record, chain=self.fold.chain)
         total = sum(len(batch.phones) for batch in self.plan)
         terms = Terms(
@@ -174,6 +200,7 @@ class Rig:
 
     def _record(self, record) -> None:
         self.fold.add(record)
+        self.empty.look(record)
         self.on_record(record)
 
     def works(self) -> Iterator[Work]:

@@ -37,8 +37,9 @@ from runner.outcomes import (
     UNKNOWN_CODE,
     AttemptFailed,
 )
+from runner.pacing import Pacer
 from runner.replies import parse_quota_reset, parse_retry_after
-from runner.settings import Token
+from runner.settings import Rate, Token
 from runner.stop import Stop, Stopping
 from tests.rawserver import cut, envelope, http, raw_server, success
 
@@ -689,6 +690,19 @@ def test_the_whole_request_is_on_the_wire_when_depart_returns(new_loop, tls, aut
     listener.close()
 
 
+async def test_with_the_real_pacer_the_window_holds_on_the_wire():
+    stop = Stop()
+    pacer = Pacer(Rate(60.0), stop, on_change=lambda _change: None, now=lambda: NOW)
+    async with (
+        raw_server(success()) as server,
+        client_of(server.base_url, gate=pacer, stop=stop, concurrency=16) as client,
+    ):
+        await asyncio.gather(*(send(client) for _ in range(75)))
+    assert len(server.requests) == pacer.meter.departures == 75
+    assert pacer.meter.max_in_window <= 60
+    assert pacer.meter.in_flight == 0
+
+
 async def test_what_is_on_the_wire():
     target = Target("a.b~c_d-1", ("2024-07-26 00:00:00", "2024-07-27 23:59:59"), encryption=True)
     request = DeleteRequest.of(target, ("密文=", "x"))
@@ -964,35 +978,76 @@ async def test_a_proxy_in_the_environment_is_ignored(monkeypatch):
         assert (await send(client)).count == 5
 
 
-async def test_a_proxy_is_used_when_asked_for(monkeypatch):
-    gate = OpenGate()
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    async with raw_server(success(5)) as proxy:
-        monkeypatch.setenv("http_proxy", proxy.base_url)
-        async with client_of("http://127.0.0.1:1", gate=gate, proxy_from_env=True) as client:
-            assert (await send(client)).count == 5
-    assert proxy.requests[0].startswith(b"DELETE http://127.0.0.1:1/agent-api/user/")
-    assert gate.calls == ["approach", "leave", "landed True"]
-
-
-async def test_no_proxy_is_respected_and_netrc_is_not_read(monkeypatch, tmp_path):
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login me password pw\n")
-    monkeypatch.setenv("NETRC", str(netrc))
+async def test_plain_http_goes_past_every_proxy(monkeypatch):
+    monkeypatch.setenv("no_proxy", "")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
     async with raw_server(success(5)) as server, client_of(server.base_url, proxy_from_env=True) as client:
+        assert (await send(client)).count == 5
+
+
+def tunnel_to(port):
+    """A proxy's answer to CONNECT: pass every byte on, both ways."""
+
+    async def pipe(reader, writer):
+        while piece := await reader.read(65536):
+            writer.write(piece)
+        writer.close()
+
+    async def script(reader, writer):
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await asyncio.gather(pipe(reader, far_writer), pipe(far_reader, writer))
+
+    return script
+
+
+async def test_tls_through_a_proxy_shows_it_no_token(monkeypatch, authority, tmp_path):
+    gate = OpenGate()
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    monkeypatch.setenv("no_proxy", "")
+    async with raw_server(success(5), ssl=server_context(authority)) as server:
+        port = int(server.base_url.rpartition(":")[2])
+        async with raw_server(tunnel_to(port)) as proxy:
+            monkeypatch.setenv("https_proxy", proxy.base_url)
+            async with client_of(
+                server.base_url, gate=gate, ca_file=str(ca_file), proxy_from_env=True
+            ) as client:
+                assert [(await send(client)).count for _ in range(2)] == [5, 5]
+    assert [request.split()[0] for request in proxy.requests] == [b"CONNECT"]
+    assert SECRET.encode() not in proxy.requests[0]
+    assert len(server.requests) == gate.calls.count("landed True") == 2
+
+
+async def test_a_proxy_that_refuses_is_not_connected(monkeypatch):
+    monkeypatch.setenv("no_proxy", "")
+    async with raw_server(http(b"who are you?", 407)) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.base_url)
+        async with client_of("https://localhost:1", proxy_from_env=True) as client:
+            end = await send(client)
+    assert (end.fate, end.left) == (NOT_CONNECTED, False)
+
+
+async def test_no_proxy_is_respected_and_netrc_is_not_read(monkeypatch, authority, tmp_path):
+    (tmp_path / "netrc").write_text("machine localhost login me password pw\n")
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "localhost")
+    async with (
+        raw_server(success(5), ssl=server_context(authority)) as server,
+        client_of(server.base_url, ca_file=str(ca_file), proxy_from_env=True) as client,
+    ):
         assert (await send(client)).count == 5
     assert f"Bearer {SECRET}".encode() in server.requests[0]
 
 
 async def test_a_broken_proxy_setting_is_refused(monkeypatch):
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    monkeypatch.setenv("http_proxy", "user:pa55@proxy:3128")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("https_proxy", "user:pa55@proxy:3128")
     with pytest.raises(Refused) as caught:
-        async with client_of("http://127.0.0.1:1", proxy_from_env=True):
+        async with client_of("https://127.0.0.1:1", proxy_from_env=True):
             pass
     assert "pa55" not in str(caught.value)
 

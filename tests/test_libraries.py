@@ -113,6 +113,19 @@ async def test_no_cookie_is_kept_by_the_dummy_jar():
         assert b"Cookie" not in server.requests[1]
 
 
+async def test_the_headers_of_a_session_go_to_the_proxy_as_well_and_those_of_a_request_do_not():
+    """Why the token is in no default header."""
+    headers = {"Authorization": "Bearer sesame"}
+    async with raw_server(http(b"", 407)) as proxy:
+        async with aiohttp.ClientSession(headers=headers, proxy=proxy.base_url) as session:
+            with pytest.raises(aiohttp.ClientHttpProxyError):
+                await fetch(session, "https://localhost:1")
+        async with aiohttp.ClientSession(proxy=proxy.base_url) as session:
+            with pytest.raises(aiohttp.ClientHttpProxyError):
+                await fetch(session, "https://localhost:1", headers=headers)
+        assert [b"sesame" in request for request in proxy.requests] == [True, False]
+
+
 def test_an_own_timeout_has_every_part_none_unless_given():
     timeout = aiohttp.ClientTimeout(connect=3)
     assert (timeout.total, timeout.sock_connect, timeout.sock_read) == (None, None, None)

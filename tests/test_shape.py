@@ -1,0 +1,322 @@
+"""The house keeps its shape: who imports whom, where a library is known, how long things are.
+
+README's architecture tables are the rule; here they are held to the code.
+"""
+
+import ast
+import importlib
+import re
+import statistics
+import subprocess
+import sys
+import tomllib
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from runner.cli import cli
+from runner.jobfile import read_jobs
+from runner.plan import plan_job
+from runner.planfile import read_plan
+from tests.readme import ROOT, names, table, words
+
+PACKAGE = ROOT / "runner"
+FILES = sorted(PACKAGE.rglob("*.py"))
+JOBS = sorted(path for path in (ROOT / "jobs").iterdir() if path.is_file())
+LONGEST_FUNCTION, MEDIAN_FUNCTION, LONGEST_MODULE = 60, 8, 450
+
+GROUPS = {group: set(words(allowed)) for group, allowed in table("group", "may import")}
+ROOMS = {names(module)[0]: group for module, group, _ in table("module", "group", "owns")}
+LIBRARIES = {library: words(rooms) for library, rooms in table("library", "only in")}
+EVERYWHERE = {"orjson"}
+DISTRIBUTIONS = {
+    "backports": "backports.zstd",
+    "pydantic_core": "pydantic-core",
+    "python_calamine": "python-calamine",
+    "ruamel": "ruamel.yaml",
+}
+ONLY_DATA = {"tzdata"}
+"""Needed where the system has no time zones; `zoneinfo` finds it."""
+
+
+def module_of(path):
+    """`runner/a/b.py` is `a.b`, `runner/a/__init__.py` is `a`, the package itself `__init__`."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def room_of(module):
+    """The row of the architecture table that speaks for a module: its own, or its folder's."""
+    while module:
+        for name in (module, f"{module}/"):
+            if name in ROOMS:
+                return name
+        module = module.rpartition(".")[0]
+    return None
+
+
+@cache
+def tree(module):
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
+def imported(module):
+    """Every absolute name that a module imports, at its top or later."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module}: a relative import hides where a name comes from"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_imports(module):
+    """The modules of this package that a module imports."""
+    found = set()
+    for name in imported(module):
+        parts = name.split(".")
+        if parts[0] != "runner":
+            continue
+        while parts[1:] and ".".join(parts[1:]) not in MODULES:
+            parts.pop()
+        found.add(".".join(parts[1:]) or "__init__")
+    return found - {module}
+
+
+def foreign_imports(module):
+    """The third-party libraries that a module imports."""
+    tops = {name.split(".")[0] for name in imported(module)}
+    return {top for top in tops if top != "runner" and top not in sys.stdlib_module_names} - {"compression"}
+
+
+def functions():
+    for module in MODULES:
+        for node in ast.walk(tree(module)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield f"{module}:{node.name}", node.end_lineno - node.lineno + 1
+
+
+def public_names(module):
+    """The literal `__all__` of a module, or None."""
+    for node in tree(module).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            return ast.literal_eval(node.value)
+    return None
+
+
+# ---- who imports whom ---------------------------------------------------------------------------------
+
+
+def test_every_module_stands_in_the_architecture_table_and_nothing_else_does():
+    rooms = {module: room_of(module) for module in MODULES}
+    assert [module for module, room in rooms.items() if room is None] == []
+    assert set(ROOMS) - set(rooms.values()) == set(), "rows without a file"
+    assert set(ROOMS.values()) == set(GROUPS)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_from_the_groups_of_its_row(module):
+    group = ROOMS[room_of(module)]
+    used = {other: ROOMS[room_of(other)] for other in own_imports(module)}
+    strangers = {other: of for other, of in used.items() if of != group and of not in GROUPS[group]}
+    assert strangers == {}
+
+
+def test_what_a_group_may_import_it_does_import():
+    used = {group: set() for group in GROUPS}
+    for module in MODULES:
+        group = ROOMS[room_of(module)]
+        used[group] |= {ROOMS[room_of(other)] for other in own_imports(module)} - {group}
+    assert used == GROUPS
+
+
+@pytest.mark.parametrize("edge", ["api", "pacing", "journal"])
+def test_the_edges_do_not_know_each_other(edge):
+    assert GROUPS[edge] & {"api", "pacing", "journal"} == set()
+    assert "api" not in GROUPS["middle"], "the middle runs on any sender"
+
+
+def test_the_sandbox_shares_nothing_with_the_client():
+    for module in MODULES:
+        if module.split(".")[0] == "sandbox":
+            assert {other.split(".")[0] for other in own_imports(module)} <= {"sandbox"}, module
+    assert GROUPS["sandbox"] == set()
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    done, path = set(), []
+
+    def visit(module):
+        assert module not in path, f"a circle: {' -> '.join([*path[path.index(module) :], module])}"
+        if module in done:
+            return
+        path.append(module)
+        for other in sorted(own_imports(module) - {"__init__"}):
+            visit(other)
+        path.pop()
+        done.add(module)
+
+    for module in MODULES:
+        visit(module)
+
+
+@pytest.mark.parametrize("library", [name for name in LIBRARIES if name not in EVERYWHERE])
+def test_a_library_is_known_in_its_rooms_only(library):
+    users = {module for module in MODULES if library in foreign_imports(module)}
+    allowed = {module for module in users if {module, module.split(".")[0]} & set(LIBRARIES[library])}
+    assert users == allowed
+    assert users, "no longer used"
+
+
+def test_every_library_has_a_row_and_is_a_declared_dependency():
+    used = set().union(*map(foreign_imports, MODULES))
+    assert used == set(LIBRARIES)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.match(r"[\w.-]+", line)[0] for line in project["dependencies"]}
+    assert declared == {DISTRIBUTIONS.get(name, name) for name in used} | ONLY_DATA
+
+
+def test_the_client_has_no_server_and_the_sandbox_no_client():
+    assert not any(name.startswith("aiohttp.web") for name in imported("api"))
+    served = {
+        name
+        for module in MODULES
+        if module.startswith("sandbox")
+        for name in imported(module)
+        if name.split(".")[0] == "aiohttp"
+    }
+    assert served == {"aiohttp.web"}
+
+
+# ---- what an import does ------------------------------------------------------------------------------
+
+_WATCH = """
+import sys, threading
+seen = []
+def watch(event, args):
+    if event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
+        seen.append((event, str(args[0])))
+    if event in {"socket.connect", "socket.bind", "subprocess.Popen", "os.mkdir", "os.remove", "os.rename"}:
+        seen.append((event, ""))
+sys.dont_write_bytecode = True
+sys.addaudithook(watch)
+import importlib
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(seen, threading.active_count())
+"""
+
+
+def python(*args, **more):
+    done = subprocess.run(
+        [sys.executable, *args], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False, **more
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout.strip()
+
+
+def dotted(module):
+    return "runner" if module == "__init__" else f"runner.{module}"
+
+
+def test_nothing_opens_at_import():
+    assert python("-c", _WATCH, *(dotted(m) for m in MODULES if m != "__main__")) == "[] 1"
+
+
+def loaded_by(module):
+    return set(python("-c", f"import sys, {module}; print(*sys.modules)").split())
+
+
+def test_plan_cannot_reach_the_network():
+    loaded = loaded_by("runner.inspections")
+    assert not loaded & {"aiohttp", "runner.api", "runner.pacing", "runner.runs"}
+
+
+def test_help_is_quick_because_it_loads_nothing_heavy():
+    assert not loaded_by("runner.cli") & {"aiohttp", "pydantic", "rich", "structlog", "asyncio"}
+
+
+# ---- sizes and names ----------------------------------------------------------------------------------
+
+
+def test_no_function_is_long():
+    lengths = dict(functions())
+    assert {name: n for name, n in lengths.items() if n > LONGEST_FUNCTION} == {}
+    assert statistics.median(lengths.values()) <= MEDIAN_FUNCTION
+
+
+def test_no_module_is_long():
+    lengths = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in MODULES.items()}
+    assert {module: n for module, n in lengths.items() if n > LONGEST_MODULE} == {}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name not in {"__main__"}])
+def test_a_module_says_what_it_is_and_what_is_public(module):
+    assert ast.get_docstring(tree(module)), "no docstring"
+    public = public_names(module)
+    if public is None:
+        assert module == "__init__"
+        return
+    assert len(set(public)) == len(public)
+    there = importlib.import_module(dotted(module))
+    assert [name for name in public if not hasattr(there, name)] == []
+
+
+def test_what_others_import_is_public():
+    hidden = set()
+    for module in MODULES:
+        for name in imported(module):
+            room, _, what = name.removeprefix("runner.").rpartition(".")
+            if name.startswith("runner.") and room in MODULES and name.removeprefix("runner.") not in MODULES:
+                hidden |= {f"{name} (by {module})"} if what not in (public_names(room) or ()) else set()
+    assert hidden == set()
+
+
+# ---- what a user meets --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.name)
+def test_a_job_to_start_from_parses_and_plans(path, tmp_path):
+    now = datetime.now(UTC)
+    job = read_jobs([str(path)], user_id=None, now=now)
+    plan_job(job, tmp_path / "plan", today=now.date(), version="test")
+    totals = read_plan(tmp_path / "plan").header.totals
+    assert totals.batches
+    assert not totals.rejected
+
+
+@pytest.mark.parametrize("verb", [None, *cli.commands])
+def test_every_verb_has_help(verb):
+    result = CliRunner().invoke(cli, [verb, "--help"] if verb else ["--help"])
+    assert result.exit_code == 0
+    assert result.output.startswith("Usage:")
+    assert (cli.commands[verb] if verb else cli).help
+
+
+def test_no_path_of_a_machine_stands_in_a_file():
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    home = str(Path.home())
+    somebodys = re.compile(
+        "|".join([r"/(?:home|Users|root)/\w", re.escape(f"{ROOT}/"), re.escape(f"{home}/.")])
+    )
+    found = []
+    for name in listed.stdout.splitlines():
+        path = ROOT / name
+        if path.is_file() and b"\0" not in (data := path.read_bytes()):
+            lines = data.decode("utf-8", "replace").splitlines()
+            found += [f"{name}:{n}" for n, line in enumerate(lines, 1) if somebodys.search(line)]
+    assert found == []
