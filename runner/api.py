@@ -66,6 +66,7 @@ class _Attempt:
     """What one wire request needs to know, and what became of it."""
 
     gate: Gate
+    stop: Stop
     wait: Interruptible
     timeout_s: float
     body: bytes
@@ -112,6 +113,7 @@ class _GatedRequest(ClientRequest):
             # should_close: something came in unasked, perhaps a second reply to the request before.
             if protocol.should_close or self.loop.time() - in_hand_since_s > IN_HAND_S:
                 return False
+            attempt.stop.check()
             attempt.wait.arm(attempt.timeout_s)
             attempt.left = True
             transport.write(wire)
@@ -245,7 +247,7 @@ class Client:
         try:
             async with wiring.stop.interruptible() as wait:
                 await wiring.gate.approach()
-                attempt = _Attempt(wiring.gate, wait, wiring.timeout_s, body, on_left)
+                attempt = _Attempt(wiring.gate, wiring.stop, wait, wiring.timeout_s, body, on_left)
                 return await self._exchange(attempt, method, url)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             if attempt is None:

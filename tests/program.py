@@ -1,13 +1,12 @@
-"""The real program in a process of its own, and a sandbox for it to talk to; both are seen from outside only.
+"""The real program in a process of its own, and a sandbox for it to talk to; both seen from outside only.
 
-`Program` runs `python -m runner …` with an environment that holds nothing of the tester's; `Sandbox` serves the
-vendor's API in a thread and is read by HTTP. Plans and audits are read here by the contract's words, not by
-the runner's code, or both could be wrong together.
+`Program` runs `python -m runner …` with an environment that holds nothing of the tester's; `Sandbox` serves
+the vendor's API in a thread and is read by HTTP. Plans and audits are read here by the contract's words, not
+by the runner's code, or both could be wrong together.
 """
 
 import asyncio
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -17,7 +16,6 @@ import signal
 import socket
 import subprocess
 import sys
-import termios
 import threading
 import time
 import urllib.request
@@ -281,20 +279,23 @@ class Terminal:
 
     def __init__(self, argv, cwd, env):
         self._master, slave = pty.openpty()
+        # Whoever leads a session and opens a terminal gets it as the controlling one.
+        opening = ["sh", "-c", 'exec "$@" <"$0" 2>"$0"', os.ttyname(slave)]
         self.process = subprocess.Popen(
-            argv,
+            [*opening, *argv],
             cwd=cwd,
             env={**env, "TERM": "xterm", "COLUMNS": "200"},
-            stdin=slave,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=slave,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
-        os.close(slave)
+        self._slave = slave  # kept open until it has been opened there, or reading would fail
         self.seen = ""
 
     def _read(self):
+        if self._slave is not None and (self.seen or self.process.poll() is not None):
+            os.close(self._slave)
+            self._slave = None
         ready, _, _ = select.select([self._master], [], [], 0.05)
         if not ready:
             return True
@@ -333,6 +334,8 @@ class Terminal:
             self.process.wait()
         self.process.stdout.close()
         os.close(self._master)
+        if self._slave is not None:
+            os.close(self._slave)
 
 
 class Listener:
@@ -438,7 +441,7 @@ def covered(records):
 
 
 def check_evidence(audit, sandbox, *, finished=True):
-    """Hold a plan and an audit against the sandbox's ledger: promises 1, 2, 4, 5 and the half of 6 that shows."""
+    """Hold a plan and an audit against the sandbox's ledger, after the promises."""
     records, plan = read_audit(audit), Plan(Path(f"{audit}.plan"))
     ends = of_type(records, "batch")
     assert len({end["seq"] for end in ends}) == len(ends), "a batch ended twice"

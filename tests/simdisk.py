@@ -8,7 +8,7 @@ import errno
 import hashlib
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import orjson
@@ -145,6 +145,10 @@ class Disk:
             self.write(line)
         self.synced(durable)
 
+    def size_of(self, seq: int) -> int:
+        """Phones of a batch, as the plan says."""
+        return self.sizes[seq - 1]
+
     def write(self, data: bytes) -> None:
         self.data += data
         if data.endswith(b"\n"):
@@ -179,6 +183,7 @@ class DiskFaults:
     full_at: int | None = None
     full_for: int = 10**9
     torn_when_full: bool = False
+    torn_when_killed: bool = False
     sync_fails_at: int | None = None
     rng: random.Random = field(default_factory=random.Random)
 
@@ -189,8 +194,8 @@ class DiskFaults:
 class ProcessFile(DiskFile):
     """`DiskFile` with its real sharing of syncs, on a simulated disk; of no effect once its process died."""
 
-    def __init__(self, disk: Disk, faults: DiskFaults, tick: Callable[[str], bool], sleep) -> None:
-        self._disk, self._faults, self._tick, self._sleep = disk, faults, tick, sleep
+    def __init__(self, disk: Disk, faults: DiskFaults, life, sleep: Callable[[float], Awaitable[None]]) -> None:
+        self._disk, self._faults, self._life, self._sleep = disk, faults, life, sleep
         self._size = len(disk.data)
         self._synced = disk.durable
         self._failure = None
@@ -199,8 +204,12 @@ class ProcessFile(DiskFile):
         self.broken = False
 
     def append(self, data: bytes) -> None:
+        if not self._life.alive:
+            return
         self.appends += 1
-        if not self._tick("append"):
+        if not self._life.tick("append"):
+            if self._faults.torn_when_killed:
+                self._disk.tear(data[: self._faults.rng.randint(1, len(data) - 1)])
             return
         if self.broken:
             self._disk.written.problems.append("disk: a write after one that failed")
@@ -212,7 +221,7 @@ class ProcessFile(DiskFile):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._disk.write(data)
         self._size = len(self._disk.data)
-        self._tick("appended")
+        self._life.tick("appended")
 
     async def _sync_once(self) -> None:
         covers = self._size
@@ -224,9 +233,9 @@ class ProcessFile(DiskFile):
             if self._faults.sync_fails_at is not None and self.syncs >= self._faults.sync_fails_at:
                 self.broken = True
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
-            if self._tick("sync"):
+            if self._life.tick("sync"):
                 self._disk.synced(covers)
-                self._tick("synced")
+                self._life.tick("synced")
             self._synced = covers
         except OSError as error:
             self._failure = error

@@ -8,28 +8,26 @@ session, and `tests/simchecks.py` holds what the audit says against what the ven
 import argparse
 import asyncio
 import dataclasses
-import gc
 import heapq
 import io
 import itertools
 import random
 import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from runner.errors import Exit, RunnerError
 from runner.history import AuditLines
 from runner.ledger import Fold, feed_lines
-from runner.model import Batch, DeleteRequest, Target, Work
+from runner.model import Batch, Target
 from runner.settings import Limits, Rate, Safety
 from tests.fakes import Rig
 from tests.simchecks import Checks, Violation
 from tests.simclock import JUMP_S, SimulatedLoop
 from tests.simdisk import Disk, DiskFaults, ProcessFile
-from tests.simvendor import FAULTS, Line, Spell, Vendor, Visit, Weather, wall
+from tests.simvendor import FAULTS, Line, Spell, Vendor, Weather, wall
 
 __all__ = ["History", "Scenario", "draw", "live"]
 
@@ -252,21 +250,24 @@ class MemoryLines(AuditLines):
 
 
 @dataclass
-class Ending:
-    """What befell one session, for the checks."""
+class Process:
+    """One session's process: what it runs on, and how it ended."""
 
     session: int
     limits: Limits
-    rig: Rig
+    safety: Safety
+    protected: frozenset[str]
     life: Life
     loop: MortalLoop
-    file: ProcessFile
-    line: Line
+    faults: DiskFaults
+    rig: Rig = None
+    file: ProcessFile = None
+    line: Line = None
     power_lost: bool = False
+    abandoned: bool = False
     summary: dict | None = None
     recorded: bool = False
-    returned: bool = False
-    ended_s: float = 0.0
+    ended_s: float | None = None  # None: it was killed
 
 
 class History:
@@ -274,23 +275,19 @@ class History:
 
     def __init__(self, seed: int, tell: Callable[[str], None] | None = None) -> None:
         self.seed = seed
-        self.tell = tell
+        self.note = tell or (lambda words: None)
         random.seed(seed)  # the runner's jitter
         self.scenario, self.rng = draw(seed)
         self.disk = Disk([len(batch.phones) for batch in self.scenario.plan])
-        self.vendor = Vendor(
-            {user: {phone: list(dates) for phone, dates in pool.items()}
-             for user, pool in self.scenario.rows.items()},
-            self.scenario.weather,
-        )  # fmt: skip
+        rows = {
+            user: {phone: list(dates) for phone, dates in pool.items()}
+            for user, pool in self.scenario.rows.items()
+        }
+        self.vendor = Vendor(rows, self.scenario.weather)
         self.checks = Checks(self.scenario, self.disk, self.vendor, self.note)
         self.clock_s = 1000.0
         self.sessions = 0
-        self.kinds: Counter[str] = Counter()
-
-    def note(self, words: str) -> None:
-        if self.tell is not None:
-            self.tell(words)
+        self.ends: Counter[str] = Counter()
 
     def run(self) -> None:
         """Live it; raises Violation."""
@@ -302,20 +299,215 @@ class History:
         self.checks.at_the_end()
 
     def _live_session(self) -> None:
-        life = Life()
-        loop = MortalLoop(self.clock_s, life)
-        self.scenario.weather.calm = self.sessions >= CALM_FROM
-        ending = None
+        process = self._draw_process()
+        loop = process.loop
+        self.note(f"--- session {self.sessions}: {process.limits}, {process.safety}")
         try:
-            ending = loop.run_until_complete(self._start(life, loop))
-            self._name_kind(life, ending)
+            loop.run_until_complete(self._session(process))
+        except Died:
+            self.ends["power cut" if process.power_lost else "killed"] += 1
         finally:
-            self.clock_s = loop.time() + self.rng.choice((0.0, 1.0, 40.0))
-            self.vendor.work_until(self.clock_s)
             loop.bury()
+        self.clock_s = loop.time() + self.rng.choice((0.0, 1.0, 40.0))
+        self.vendor.work_until(self.clock_s)
         if loop.complaints:
             raise Violation(f"the loop complains: {loop.complaints[0]}")
-        self._renew(ending)
+        self.checks.raise_first()
+        self._outlive(process)
+        self.checks.after_session(process)
+        self._renew()
 
-    async def _start(self, life: Life, loop: MortalLoop) -> Ending:
-        raise NotImplementedError
+    def _outlive(self, process: Process) -> None:
+        """Leave on the disk what a kill or a power cut leaves, as the next opening finds and repairs it."""
+        disk = self.disk
+        if process.ended_s is None or process.file.broken:
+            kept = self.rng.randint(disk.durable, len(disk.data)) if process.power_lost else len(disk.data)
+            gone = len(disk.data) - kept
+            torn = disk.survive(kept)
+            self.note(f"    the disk keeps {kept} bytes, {gone} are gone, {torn} torn")
+        else:
+            self.ends[f"exit {process.summary['exit_code']}"] += 1
+
+    def _renew(self) -> None:
+        """Do what a person does between two sessions: a new token, a mended address."""
+        weather = self.scenario.weather
+        if weather.token_ends_s <= self.clock_s:
+            calm = self.sessions > 3 or self.rng.random() < 0.5
+            weather.token_ends_s = float("inf") if calm else self.clock_s + self.rng.uniform(0, 5)
+        if weather.redirects_from_s <= self.clock_s:
+            weather.redirects_from_s = float("inf")
+
+    async def _session(self, process: Process) -> None:
+        scenario, disk, checks = self.scenario, self.disk, self.checks
+        fold = Fold("audit", phones_of=disk.size_of)
+        feed_lines(fold, MemoryLines(bytes(disk.data)))
+        process.file = ProcessFile(disk, process.faults, process.life, asyncio.sleep)
+
+        def connect(rig: Rig) -> Line:
+            return Line(
+                self.vendor, rig.pacer, rig.stop, process.limits.timeout_s, checks.departing, checks.landed
+            )
+
+        process.rig = rig = Rig(
+            scenario.plan,
+            file=process.file,
+            limits=process.limits,
+            safety=process.safety,
+            protected=process.protected,
+            audit_all_phones=scenario.audit_all_phones,
+            on_record=checks.recorded,
+            fold=fold,
+            now=lambda: wall(process.loop.time()),
+            connect=connect,
+        )
+        process.line = rig.api
+        checks.before_session(process)
+        process.summary, process.recorded = await rig.session.run(rig.works())
+        process.ended_s = process.loop.time()
+
+    def _draw_process(self) -> Process:
+        """Draw what befalls the next session."""
+        rng, scenario = self.rng, self.scenario
+        scenario.weather.calm = calm = self.sessions >= CALM_FROM
+        life = Life()
+        loop = MortalLoop(self.clock_s, life)
+        process = Process(
+            self.sessions,
+            scenario.limits,
+            scenario.safety_of(self.sessions),
+            scenario.protected if self.sessions >= scenario.protected_from else frozenset(),
+            life,
+            loop,
+            DiskFaults(rng=random.Random(rng.random())),
+        )
+        if scenario.slow_syncs:
+            process.faults.slow_share, process.faults.slow_sync_s = rng.choice(((0.02, 0.5), (0.2, 0.05), (1, 0.02)))
+        if not calm:
+            befall = rng.choices(list(BEFALLS), [share for share, _ in BEFALLS.values()])[0]
+            BEFALLS[befall][1](process, rng)
+            if rng.random() < 0.15:
+                for _ in range(rng.randint(1, 4)):
+                    loop.call_at(self.clock_s + rng.uniform(0, 10), loop.block, rng.choice((0.05, 0.9, 3.0, 100.0)))
+        return process
+
+
+def _moment(rng: random.Random) -> tuple[str, int]:
+    what = rng.choice(("step", "step", "append", "appended", "sync", "synced", "depart", "departed"))
+    return what, int(10 ** rng.uniform(0, 3.7 if what == "step" else 1.7))
+
+
+def _nothing(process: Process, rng: random.Random) -> None:
+    pass
+
+
+def _kill(process: Process, rng: random.Random) -> None:
+    process.faults.torn_when_killed = rng.random() < 0.5
+    process.life.at(*_moment(rng), process.life.die)
+
+
+def _power_cut(process: Process, rng: random.Random) -> None:
+    def cut() -> None:
+        process.power_lost = True
+        process.life.die()
+
+    process.life.at(*_moment(rng), cut)
+
+
+def _signal(process: Process, rng: random.Random) -> None:
+    life, loop = process.life, process.loop
+    again = rng.choice((None, None, 0.0, rng.uniform(0, 1)))
+    killed_after = rng.randint(1, 300) if rng.random() < 0.2 else None
+    number = rng.choice((Exit.SIGINT, Exit.SIGTERM))
+
+    def abandon() -> None:
+        process.abandoned = True
+        process.rig.stop.abandon()
+
+    def receive() -> None:
+        if process.rig is None:  # before the run, where a signal ends the program
+            life.die()
+            return
+        process.rig.stop.request(number.name, number)
+        if again is not None:
+            loop.call_later(again, abandon)
+        if killed_after is not None:
+            life.at("step", life.counts["step"] + killed_after, life.die)
+
+    life.at(*_moment(rng), lambda: loop.call_soon(receive))
+
+
+def _disk_full(process: Process, rng: random.Random) -> None:
+    process.faults.full_at = int(10 ** rng.uniform(0, 1.8))
+    process.faults.full_for = rng.choice((1, 10**9))
+    process.faults.torn_when_full = rng.random() < 0.3
+
+
+def _sync_fails(process: Process, rng: random.Random) -> None:
+    process.faults.sync_fails_at = int(10 ** rng.uniform(0, 1.3))
+
+
+def _deadline(process: Process, rng: random.Random) -> None:
+    process.limits = dataclasses.replace(process.limits, deadline_s=rng.choice((1.0, 5.0, 60.0, 600.0)))
+
+
+BEFALLS: dict[str, tuple[int, Callable[[Process, random.Random], None]]] = {
+    "nothing": (30, _nothing),
+    "kill": (26, _kill),
+    "power cut": (16, _power_cut),
+    "signal": (14, _signal),
+    "disk full": (6, _disk_full),
+    "sync fails": (4, _sync_fails),
+    "deadline": (4, _deadline),
+}
+"""What may befall a session, with its weight; a new one needs a line here."""
+
+
+def live(seed: int, tell: Callable[[str], None] | None = None) -> History:
+    """Live one seed's history; raises Violation, naming the seed."""
+    history = History(seed, tell)
+    try:
+        history.run()
+    except Exception as error:
+        error.add_note(f"replay: python -m tests.simulation --seed {seed} -v")
+        raise
+    return history
+
+
+def live_many(seeds: range) -> tuple[Counter[str], list[int]]:
+    """Live many; print what fails; return how sessions ended, and the seeds that failed."""
+    ends: Counter[str] = Counter()
+    failed = []
+    for seed in seeds:
+        try:
+            history = live(seed)
+        except Exception as error:  # noqa: BLE001 - every failure is printed with its seed
+            failed.append(seed)
+            print(f"seed {seed}: {error!r}\n  replay: python -m tests.simulation --seed {seed} -v")
+        else:
+            ends += history.ends
+            ends["requests"] += len(history.vendor.visits)
+    return ends, failed
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, help="replay one history")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tell the history")
+    parser.add_argument("--histories", type=int, default=500)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    given = parser.parse_args()
+    if given.seed is not None:
+        history = live(given.seed, print if given.verbose else None)
+        print(f"seed {given.seed}: holds; {history.sessions} sessions, {dict(history.ends)}")
+        return 0
+    began = time.perf_counter()
+    ends, failed = live_many(range(given.first, given.first + given.histories))
+    took = time.perf_counter() - began
+    print(f"{given.histories} histories in {took:.1f} s, {len(failed)} failed: {failed[:50]}")
+    print(", ".join(f"{name} {count:,}" for name, count in ends.most_common()))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

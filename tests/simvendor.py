@@ -50,6 +50,7 @@ class Visit:
     rows: int | None = None  # removed, once the work is done
     pause_s: float = 0.0  # asked for, from the moment the reply is read
     pause_to_s: float = 0.0  # or until a moment
+    pause_read_s: float | None = None  # when the reply was read
     told: str = "nothing"
     count: int | None = None  # as the runner was told
 
@@ -351,6 +352,7 @@ class Line:
             retry_after_s=parse_retry_after(visit.headers.get("Retry-After"), self.now),
             quota_reset_s=parse_quota_reset(visit.headers, self.now),
         )
+        visit.pause_read_s = loop.time()
         reply = read_reply(answer, str)
         if answer.quota_reset_s:
             self.gate.quota_exhausted(answer.quota_reset_s)

@@ -760,6 +760,23 @@ async def test_a_stop_at_the_gate_sends_nothing():
     assert gate.calls == ["approach", "leave", "landed False"]
 
 
+async def test_a_stop_in_the_same_turn_of_the_loop_sends_nothing():
+    stop = Stop()
+
+    class Late(OpenGate):
+        async def leave(self, depart):
+            stop.request("enough")
+            return depart()
+
+    gate = Late()
+    async with raw_server(success()) as server, client_of(server.base_url, gate=gate, stop=stop) as client:
+        with pytest.raises(Stopping):
+            await send(client)
+        await asyncio.sleep(0.02)
+        assert server.requests == []
+    assert gate.calls == ["approach", "landed False"]
+
+
 async def test_a_stop_while_connecting_sends_nothing():
     stop = Stop()
     async with (

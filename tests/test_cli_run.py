@@ -1,7 +1,6 @@
 """`run`, by the contract: what it takes, where it writes, what it says where, how it ends."""
 
 import json
-import os
 import re
 import stat
 
@@ -413,7 +412,7 @@ def test_what_the_program_writes_is_for_the_owner_alone_whatever_the_umask(progr
 
 
 def test_an_audit_path_that_is_a_symlink_is_not_followed(program, sandbox):
-    os.symlink(program.folder / "elsewhere", program.folder / "a.jsonl")
+    (program.folder / "a.jsonl").symlink_to(program.folder / "elsewhere")
     program("run", program.job({USER: PHONES}), "--yes", "--audit", "a.jsonl").expect(2)
     assert not (program.folder / "elsewhere").exists()
     assert sandbox.requests() == 0
