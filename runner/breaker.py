@@ -14,7 +14,7 @@ from typing import Final
 
 from runner.delivery import Ended
 from runner.outcomes import AttemptFailed
-from runner.stop import Stop
+from runner.stop import Interruptible, Stop
 
 __all__ = ["PROBE_PAUSES_S", "Breaker", "Counts"]
 
@@ -82,6 +82,8 @@ class Breaker:
     _in_hand: int = 0
     _pauses: int = 0
     _timer: asyncio.TimerHandle | None = None
+    _recall: Stop = field(default_factory=Stop)
+    """Calls back the attempts that have not left yet, when the way is blocked."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -111,6 +113,10 @@ class Breaker:
                 self._prober = seq
                 return
             await self._change()
+
+    def passage(self) -> Interruptible:
+        """Return a context that ends with `Stopping` when the way is blocked, until its `keep` is called."""
+        return self._recall.interruptible()
 
     def departed(self, *, retry: bool) -> None:
         """Note that a request left."""
@@ -169,6 +175,8 @@ class Breaker:
             return
         self._pauses += 1
         self._way, self._prober = _Way.BLOCKED, None
+        recall, self._recall = self._recall, Stop()
+        recall.request(why)
         self._timer = loop.call_later(pause_s, self._probe)
         self.on_pause(pause_s, f"breaker: {why}")
 

@@ -16,10 +16,10 @@ import orjson
 from runner import __version__
 from runner.console import Console, Verbosity
 from runner.errors import Refused
-from runner.job import Job
-from runner.plan import plan_job
-from runner.planfile import is_plan
-from runner.planheader import PlanHeader, Reject
+from runner.job.entries import Job
+from runner.plan.file import is_plan
+from runner.plan.header import PlanHeader, Reject
+from runner.plan.planner import plan_job
 from runner.process import utc_now
 from runner.safety import Question, is_stale
 from runner.settings import Access, LimitsGiven, environment_warnings, read_base_url, read_token

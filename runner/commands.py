@@ -16,20 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from runner import __version__
+from runner.audit.history import select_for_rerun
+from runner.audit.journal import DiskFile, make_private_folder
+from runner.audit.ledger import Fold, fold_audit
+from runner.audit.records import Mode
 from runner.calls import Call, Scratch, draft_plan, only_plan, plan_beside
 from runner.errors import AuditDamaged, Exit, Refused
-from runner.history import select_for_rerun
-from runner.job import Job
-from runner.jobfile import read_jobs
-from runner.journal import DiskFile, make_private_folder
-from runner.ledger import Fold, fold_audit
-from runner.plan import plan_batches_again
-from runner.planfile import PlanFile, copy_plan, read_plan
-from runner.planheader import PlanWindow
+from runner.job.arguments import read_jobs
+from runner.job.entries import Job
+from runner.plan.file import PlanFile, copy_plan, read_plan
+from runner.plan.header import PlanWindow
+from runner.plan.planner import plan_batches_again
+from runner.plan.protect import ProtectList, read_protect_file
 from runner.preview import describe_plan
 from runner.process import use_loop, utc_now
-from runner.protect import ProtectList, read_protect_file
-from runner.records import Mode
 from runner.report import make_report, report_text
 from runner.runs import Evidence, Order, Result, carry_out
 from runner.safety import Question, audit_age, check_plan, plan_age, was_capped

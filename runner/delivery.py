@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from runner.audit.records import BatchStatus, batch_record, open_record, sending_record
 from runner.model import DeleteRequest, Prior, Reply, Sender, Work, phones_sha256
 from runner.outcomes import INTERRUPTED, AttemptFailed, Next
 from runner.pacing import retrying
-from runner.records import BatchStatus, batch_record, open_record, sending_record
-from runner.stop import Stop, Stopping
+from runner.stop import Interruptible, Stop, Stopping
 
 __all__ = ["MAX_REQUESTS_ISOLATING", "Delivery", "Ended", "Policy", "Ports", "StillOpen"]
 
@@ -43,6 +43,10 @@ class Traffic(Protocol):
 
     async def clearance(self, seq: int) -> None:
         """Wait until this batch may make an attempt; raise `Stopping` when it never will."""
+        ...
+
+    def passage(self) -> Interruptible:
+        """Return a context that ends with `Stopping` when clearance is withdrawn, until its `keep` is called."""
         ...
 
     def departed(self, *, retry: bool) -> None:
@@ -264,18 +268,8 @@ class Delivery:
     async def _attempt(self, request: DeleteRequest, part: _Part, course: _Course) -> Reply:
         """Make one attempt and tell everybody how it ended."""
         seq = course.work.batch.seq
-        await self._ports.traffic.clearance(seq)
-
-        def left() -> None:
-            self._ports.traffic.departed(retry=part.departures > 0)
-            course.started_s = course.started_s or asyncio.get_running_loop().time()
-            course.on_the_wire = True
-            part.departures += 1
-            course.departures += 1
-            course.attempts += 1
-
         try:
-            reply = await self._ports.sender.send(request, left)
+            reply = await self._pass(request, part, course)
         except AttemptFailed as failure:
             course.on_the_wire = False
             self._note(failure, part, course)
@@ -284,6 +278,30 @@ class Delivery:
         course.on_the_wire = False
         self._ports.traffic.attempt_ended(seq, None)
         return reply
+
+    async def _pass(self, request: DeleteRequest, part: _Part, course: _Course) -> Reply:
+        """Send with clearance; where that is withdrawn before the request left, wait for it anew."""
+        while True:
+            await self._ports.traffic.clearance(course.work.batch.seq)
+            try:
+                async with self._ports.traffic.passage() as passage:
+                    return await self._send_once(request, part, course, passage)
+            except Stopping:
+                self._ports.stop.check()
+
+    async def _send_once(
+        self, request: DeleteRequest, part: _Part, course: _Course, passage: Interruptible
+    ) -> Reply:
+        def left() -> None:
+            passage.keep()
+            self._ports.traffic.departed(retry=part.departures > 0)
+            course.started_s = course.started_s or asyncio.get_running_loop().time()
+            course.on_the_wire = True
+            part.departures += 1
+            course.departures += 1
+            course.attempts += 1
+
+        return await self._ports.sender.send(request, left)
 
     def _note(self, failure: AttemptFailed, part: _Part, course: _Course) -> None:
         part.failure = failure

@@ -14,17 +14,17 @@ from typing import Any
 
 import orjson
 
+from runner.audit.ledger import PhonesOf, fold_audit
+from runner.audit.proof import State
+from runner.audit.proof import verify as verify_audit
+from runner.audit.records import audit_schema
 from runner.calls import Call, Scratch, draft_plan, only_plan, plan_beside
 from runner.errors import Exit, Refused
-from runner.jobfile import job_schema, read_jobs
-from runner.ledger import PhonesOf, fold_audit
+from runner.job.arguments import job_schema, read_jobs
 from runner.page import report_html
-from runner.planfile import PlanFile, copy_plan, read_plan
+from runner.plan.file import PlanFile, copy_plan, read_plan
 from runner.preview import describe_plan
 from runner.process import use_loop, utc_now
-from runner.proof import State
-from runner.proof import verify as verify_audit
-from runner.records import audit_schema
 from runner.report import make_report, report_text
 from runner.safety import check_plan
 from runner.settings import Limits, LimitsGiven

@@ -9,7 +9,7 @@ from html import escape
 from string import Template
 from typing import Any
 
-from runner.records import STATUSES
+from runner.audit.records import STATUSES
 from runner.report import printable, report_text
 
 __all__ = ["report_html"]

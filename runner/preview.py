@@ -6,7 +6,7 @@ windows exactly as they would be sent. It decides nothing and counts nothing: ev
 
 from collections.abc import Mapping, Sequence
 
-from runner.planheader import PlanHeader, PlanSource, PlanWindow, Reject
+from runner.plan.header import PlanHeader, PlanSource, PlanWindow, Reject
 from runner.report import align, printable, span
 from runner.settings import Limits
 

@@ -14,7 +14,7 @@ from runner.locks import origin_lock
 from runner.model import Target
 from runner.outcomes import AttemptFailed
 from runner.pacing import Pacer, retrying
-from runner.planfile import PlanFile
+from runner.plan.file import PlanFile
 from runner.process import signals_to, utc_now
 from runner.runs import Interrupted
 from runner.settings import Access, Limits

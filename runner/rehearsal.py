@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from runner.audit.ledger import fold_audit
 from runner.calls import Call
 from runner.commands import run_jobs
 from runner.demo import DemoFiles, DemoTruth, next_steps, prepare_demo, weigh_demo
 from runner.errors import Exit, Refused
-from runner.ledger import fold_audit
 from runner.sandbox import Pool, Running, SandboxSettings, parse_faults, run, serve
 from runner.sandbox.settings import parse_rate_limit
 from runner.settings import Access, LimitsGiven, Token

@@ -11,9 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from runner.ledger import Fold, PhonesOf, Session, Totals
+from runner.audit.ledger import Fold, PhonesOf, Session, Totals
+from runner.audit.records import STATUSES
 from runner.phones import mask_text
-from runner.records import STATUSES
 
 __all__ = ["align", "make_report", "printable", "report_text", "span", "width"]
 

@@ -14,18 +14,18 @@ from typing import Any
 import orjson
 
 from runner.api import open_client
+from runner.audit.journal import DiskFile, Journal
+from runner.audit.ledger import Fold
+from runner.audit.records import rejected_record
 from runner.console import Console, Snapshot
 from runner.errors import Exit, RunnerError
-from runner.journal import DiskFile, Journal
-from runner.ledger import Fold
 from runner.locks import origin_lock
 from runner.model import Prior, Work
 from runner.pacing import Pacer, retrying
-from runner.planfile import PlanFile
-from runner.planheader import PlanWindow
+from runner.plan.file import PlanFile
+from runner.plan.header import PlanWindow
+from runner.plan.protect import ProtectList
 from runner.process import signals_to, utc_now
-from runner.protect import ProtectList
-from runner.records import rejected_record
 from runner.safety import EmptyWatch, Question, check_windows
 from runner.session import PaceNotes, Session, Terms, Tools
 from runner.settings import Access

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
+from runner.audit.ledger import Fold
 from runner.errors import Refused
-from runner.ledger import Fold
 from runner.model import Target
 from runner.outcomes import AttemptFailed
-from runner.planheader import PlanHeader, PlanWindow
+from runner.plan.header import PlanHeader, PlanWindow
 from runner.settings import Safety
 from runner.stop import Stop
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from runner.audit.journal import Journal
+from runner.audit.ledger import Fold, PhonesOf
+from runner.audit.records import Mode, RunStatus, pace_record, run_record, summary_record
 from runner.breaker import Breaker
 from runner.delivery import Delivery, Policy, Ports
 from runner.dispatch import Dispatch
 from runner.errors import Exit, Stopped
-from runner.journal import Journal
-from runner.ledger import Fold, PhonesOf
 from runner.model import Sender, WallClock, Work
 from runner.pacing import PaceChange, Pacer
-from runner.planheader import PlanTotals
-from runner.records import Mode, RunStatus, pace_record, run_record, summary_record
+from runner.plan.header import PlanTotals
 from runner.settings import Limits, Safety
 from runner.stop import Stop
 from runner.terms import limits_to_json, safety_to_json

@@ -44,9 +44,14 @@ class Interruptible:
 
     def arm(self, seconds: float) -> None:
         """From now on ignore the stop and raise TimeoutError after `seconds`."""
+        self.keep()
         self.armed = True
-        self._stop.waiting.pop(self, None)
         self._timeout.reschedule(asyncio.get_running_loop().time() + seconds)
+
+    def keep(self) -> None:
+        """From now on ignore the stop."""
+        self._stop.waiting.pop(self, None)
+        self._timeout.reschedule(None)
 
     def interrupt(self) -> None:
         """End the wait at the next turn of the loop."""

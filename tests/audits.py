@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from runner import records as r
+from runner.audit import records as r
 from runner.model import Target, phones_sha256
 
 AT = "2026-01-02T03:04:05.678+00:00"

@@ -22,9 +22,9 @@ AHEAD = 16
 
 def make_audit(path: Path, records: int) -> None:
     """Write a run of plausible length: intents in ranges, nearly all deleted, a few failures, a summary."""
-    from runner import records as r
-    from runner.journal import encode_record
-    from runner.ledger import Fold
+    from runner.audit import records as r
+    from runner.audit.journal import encode_record
+    from runner.audit.ledger import Fold
     from runner.model import Target, phones_sha256
 
     dice = random.Random(4)
@@ -110,7 +110,7 @@ def make_audit(path: Path, records: int) -> None:
 
 def measure(path: Path, *, verify: bool) -> dict:
     """Fold the audit in this process; returns seconds, peak MiB and how much was folded."""
-    from runner.ledger import fold_audit
+    from runner.audit.ledger import fold_audit
 
     began = time.perf_counter()
     fold = fold_audit(path, verify_chain=verify)

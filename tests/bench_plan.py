@@ -47,9 +47,9 @@ def measure(step: str, *args: str) -> dict[str, float]:
 
 
 def step_plan(source: str, out: str, user: str) -> None:
-    from runner.job import Entry, Job, Table
-    from runner.lists import ListSpec
-    from runner.plan import plan_job
+    from runner.job.entries import Entry, Job, Table
+    from runner.lists.rows import ListSpec
+    from runner.plan.planner import plan_job
     from runner.settings import LimitsGiven, Safety
 
     column = None if user else "user_id"
@@ -69,9 +69,9 @@ def step_plan(source: str, out: str, user: str) -> None:
 
 
 def step_read(source: str) -> None:
-    from runner.lists import ListSpec
+    from runner.lists.rows import ListSpec
+    from runner.lists.sources import read_rows
     from runner.phones import normalise_many
-    from runner.sources import read_rows
 
     start = time.perf_counter()
     good = 0
@@ -81,14 +81,14 @@ def step_read(source: str) -> None:
 
 
 def step_open(plan: str) -> None:
-    from runner.planfile import read_plan
+    from runner.plan.file import read_plan
 
     start = time.perf_counter()
     tell(start, batches=read_plan(Path(plan)).header.totals.batches)
 
 
 def step_walk(plan: str) -> None:
-    from runner.planfile import read_plan
+    from runner.plan.file import read_plan
 
     file = read_plan(Path(plan))
     start = time.perf_counter()

@@ -19,14 +19,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from runner.audit.journal import DiskFile  # noqa: E402
 from runner.console import Console, Verbosity  # noqa: E402
-from runner.job import Job  # noqa: E402
-from runner.journal import DiskFile  # noqa: E402
+from runner.job.entries import Job  # noqa: E402
 from runner.model import Target  # noqa: E402
-from runner.plan import plan_batches_again  # noqa: E402
-from runner.planfile import read_plan  # noqa: E402
+from runner.plan.file import read_plan  # noqa: E402
+from runner.plan.planner import plan_batches_again  # noqa: E402
+from runner.plan.protect import ProtectList  # noqa: E402
 from runner.process import use_loop  # noqa: E402
-from runner.protect import ProtectList  # noqa: E402
 from runner.runs import Evidence, Order, carry_out  # noqa: E402
 from runner.session import Terms  # noqa: E402
 from runner.settings import Access, Limits, LimitsGiven, Rate, Safety, Token  # noqa: E402
@@ -56,7 +56,9 @@ def _run(folder: Path, url: str, plan, concurrency: int, *, durable: bool) -> fl
             phones_of=plan.phones_of,
         )
         audit = folder / f"{time.monotonic_ns()}.jsonl"
-        order = Order(terms, Access(url, Token("sandbox")), Evidence(plan, audit), ProtectList("mobile_cn"), ())
+        order = Order(
+            terms, Access(url, Token("sandbox")), Evidence(plan, audit), ProtectList("mobile_cn"), ()
+        )
         with asyncio.Runner(loop_factory=use_loop()) as runner:
             result = runner.run(carry_out(order, Console(Verbosity(quiet=True))))
         assert result.exit_code == 0, result.summary
@@ -71,7 +73,18 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--pairs", type=int, default=5)
     asked = parser.parse_args()
-    command = [sys.executable, "-m", "runner", "sandbox", "--port", "0", "--latency", "0", "--rows-per-phone", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "runner",
+        "sandbox",
+        "--port",
+        "0",
+        "--latency",
+        "0",
+        "--rows-per-phone",
+        "1",
+    ]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         assert server.stdout is not None
@@ -79,7 +92,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             work = [(Target(f"user-{n}"), [f"139{n:08d}"]) for n in range(asked.batches)]
-            plan_batches_again(work, Job("bench", LimitsGiven(), Safety(), "mobile_cn", "Asia/Shanghai"), folder / "plan", today=date(2026, 1, 1), version="0")
+            plan_batches_again(
+                work,
+                Job("bench", LimitsGiven(), Safety(), "mobile_cn", "Asia/Shanghai"),
+                folder / "plan",
+                today=date(2026, 1, 1),
+                version="0",
+            )
             plan = read_plan(folder / "plan")
             _run(folder, url, plan, asked.concurrency, durable=True)
             ratios, durable = [], []
@@ -88,7 +107,9 @@ def main() -> None:
                 without = _run(folder, url, plan, asked.concurrency, durable=False)
                 durable.append(with_sync)
                 ratios.append(with_sync / without)
-                print(f"  durable {with_sync:8,.0f}/s   not durable {without:8,.0f}/s   ratio {ratios[-1]:.3f}")
+                print(
+                    f"  durable {with_sync:8,.0f}/s   not durable {without:8,.0f}/s   ratio {ratios[-1]:.3f}"
+                )
         print(
             f"{asked.concurrency} workers, {asked.batches:,} requests: durable intents keep"
             f" {statistics.median(ratios):.1%} of the throughput (median of {asked.pairs} pairs,"

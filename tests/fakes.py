@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 
+from runner.audit.journal import AppendFile, Journal
+from runner.audit.ledger import Fold
 from runner.errors import Exit
-from runner.journal import AppendFile, Journal
-from runner.ledger import Fold
 from runner.model import Batch, DeleteRequest, Gate, Prior, Reply, Sender, Target, WallClock, Work
 from runner.outcomes import AttemptFailed
 from runner.pacing import Pacer
-from runner.planheader import PlanTotals
+from runner.plan.header import PlanTotals
 from runner.safety import EmptyWatch
 from runner.session import PaceNotes, Session, Terms, Tools
 from runner.settings import Limits, Rate, Safety
@@ -132,7 +132,8 @@ def phones(n: int, start: int = 0) -> tuple[str, ...]:
 
 def batches(n: int, size: int = 2, users: int = 1) -> list[Batch]:
     return [
-        Batch(seq, Target(f"user-{(seq - 1) % users}"), phones(size, start=seq * 100)) for seq in range(1, n + 1)
+        Batch(seq, Target(f"user-{(seq - 1) % users}"), phones(size, start=seq * 100))
+        for seq in range(1, n + 1)
     ]
 
 
@@ -220,5 +221,13 @@ class Rig:
 
 
 __all__ = [
-    "EPOCH", "MemoryFile", "Rig", "ScriptedApi", "Stopping", "batches", "phones", "records_of", "Iterable",
+    "EPOCH",
+    "Iterable",
+    "MemoryFile",
+    "Rig",
+    "ScriptedApi",
+    "Stopping",
+    "batches",
+    "phones",
+    "records_of",
 ]

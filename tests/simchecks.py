@@ -11,9 +11,9 @@ from pathlib import Path
 
 import orjson
 
+from runner.audit.proof import State, verify
 from runner.errors import Exit
 from runner.model import phones_sha256
-from runner.proof import State, verify
 from tests.simvendor import EPOCH, Visit
 
 STATUSES = ("deleted", "failed", "unknown", "not_sent")
@@ -65,6 +65,7 @@ class Checks:
 
     def before_session(self, process) -> None:
         self.process = process
+        self.session = self.disk.written.session + 1  # in the audit's count; a lost run record had no visits
         self.departures: list[float] = []
         self.in_flight: list[Visit] = []
         self.peak = 0
@@ -109,7 +110,7 @@ class Checks:
         lives = self.process.life.tick("depart")
         seq = self._check_content(request)
         visit = Visit(
-            len(self.vendor.visits), self.disk.written.session, seq, request.target.user_id,
+            len(self.vendor.visits), self.session, seq, request.target.user_id,
             request.phones, request.target.created_at, now_s,
         )  # fmt: skip
         if not lives:
@@ -135,15 +136,15 @@ class Checks:
         window = tuple(body["created_at"]) if "created_at" in body else None
         self._expect(set(body) <= {"phone", "created_at", "encryption"}, "promise 1: an unknown field")
         self._expect(len(phones) <= 100 and len(set(phones)) == len(phones), "promise 2: too many or twice")
-        self._expect(
-            self.process.protected.isdisjoint(phones), "promise 1: a protected number was sent"
-        )
+        self._expect(self.process.protected.isdisjoint(phones), "promise 1: a protected number was sent")
         user, encryption = request.target.user_id, body.get("encryption", False)
         self._expect("phone" not in body or bool(phones), "promise 1: an empty phone list")
         found = [self.seq_of.get((user, window, encryption, phone), [0]) for phone in phones or [""]]
         open_ones = [seq for seq in found[0] if seq in self.disk.written.pending] or found[0]
         seq = open_ones[0]
-        self._expect(seq > 0 and all(seq in seqs for seqs in found), "promise 1: no batch of the plan is this")
+        self._expect(
+            seq > 0 and all(seq in seqs for seqs in found), "promise 1: no batch of the plan is this"
+        )
         return seq
 
     def _check_intent(self, seq: int) -> None:
@@ -157,14 +158,18 @@ class Checks:
         """Promise 3, and what the server asked for."""
         rate, period_s = self.process.limits.rate.whole, self.process.limits.rate.period_s
         if rate is not None and len(self.departures) >= rate:
-            self._expect(self.departures[-rate] + period_s < now_s, f"promise 3: over {rate} in {period_s:g} s")
+            self._expect(
+                self.departures[-rate] + period_s < now_s, f"promise 3: over {rate} in {period_s:g} s"
+            )
         recent = 1
         for earlier in reversed(self.departures):
             if now_s - earlier > period_s:
                 break
             recent += 1
         self.most_in_window = max(self.most_in_window, recent)
-        self._expect(now_s >= self.pause_to_s - 2e-3, f"promise 3: leaves in a pause to {self.pause_to_s:.3f}")
+        self._expect(
+            now_s >= self.pause_to_s - 2e-3, f"promise 3: leaves in a pause to {self.pause_to_s:.3f}"
+        )
 
     def _check_traffic(self, now_s: float) -> None:
         """Concurrency, probation, breaker, stop, deadline."""
@@ -196,7 +201,9 @@ class Checks:
     def recorded(self, record) -> None:
         """A record was written."""
         if self.note is not None:
-            shown = {key: value for key, value in record.items() if key not in {"type", "chain", "at", "phone"}}
+            shown = {
+                key: value for key, value in record.items() if key not in {"type", "chain", "at", "phone"}
+            }
             self.note(f"{self.process.loop.time():12.4f}  {record['type']} {shown}")
         if record["type"] == "pace" and record["why"].startswith("breaker:"):
             if record["until"] is None:
@@ -211,7 +218,7 @@ class Checks:
     def after_session(self, process) -> None:
         """Hold what the disk has kept against what the vendor saw."""
         book = self.disk.written
-        session = process.file is not None and self._session_of_visits()
+        session = self.session
         self._count_attempts(session, book)
         for seq, end in book.ended.items():
             if book.ended_in[seq] == session:
@@ -221,10 +228,6 @@ class Checks:
             self._check_clean_end(process)
         self._verify(process)
         self.raise_first()
-
-    def _session_of_visits(self) -> int:
-        """The session just lived, in the book's count; a lost run record had no visits."""
-        return self.disk.written.session
 
     def _count_attempts(self, session: int, book) -> None:
         """Promise 5: attempts are what really left; after a kill an open intent is one uncertain attempt."""
@@ -239,10 +242,12 @@ class Checks:
                     told = end["attempts"], end["uncertain_attempts"]
                     self._expect(told == expected, f"promise 5: {seq} says {told}, the ledger {expected}")
                 continue
-            if seq in book.opened:
-                self._expect(book.prior[seq] == expected, f"promise 5: open {seq} {book.prior[seq]} {expected}")
+            if seq in book.opened and book.session == session:
+                self._expect(
+                    book.prior[seq] == expected, f"promise 5: open {seq} {book.prior[seq]} {expected}"
+                )
                 self.known[seq] = book.prior[seq]
-            elif seq in book.pending:
+            elif seq in book.pending and book.session == session:
                 self.known[seq] = attempts + 1, uncertain + 1
             else:
                 self._expect(not visits, f"promise 6: {seq} was sent, and the audit does not know it")
@@ -291,7 +296,9 @@ class Checks:
             if end["error"] == "skipped":
                 user = end["user_id"]
                 told = [v.told for v in self.vendor.visits if v.user == user]
-                self._expect("forbidden" in told or "not_found" in told, f"batch {seq} is skipped without cause")
+                self._expect(
+                    "forbidden" in told or "not_found" in told, f"batch {seq} is skipped without cause"
+                )
 
     def _check_kept_rows(self) -> None:
         """Promise 1, in the vendor's pool."""
@@ -302,9 +309,13 @@ class Checks:
     def _check_clean_end(self, process) -> None:
         """A session that came to its end: summary, exit code, open records, how long it took to stop."""
         summary, book = process.summary, self.disk.written
-        in_session = [visit for visit in self.vendor.visits if visit.session == book.session]
+        in_session = [visit for visit in self.vendor.visits if visit.session == self.session]
         self._expect(not self.in_flight, "the session ended with an attempt under way")
-        figures = {"requests": len(in_session), "max_in_window": self.most_in_window, "peak_in_flight": self.peak}
+        figures = {
+            "requests": len(in_session),
+            "max_in_window": self.most_in_window,
+            "peak_in_flight": self.peak,
+        }
         for key, value in figures.items():
             self._expect(summary[key] == value, f"summary: {key} is {summary[key]}, not {value}")
         stop = process.rig.stop
@@ -360,15 +371,23 @@ class Checks:
             end = self.disk.written.ended[batch.seq]
             visits = self.vendor.by_seq[batch.seq]
             truth, count = sum(visit.rows or 0 for visit in visits), end["count"] or 0
-            self._expect(truth >= count, f"promise 5: batch {batch.seq} deleted {truth} rows and says {count}")
+            self._expect(
+                truth >= count, f"promise 5: batch {batch.seq} deleted {truth} rows and says {count}"
+            )
             if not end["uncertain_attempts"]:
-                self._expect(truth == count, f"promise 5: batch {batch.seq} deleted {truth} rows, says {count}")
+                self._expect(
+                    truth == count, f"promise 5: batch {batch.seq} deleted {truth} rows, says {count}"
+                )
             left = end["phone"][: end["phones_left"]]
             if end["status"] in {"failed", "not_sent"}:
                 done = {phone for visit in visits if visit.rows is not None for phone in visit.phones}
-                self._expect(done.isdisjoint(left), f"batch {batch.seq} is {end['status']}, and was processed")
+                self._expect(
+                    done.isdisjoint(left), f"batch {batch.seq} is {end['status']}, and was processed"
+                )
                 if not batch.phones:
-                    self._expect(not any(v.rows is not None for v in visits), f"window {batch.seq} was processed")
+                    self._expect(
+                        not any(v.rows is not None for v in visits), f"window {batch.seq} was processed"
+                    )
             self._check_gone(batch, set(batch.phones) - set(left))
         self.raise_first()
 

@@ -1,7 +1,7 @@
 """A disk in memory that forgets what was not synced, and an audit's reader of its own.
 
 `Book` is a second opinion: it works an audit out from the contract, line by line, and shares nothing with
-`runner.ledger`. `Disk` outlives the processes of a history; `ProcessFile` is one process's open file on it.
+`runner.audit.ledger`. `Disk` outlives the processes of a history; `ProcessFile` is one process's open file on it.
 """
 
 import errno
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from runner.journal import DiskFile
+from runner.audit.journal import DiskFile
 
 STATUSES = ("deleted", "failed", "unknown", "not_sent")
 
@@ -41,7 +41,7 @@ class Book:
         head, tail = line[:-77], line[-77:]
         self.chain = hashlib.sha256(self.chain.encode() + head).hexdigest()
         self._expect(tail == b',"chain":"' + self.chain.encode() + b'"}\n', "the chain is broken")
-        self._expect(self.in_session != (record["type"] == "run"), f"a {record['type']} record stands here")
+        self._expect(self.in_session or record["type"] == "run", f"a {record['type']} record stands here")
         getattr(self, "_" + record["type"])(record)
         return record
 
@@ -94,7 +94,9 @@ class Book:
         self.in_session, self.summary = False, record
         batches, phones = self.totals()
         told = record["phones"]
-        self._expect(record["batches"] == {"planned": len(self.sizes), **batches}, "the batches do not add up")
+        self._expect(
+            record["batches"] == {"planned": len(self.sizes), **batches}, "the batches do not add up"
+        )
         self._expect({key: told[key] for key in STATUSES} == phones, "the phones do not add up")
         self._expect(told["unique"] == sum(phones.values()), "asked is not the sum of its parts (phones)")
         self._expect(sum(batches.values()) == len(self.sizes), "asked is not the sum of its parts (batches)")
@@ -102,7 +104,9 @@ class Book:
         self._expect(record["count"] == sum(c for c in counts if c), "count is not the sum of the records'")
         self._expect(record["empty_batches"] == counts.count(0), "empty_batches")
         ended_in_doubt = sum(1 for end in self.ended.values() if end["uncertain_attempts"])
-        self._expect(record["uncertain_batches"] == ended_in_doubt + len(self.in_doubt()), "uncertain_batches")
+        self._expect(
+            record["uncertain_batches"] == ended_in_doubt + len(self.in_doubt()), "uncertain_batches"
+        )
 
     def in_doubt(self) -> set[int]:
         """Open batches with an attempt whose end nobody knows."""
@@ -194,7 +198,9 @@ class DiskFaults:
 class ProcessFile(DiskFile):
     """`DiskFile` with its real sharing of syncs, on a simulated disk; of no effect once its process died."""
 
-    def __init__(self, disk: Disk, faults: DiskFaults, life, sleep: Callable[[float], Awaitable[None]]) -> None:
+    def __init__(
+        self, disk: Disk, faults: DiskFaults, life, sleep: Callable[[float], Awaitable[None]]
+    ) -> None:
         self._disk, self._faults, self._life, self._sleep = disk, faults, life, sleep
         self._size = len(disk.data)
         self._synced = disk.durable

@@ -18,9 +18,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from runner.audit.history import AuditLines
+from runner.audit.ledger import Fold, feed_lines
 from runner.errors import Exit, RunnerError
-from runner.history import AuditLines
-from runner.ledger import Fold, feed_lines
 from runner.model import Batch, Target
 from runner.settings import Limits, Rate, Safety
 from tests.fakes import Rig
@@ -138,7 +138,12 @@ class Scenario:
 
 
 DATES = ("2024-07-01 08:00:00", "2024-07-26 12:00:00", "2024-08-15 23:59:59")
-WINDOWS = (None, None, ("2024-07-26 00:00:00", "2024-07-27 23:59:59"), ("2024-01-01 00:00:00", "2024-07-20 00:00:00"))
+WINDOWS = (
+    None,
+    None,
+    ("2024-07-26 00:00:00", "2024-07-27 23:59:59"),
+    ("2024-01-01 00:00:00", "2024-07-20 00:00:00"),
+)
 RATES = (Rate(None), Rate(1000.0), Rate(200.0), Rate(20.0), Rate(7.5), Rate(1.0), Rate(0.5), Rate(90.0, 60.0))
 SIZES = (1, 1, 2, 3, 5, 8, 20, 100)
 
@@ -381,13 +386,17 @@ class History:
             DiskFaults(rng=random.Random(rng.random())),
         )
         if scenario.slow_syncs:
-            process.faults.slow_share, process.faults.slow_sync_s = rng.choice(((0.02, 0.5), (0.2, 0.05), (1, 0.02)))
+            process.faults.slow_share, process.faults.slow_sync_s = rng.choice(
+                ((0.02, 0.5), (0.2, 0.05), (1, 0.02))
+            )
         if not calm:
             befall = rng.choices(list(BEFALLS), [share for share, _ in BEFALLS.values()])[0]
             BEFALLS[befall][1](process, rng)
             if rng.random() < 0.15:
                 for _ in range(rng.randint(1, 4)):
-                    loop.call_at(self.clock_s + rng.uniform(0, 10), loop.block, rng.choice((0.05, 0.9, 3.0, 100.0)))
+                    loop.call_at(
+                        self.clock_s + rng.uniform(0, 10), loop.block, rng.choice((0.05, 0.9, 3.0, 100.0))
+                    )
         return process
 
 

@@ -44,7 +44,9 @@ def test_plan_opens_no_connection_and_needs_no_token(program):
 
 
 def test_plan_shows_the_totals(program):
-    job = program.job({USER: [*PHONES, PHONES[0]], OTHER: ["13012121212", "garbage"]}, safety={"max_invalid": "10%"})
+    job = program.job(
+        {USER: [*PHONES, PHONES[0]], OTHER: ["13012121212", "garbage"]}, safety={"max_invalid": "10%"}
+    )
     out = re.sub(r" +", " ", program("plan", job).expect(0).out)
     assert "values read 253" in out
     assert "to be deleted 251" in out
@@ -125,7 +127,11 @@ def test_an_altered_plan_is_refused_and_nothing_is_sent(program, sandbox, how):
 
 def test_probe_connects_asks_and_deletes_nothing(program, sandbox):
     sandbox.pool.add_phones(USER, PHONES, "2024-07-26 12:00:00")
-    window = {"delete_window": True, "created_at": ["2024-07-26 00:00:00", "2024-07-27 00:00:00"], "max_rows": 1000}
+    window = {
+        "delete_window": True,
+        "created_at": ["2024-07-26 00:00:00", "2024-07-27 00:00:00"],
+        "max_rows": 1000,
+    }
     ended = program("plan", program.job({USER: window}), "--probe").expect(0)
     assert "250" in ended.out
     calls = {entry["call"] for entry in sandbox.ledger()}
@@ -135,7 +141,11 @@ def test_probe_connects_asks_and_deletes_nothing(program, sandbox):
 
 
 def test_windows_come_last_in_a_plan_whatever_their_place_in_the_job(program):
-    window = {"delete_window": True, "created_at": ["2024-07-01 00:00:00", "2024-07-20 23:59:59"], "max_rows": 9}
+    window = {
+        "delete_window": True,
+        "created_at": ["2024-07-01 00:00:00", "2024-07-20 23:59:59"],
+        "max_rows": 9,
+    }
     job = program.job({OTHER: {**window, "slice": "7d"}, USER: PHONES})
     program("plan", job, "--out", "p.plan").expect(0)
     header, *batches = read_lines(program.folder / "p.plan")
@@ -158,7 +168,11 @@ def test_rejects_are_written_masked(program):
 
 
 def test_a_relative_window_is_computed_once_and_shown(program, sandbox):
-    window = {"delete_window": True, "created_at": {"from": "2024-01-01 00:00:00", "older_than": "30d"}, "max_rows": 9}
+    window = {
+        "delete_window": True,
+        "created_at": {"from": "2024-01-01 00:00:00", "older_than": "30d"},
+        "max_rows": 9,
+    }
     ended = program("plan", program.job({USER: window}), "--out", "p.plan").expect(0)
     (batch,) = read_lines(program.folder / "p.plan")[1:]
     assert batch["created_at"][1] in ended.out

@@ -26,8 +26,11 @@ def age(path, seconds):
 
 
 def age_audit(path):
-    """Make an audit two days older, its chain with it."""
-    rechain(path, lambda record: {**record, "at": record["at"].replace("2026-", "2024-").replace("2027-", "2024-")})
+    """Make an audit years older, its chain with it."""
+    rechain(
+        path,
+        lambda record: {**record, "at": "2024" + record["at"][4:]},
+    )
 
 
 def answer_all(terminal, text):
@@ -37,7 +40,11 @@ def answer_all(terminal, text):
         if terminal.seen.rstrip(" ").endswith((":", "]", "?", ">")):
             terminal.type(text)
             mark = len(terminal.seen)
-            until(lambda mark=mark: terminal._read() and len(terminal.seen) > mark or terminal.process.poll() is not None)
+            until(
+                lambda mark=mark: (
+                    (terminal._read() and len(terminal.seen) > mark) or terminal.process.poll() is not None
+                )
+            )
 
 
 def test_without_a_terminal_and_without_yes_nothing_is_sent(program, sandbox, job):
@@ -166,7 +173,7 @@ def test_a_young_audit_is_resumed_without_a_question(program, sandbox, stopped):
 
 def test_an_old_audit_is_not_rerun_without_stale_ok(program, sandbox):
     sandbox.pool.add_phones(USER, PHONES)
-    sandbox.script("error")
+    sandbox.script("error", error_code=7431)
     program("run", program.job({USER: PHONES}), "--yes", "--audit", "a.jsonl").expect(1)
     age_audit(program.folder / "a.jsonl")
     before = sandbox.requests()
@@ -178,7 +185,7 @@ def test_an_old_audit_is_not_rerun_without_stale_ok(program, sandbox):
 
 def test_rerun_asks_too(program, sandbox):
     sandbox.pool.add_phones(USER, PHONES)
-    sandbox.script("error")
+    sandbox.script("error", error_code=7431)
     program("run", program.job({USER: PHONES}), "--yes", "--audit", "a.jsonl").expect(1)
     before = sandbox.requests()
     assert "--yes" in program("rerun", "a.jsonl").expect(2).err

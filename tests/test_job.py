@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from runner.errors import Faults, Refused, RunnerError
-from runner.job import Entry, Table
-from runner.jobfile import job_schema, read_jobs, read_requests
-from runner.jobtext import read_document
-from runner.lists import ListSpec
+from runner.job.arguments import job_schema, read_jobs, read_requests
+from runner.job.entries import Entry, Table
+from runner.job.text import read_document
+from runner.lists.rows import ListSpec
 from runner.settings import LimitsGiven, Rate, Safety
 
 JOBS = Path(__file__).resolve().parent.parent / "jobs"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from runner.errors import Faults, Refused
-from runner.jobfile import read_jobs
+from runner.job.arguments import read_jobs
 
 NOW = datetime(2026, 11, 23, 4, tzinfo=UTC)
 USERS = "users: [{user_id: u, phone: ['13012121212']}]\n"

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from runner import journal as journal_room
+from runner.audit import journal as journal_room
+from runner.audit.journal import DiskFile, Journal
+from runner.audit.ledger import fold_audit, read_records
 from runner.errors import AuditDamaged, Busy, Refused, Stopped
-from runner.journal import DiskFile, Journal
-from runner.ledger import fold_audit, read_records
 from runner.locks import origin_lock, state_directory
 from tests import audits
 
@@ -322,7 +322,7 @@ async def test_a_failed_fsync_of_the_file_reaches_every_waiter_once_and_for_all(
 
 HOLD_AUDIT = """
 import sys; from pathlib import Path
-from runner.journal import DiskFile
+from runner.audit.journal import DiskFile
 file = DiskFile.reopen(Path(sys.argv[1])); print("held", flush=True); sys.stdin.read()
 """
 HOLD_ORIGIN = """

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.durations import Durations
+from runner.audit.durations import Durations
+from runner.audit.journal import encode_record
+from runner.audit.ledger import Fold, fold_audit, read_records, select_for_rerun
+from runner.audit.proof import State, verify
+from runner.audit.records import STATUSES, pace_record, rejected_record
 from runner.errors import AuditDamaged, Refused
-from runner.journal import encode_record
-from runner.ledger import Fold, fold_audit, read_records, select_for_rerun
 from runner.model import Prior, Target
-from runner.proof import State, verify
-from runner.records import STATUSES, pace_record, rejected_record
 from tests import audits
 from tests.audits import batch, left_open, run, sending, summary
 

@@ -15,14 +15,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runner import grouping, spill
 from runner.errors import Faults, Refused
-from runner.job import Entry, Job, Table
-from runner.lists import ListSpec, Rows
+from runner.job.entries import Entry, Job, Table
+from runner.lists.rows import ListSpec, Rows
 from runner.model import Target
 from runner.phones import BadPhone, normalise
-from runner.plan import Planner, plan_batches_again, plan_job
-from runner.planfile import PlanWindow, read_plan
+from runner.plan import grouping, spill
+from runner.plan.file import PlanWindow, read_plan
+from runner.plan.planner import Planner, plan_batches_again, plan_job
 from runner.settings import LimitsGiven, Safety
 
 TODAY = date(2024, 7, 26)
@@ -371,7 +371,7 @@ def test_windows_come_last_with_their_entry_and_limit(tmp_path):
 
 
 def test_windows_without_end_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("runner.plan._MAX_WINDOWS", 1)
+    monkeypatch.setattr("runner.plan.planner._MAX_WINDOWS", 1)
     entry = Entry("a:1", "w", windows=(JUNE, JULY), delete_window=True, max_rows=500)
     with pytest.raises(Refused, match="windows"):
         plan_of(job_of(entry), tmp_path)

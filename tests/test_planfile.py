@@ -8,11 +8,11 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from runner.batching import BatchWriter
 from runner.errors import AuditDamaged, Refused
 from runner.model import Batch, Target
-from runner.planfile import batch_prefix, copy_plan, is_plan, read_plan, write_plan
-from runner.planheader import PlanHeader, PlanSource, PlanTotals, PlanWindow, Reject
+from runner.plan.batching import BatchWriter
+from runner.plan.file import batch_prefix, copy_plan, is_plan, read_plan, write_plan
+from runner.plan.header import PlanHeader, PlanSource, PlanTotals, PlanWindow, Reject
 from runner.settings import LimitsGiven, Rate, Safety
 
 WINDOW = ("2024-07-26 00:00:00", "2024-07-27 23:59:59")

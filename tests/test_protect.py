@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.errors import Refused
-from runner.protect import ProtectList, read_protect_file
+from runner.plan.protect import ProtectList, read_protect_file
 
 
 def protect(tmp_path, text, rule="mobile_cn", name="never.txt"):

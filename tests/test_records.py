@@ -4,8 +4,8 @@ import inspect
 
 import pytest
 
-from runner import records as r
-from runner.ledger import Fold
+from runner.audit import records as r
+from runner.audit.ledger import Fold
 from tests import audits
 
 SAMPLES = {

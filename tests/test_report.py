@@ -7,9 +7,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from runner.ledger import Fold
+from runner.audit.ledger import Fold
 from runner.page import report_html
-from runner.planheader import PlanHeader, PlanSource, PlanTotals, PlanWindow, Reject
+from runner.plan.header import PlanHeader, PlanSource, PlanTotals, PlanWindow, Reject
 from runner.preview import describe_plan
 from runner.report import align, make_report, report_text, width
 from runner.settings import Limits, LimitsGiven, Rate, Safety

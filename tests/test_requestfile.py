@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner import requestfile, requestline
 from runner.errors import Faults, Refused
-from runner.job import Entry
-from runner.requestfile import read_requests
+from runner.job import requestline
+from runner.job import requests as requestfile
+from runner.job.entries import Entry
+from runner.job.requests import read_requests
 
 WINDOW = ["2024-07-26 00:00:00", "2024-07-27 00:00:00"]
 
@@ -177,7 +178,7 @@ def test_a_long_line_is_read_as_a_short_one_is(tmp_path_factory, data, phones, i
 
 MEASURED = """
 import resource, sys
-from runner.requestfile import read_requests
+from runner.job.requests import read_requests
 print(sum(len(entry.phones) for entry in read_requests(sys.argv[1])))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

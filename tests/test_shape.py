@@ -18,9 +18,9 @@ import pytest
 from click.testing import CliRunner
 
 from runner.cli import cli
-from runner.jobfile import read_jobs
-from runner.plan import plan_job
-from runner.planfile import read_plan
+from runner.job.arguments import read_jobs
+from runner.plan.file import read_plan
+from runner.plan.planner import plan_job
 from tests.readme import ROOT, names, table, words
 
 PACKAGE = ROOT / "runner"

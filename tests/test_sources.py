@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runner import decode
 from runner.errors import Fault
+from runner.lists import decode
+from runner.lists.sources import ListSpec, find_files, read_rows
 from runner.phones import normalise_many
-from runner.sources import ListSpec, find_files, read_rows
 
 CORPUS = Path(__file__).parent / "corpus"
 EXPECTED = json.loads((CORPUS / "expected.json").read_text("utf-8"))

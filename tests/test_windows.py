@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.windows import (
+from runner.job.windows import (
     EARLIEST,
     MAX_SLICES,
     RelativeWindow,

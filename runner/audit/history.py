@@ -16,7 +16,7 @@ import orjson
 
 from runner.errors import AuditDamaged, Refused
 from runner.model import Target, check_phones
-from runner.records import BatchStatus, Mode, RunStatus
+from runner.audit.records import BatchStatus, Mode, RunStatus
 
 __all__ = [
     "MALFORMED",

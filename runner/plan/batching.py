@@ -9,7 +9,7 @@ from typing import BinaryIO
 import orjson
 
 from runner.model import MAX_PHONES, Target
-from runner.planfile import batch_prefix
+from runner.plan.file import batch_prefix
 
 __all__ = ["BatchWriter"]
 

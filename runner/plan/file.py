@@ -21,7 +21,7 @@ import orjson
 
 from runner.errors import AuditDamaged, Refused
 from runner.model import MAX_PHONES, Batch, Target
-from runner.planheader import (
+from runner.plan.header import (
     MAX_HEADER_BYTES,
     PlanHeader,
     PlanSource,

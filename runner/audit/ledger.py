@@ -15,9 +15,9 @@ from typing import Any
 
 import orjson
 
-from runner.durations import Durations
+from runner.audit.durations import Durations
 from runner.errors import AuditDamaged
-from runner.history import (
+from runner.audit.history import (
     MALFORMED,
     AuditLines,
     BatchRead,
@@ -35,7 +35,7 @@ from runner.history import (
     select_for_rerun,
 )
 from runner.model import Prior
-from runner.records import AUDIT_VERSION, FIELDS, STATUSES
+from runner.audit.records import AUDIT_VERSION, FIELDS, STATUSES
 
 __all__ = [
     "Fold",

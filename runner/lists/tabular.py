@@ -11,10 +11,10 @@ from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from runner.columns import SAMPLE_ROWS, TITLE_ROWS, Layout, find_layout, names_columns, rows_of
-from runner.decode import Source, whole_lines
 from runner.errors import Fault
-from runner.lists import ListSpec, Rows
+from runner.lists.columns import SAMPLE_ROWS, TITLE_ROWS, Layout, find_layout, names_columns, rows_of
+from runner.lists.decode import Source, whole_lines
+from runner.lists.rows import ListSpec, Rows
 from runner.phones import PhoneRule
 
 __all__ = ["read_table"]

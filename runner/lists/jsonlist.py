@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
-from runner.columns import SAMPLE_ROWS, Layout, find_layout
-from runner.decode import MAX_LINE, Source, whole_lines
 from runner.errors import Fault
-from runner.lists import ListSpec, Rows
+from runner.lists.columns import SAMPLE_ROWS, Layout, find_layout
+from runner.lists.decode import MAX_LINE, Source, whole_lines
+from runner.lists.rows import ListSpec, Rows
 from runner.phones import PhoneRule
 
 __all__ = ["read_json_array", "read_json_lines"]

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from runner.decode import Source, open_source, read_text
 from runner.errors import Fault
-from runner.jsonlist import read_json_array, read_json_lines
-from runner.lists import ListSpec, Rows
+from runner.lists.decode import Source, open_source, read_text
+from runner.lists.jsonlist import read_json_array, read_json_lines
+from runner.lists.rows import ListSpec, Rows
+from runner.lists.tabular import read_table
 from runner.phones import PhoneRule
-from runner.tabular import read_table
 
 __all__ = ["ListSpec", "Rows", "find_files", "read_rows"]
 
@@ -67,7 +67,7 @@ def read_rows(spec: ListSpec, *, rule: PhoneRule) -> Iterator[Rows]:
 
 def _read(source: Source, spec: ListSpec, rule: PhoneRule) -> Iterator[Rows]:
     if source.packing == "zip":
-        from runner.workbook import read_workbook  # noqa: PLC0415 - the reader of workbooks is rarely needed
+        from runner.lists.workbook import read_workbook  # noqa: PLC0415 - the reader of workbooks is rarely needed
 
         return read_workbook(source, spec, rule)
     pieces = read_text(source, spec.encoding)

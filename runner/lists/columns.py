@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from runner.errors import Fault
-from runner.lists import ListSpec, Rows
+from runner.lists.rows import ListSpec, Rows
 from runner.phones import BadPhone, PhoneRule, mask, normalise
 
 __all__ = ["SAMPLE_ROWS", "TITLE_ROWS", "Layout", "find_layout", "names_columns", "rows_of"]

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
-from runner.jobtext import json_pairs
+from runner.job.text import json_pairs
 
 __all__ = ["BadLine", "LongLine", "json_decoder"]
 

@@ -15,16 +15,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
-from runner.decode import open_source
 from runner.errors import Fault, Faults, Refused
-from runner.job import Entry, Job
-from runner.jobmodel import job_schema
-from runner.jobrules import default_name, read_job_file
-from runner.jobtext import first_faults
-from runner.lists import ListSpec
+from runner.job.entries import Entry, Job
+from runner.job.requests import REQUEST_KEYS, read_requests
+from runner.job.rules import default_name, read_job_file
+from runner.job.schema import job_schema
+from runner.job.text import first_faults
+from runner.lists.decode import open_source
+from runner.lists.rows import ListSpec
 from runner.model import is_safe_user_id
 from runner.phones import PHONE_RULES
-from runner.requestfile import REQUEST_KEYS, read_requests
 from runner.settings import Limits, LimitsGiven, Safety
 
 __all__ = ["job_schema", "read_jobs", "read_requests"]

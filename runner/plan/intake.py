@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from runner.errors import Refused
-from runner.lists import Rows
+from runner.lists.rows import Rows
 from runner.phones import REASONS, Normalised, mask
-from runner.planheader import PlanSource, Reject
+from runner.plan.header import PlanSource, Reject
 
 __all__ = ["Intake", "printable", "reject_words"]
 

@@ -6,7 +6,7 @@ Keeps the first promise at its root: an `Entry` that would delete a whole window
 
 from dataclasses import dataclass
 
-from runner.lists import ListSpec
+from runner.lists.rows import ListSpec
 from runner.model import Window, is_safe_user_id
 from runner.phones import PhoneRule
 from runner.settings import LimitsGiven, Safety

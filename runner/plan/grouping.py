@@ -12,9 +12,9 @@ from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Final
 
-from runner import spill
 from runner.model import Target, Window, is_safe_user_id
-from runner.spill import ROW_BYTES, Segment, Spill
+from runner.plan import spill
+from runner.plan.spill import ROW_BYTES, Segment, Spill
 
 __all__ = ["MAX_TARGETS", "Context", "Grouping"]
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
 
-from runner.columns import SAMPLE_ROWS, Layout, find_layout, rows_of
-from runner.decode import MAX_RATIO, RATIO_FREE_BYTES, Source
 from runner.errors import Fault
-from runner.lists import ListSpec, Rows
+from runner.lists.columns import SAMPLE_ROWS, Layout, find_layout, rows_of
+from runner.lists.decode import MAX_RATIO, RATIO_FREE_BYTES, Source
+from runner.lists.rows import ListSpec, Rows
 from runner.phones import PhoneRule
 
 __all__ = ["MAX_CELLS", "MAX_WORKBOOK_BYTES", "read_workbook"]

@@ -24,7 +24,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from runner.jobwords import fault_words, kind_of, unknown_key
+from runner.job.windows import RelativeWindow, parse_instant, zone
+from runner.job.words import fault_words, kind_of, unknown_key
 from runner.model import is_safe_user_id
 from runner.phones import PHONE_RULES, PhoneRule
 from runner.settings import (
@@ -36,7 +37,6 @@ from runner.settings import (
     parse_percent,
     parse_rate,
 )
-from runner.windows import RelativeWindow, parse_instant, zone
 
 __all__ = [
     "ENTRY_KEYS",

@@ -12,18 +12,21 @@ from datetime import date
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from runner.batching import BatchWriter
 from runner.errors import Fault, Faults, Refused
-from runner.grouping import MAX_TARGETS, Context, Grouping
-from runner.intake import Intake, printable
-from runner.job import Entry, Job, Table
-from runner.lists import Rows
+from runner.job.entries import Entry, Job, Table
+from runner.job.requests import read_requests
+from runner.lists.rows import Rows
+from runner.lists.sources import read_rows
 from runner.model import Target, is_safe_user_id
-from runner.overlaps import Overlaps
 from runner.phones import mask_text
-from runner.planfile import refuse_existing, write_plan
-from runner.planheader import PlanHeader, PlanTotals, PlanWindow, Reject
-from runner.planrows import (
+from runner.plan.batching import BatchWriter
+from runner.plan.file import refuse_existing, write_plan
+from runner.plan.grouping import MAX_TARGETS, Context, Grouping
+from runner.plan.header import PlanHeader, PlanTotals, PlanWindow, Reject
+from runner.plan.intake import Intake, printable
+from runner.plan.overlaps import Overlaps
+from runner.plan.protect import ProtectList, read_protect_file
+from runner.plan.rows import (
     ROWS_AT_ONCE,
     alike,
     context_of,
@@ -32,11 +35,8 @@ from runner.planrows import (
     rows_of,
     without_bad,
 )
-from runner.protect import ProtectList, read_protect_file
-from runner.requestfile import read_requests
+from runner.plan.spill import open_private, spill_full
 from runner.settings import Safety
-from runner.sources import read_rows
-from runner.spill import open_private, spill_full
 
 __all__ = ["Planner", "Progress", "plan_batches_again", "plan_job"]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import Fault
-from runner.job import Entry, Job, Table
-from runner.jobmodel import (
+from runner.job.entries import Entry, Job, Table
+from runner.job.schema import (
     ENTRY_KEYS,
     EntryModel,
     JobModel,
@@ -28,11 +28,11 @@ from runner.jobmodel import (
     read_created_at,
     shape_faults,
 )
-from runner.jobtext import Document, Steps, read_document
-from runner.lists import ListSpec
+from runner.job.text import Document, Steps, read_document
+from runner.job.windows import RelativeWindow, absolute_window, relative_window, slice_window, wall_now, zone
+from runner.lists.rows import ListSpec
 from runner.model import Window
 from runner.settings import LimitsGiven, Safety, parse_duration
-from runner.windows import RelativeWindow, absolute_window, relative_window, slice_window, wall_now, zone
 
 __all__ = ["ReadJob", "default_name", "read_job_file"]
 

@@ -7,9 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
-from runner import spill
 from runner.phones import mask
-from runner.spill import ROW_BYTES, Spill
+from runner.plan import spill
+from runner.plan.spill import ROW_BYTES, Spill
 
 __all__ = ["Overlaps"]
 

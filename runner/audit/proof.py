@@ -11,8 +11,8 @@ from enum import Enum
 from pathlib import Path
 
 from runner.errors import AuditDamaged, Exit
-from runner.history import AuditLines
-from runner.ledger import Fold, PhonesOf, Session, feed_lines
+from runner.audit.history import AuditLines
+from runner.audit.ledger import Fold, PhonesOf, Session, feed_lines
 
 __all__ = ["State", "Verification", "verify"]
 

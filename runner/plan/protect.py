@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from runner.errors import Fault, Faults
-from runner.lists import ListSpec, Rows
+from runner.lists.rows import ListSpec, Rows
+from runner.lists.sources import read_rows
 from runner.phones import REASONS, PhoneRule, mask, normalise_many
-from runner.sources import read_rows
 
 __all__ = ["ProtectList", "read_protect_file"]
 

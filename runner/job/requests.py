@@ -11,15 +11,15 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
 from typing import IO, Any
 
-from runner.decode import Source, open_source
 from runner.errors import Fault, Faults
-from runner.job import Entry
-from runner.jobmodel import UNSAFE_USER_ID, check_phone
-from runner.jobtext import MAX_FAULTS, repeated_key, shown_key
-from runner.jobwords import unknown_key
+from runner.job.entries import Entry
+from runner.job.requestline import BadLine, LongLine, json_decoder
+from runner.job.schema import UNSAFE_USER_ID, check_phone
+from runner.job.text import MAX_FAULTS, repeated_key, shown_key
+from runner.job.windows import absolute_window
+from runner.job.words import unknown_key
+from runner.lists.decode import Source, open_source
 from runner.model import Window, is_safe_user_id
-from runner.requestline import BadLine, LongLine, json_decoder
-from runner.windows import absolute_window
 
 __all__ = ["MAX_HELD_BYTES", "REQUEST_KEYS", "read_requests"]
 

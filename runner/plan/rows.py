@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar, cast
 
-from runner.grouping import Context
-from runner.job import Entry
-from runner.lists import Rows
+from runner.job.entries import Entry
+from runner.lists.rows import Rows
 from runner.model import Window
 from runner.phones import Normalised, PhoneRule, normalise_many
+from runner.plan.grouping import Context
 
 __all__ = ["ROWS_AT_ONCE", "alike", "context_of", "good_phones", "normalised_rows", "rows_of", "without_bad"]
 

@@ -1,0 +1,1 @@
+"""Lists as people have them, in any format, as rows with file and line."""

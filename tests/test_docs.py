@@ -1,0 +1,261 @@
+"""README says what the program is: its tables are held to the code, its commands to the command line."""
+
+import json
+import re
+import shlex
+
+import click
+import pytest
+
+from runner import breaker, delivery, outcomes, pacing, settings
+from runner.cli import EXIT_CODES, cli
+from runner.jobmodel import job_schema
+from runner.phones import PHONE_RULES
+from runner.records import COMMON_FIELDS, ERROR_WORDS, FIELDS, STATUSES
+from runner.sandbox.faults import FAULTS
+from tests.readme import PROSE, ROOT, TEXT, blocks, names, table, words
+
+DEMO = "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/bulk-delete demo"
+TESTS = ".venv/bin/pip install -q '.[test]' && .venv/bin/python -m pytest -q"
+MOST_LINES = 640
+
+FATES = {name: fate for name, fate in vars(outcomes).items() if isinstance(fate, outcomes.Fate)}
+HELP = {"-h", "--help", "--version"}
+
+
+def options():
+    """Option → the verbs that have it, and its help."""
+    found = {}
+    for verb, command in cli.commands.items():
+        for param in command.params:
+            if isinstance(param, click.Option):
+                found.setdefault(param.opts[0], {})[verb] = param.help
+    return found
+
+
+# ---- the first two commands ---------------------------------------------------------------------------
+
+
+def test_the_first_two_blocks_are_one_command_each():
+    assert blocks()[:2] == [[DEMO], [TESTS]]
+
+
+def test_it_is_not_too_long():
+    assert len(TEXT.splitlines()) <= MOST_LINES
+
+
+# ---- command line -------------------------------------------------------------------------------------
+
+
+def test_every_verb_stands_in_the_table_and_has_help():
+    rows = {words(row[0])[0] for row in table("command", "does", "exit codes")}
+    assert rows == set(cli.commands)
+    assert [verb for verb, command in cli.commands.items() if not command.help] == []
+
+
+def test_the_codes_in_the_command_table_are_exit_codes():
+    known = {str(code) for code, _ in EXIT_CODES}
+    for command, _, codes in table("command", "does", "exit codes"):
+        assert codes == "all" or set(words(codes)) <= known, command
+
+
+def test_every_option_stands_in_the_table_with_its_verbs():
+    rows = {names(option)[0].split()[0]: set(words(of)) for option, of, _, _ in table(*_OPTIONS)}
+    assert rows == {option: set(verbs) for option, verbs in options().items()}
+
+
+_OPTIONS = ("option", "of", "default", "meaning")
+
+
+def test_every_option_has_help():
+    assert [option for option, verbs in options().items() if not all(verbs.values())] == []
+
+
+def test_a_default_in_the_table_is_one_in_the_help():
+    for option, of, default, _ in table(*_OPTIONS):
+        helps = options()[names(option)[0].split()[0]]
+        value = names(default)[0] if names(default) else default
+        if not re.fullmatch(r"[\w./<>: -]*[0-9/][\w./<>: -]*", value) or " " in value or "tmp" in value:
+            continue
+        values = value.split(",")
+        assert all(f"[{v.strip()}]" in " ".join(helps.values()) for v in values), (option, of)
+
+
+def test_the_environment_is_named():
+    named = set(re.findall(r"BULK_DELETE_[A-Z_]+", TEXT))
+    assert named == {settings.ENV_BASE_URL, settings.ENV_TOKEN, settings.ENV_TOKEN_FILE}
+
+
+def test_exit_codes():
+    rows = table("code", "means", "do")
+    assert [int(code) for code, _, _ in rows] == [code for code, _ in EXIT_CODES]
+
+
+def command_lines():
+    """Every `bulk-delete …` that a reader may type, from blocks and from running text."""
+    lines = [line for block in blocks() for line in block]
+    lines += [text for text in names(PROSE) if text.startswith("bulk-delete ")]
+    for line in lines:
+        for part in re.split(r"&&|;|>>", line):
+            match = re.search(r"(?:^|[/ ])bulk-delete (?!-)(.+)", part)
+            if match:
+                yield match[1].strip()
+
+
+@pytest.mark.parametrize("line", sorted(set(command_lines())))
+def test_every_command_that_a_reader_may_type_exists(line):
+    verb, *rest = shlex.split(line)
+    known = {option for option, verbs in options().items() if verb in verbs} | HELP
+    assert verb in cli.commands
+    assert {word for word in rest if word.startswith("--")} <= known
+
+
+def test_options_named_in_the_text_exist():
+    named = {word for text in names(PROSE) for word in text.split() if re.fullmatch(r"--[a-z-]+", word)}
+    assert named - set(options()) - HELP == set()
+
+
+# ---- job file -----------------------------------------------------------------------------------------
+
+
+def test_the_example_is_the_job_file_itself():
+    example = (ROOT / "jobs" / "nightly-cleanup.yaml").read_text(encoding="utf-8")
+    assert f"```yaml\n{example}```" in TEXT
+
+
+def schema_keys(schema):
+    if isinstance(schema, dict):
+        yield from schema.get("properties", {})
+        for part in schema.values():
+            yield from schema_keys(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from schema_keys(part)
+
+
+def test_every_key_of_the_schema_is_shown():
+    missing = {key for key in schema_keys(job_schema()) if not re.search(rf"\b{key}:", TEXT)}
+    assert missing == set()
+
+
+def test_every_phone_rule_is_shown():
+    assert [names(row[0])[0] for row in table(*_RULES)] == list(PHONE_RULES)
+
+
+_RULES = ("`phone_rule`", "a number is", "taken off before")
+
+
+def test_every_safety_rule_is_shown():
+    rows = {names(row[0])[0] for row in table("rule", "default", "what it does")}
+    assert rows == {*settings.Safety.__dataclass_fields__, "max_rows"}
+
+
+# ---- outcomes and audit -------------------------------------------------------------------------------
+
+
+def outcome_rows():
+    """Each row but the first, as (codes, HTTP codes only, error word, uncertain, what then)."""
+    for what, error, was, then in table("what happened", "`error`", "it was", "then")[1:]:
+        codes = [int(code) for code in names(what) if code.isdigit()]
+        yield codes, names(error)[0], was == "uncertain", then
+
+
+def test_every_fate_has_its_row():
+    rows = sorted((error, uncertain, then) for _, error, uncertain, then in outcome_rows())
+    assert rows == sorted((fate.error, fate.uncertain, fate.then.value) for fate in FATES.values())
+
+
+@pytest.mark.parametrize(("codes", "error", "uncertain", "then"), [row for row in outcome_rows() if row[0]])
+def test_a_code_means_what_its_row_says(codes, error, uncertain, then):
+    for code in codes:
+        fate = (
+            outcomes.fate_of_envelope(code)
+            if code > 599 or error != "redirect"
+            else outcomes.fate_of_http(code)
+        )
+        assert (fate.error, fate.uncertain, fate.then.value) == (error, uncertain, then), code
+        if code < 600:
+            assert outcomes.fate_of_http(code) == fate
+
+
+def test_every_code_of_the_table_in_code_is_shown():
+    shown = {code for codes, *_ in outcome_rows() for code in codes}
+    assert set(outcomes._BY_CODE) | {outcomes._REFUSED_NUMBERS} <= shown
+
+
+def test_every_error_word_is_shown():
+    assert [word for word in ERROR_WORDS if f"`{word}`" not in PROSE] == []
+
+
+def test_every_status_is_explained():
+    assert [names(row[0])[0] for row in table("status", "means", "next step")] == list(STATUSES)
+
+
+def test_every_record_has_its_row_and_every_field_its_place():
+    rows = {
+        names(record)[0]: tuple(names(fields)) for record, _, fields in table("record", "written", "fields")
+    }
+    assert rows == dict(FIELDS)
+    assert all(f"`{field}`" in PROSE for field in COMMON_FIELDS)
+
+
+# ---- figures ------------------------------------------------------------------------------------------
+
+
+def test_the_figures_of_pacing_are_those_of_the_code():
+    assert f"{pacing.MARGIN_S:g} s longer" in PROSE
+    assert f"every {pacing.STEP_S:g} seconds" in PROSE
+    assert f"1/{1 / pacing.FLOOR:g} of yours" in PROSE
+    assert f"{pacing.LONGEST_PAUSE_S / 60:g} minutes at most" in PROSE
+    assert (pacing.STEP, pacing.CUT_AT_MOST_EVERY_S) == (0.1, 1.0), "grows by a tenth; at most once a second"
+    assert f"at least {pacing.LEAST_BASE:g}/s" in PROSE
+
+
+def test_the_figures_of_the_breaker_are_those_of_the_code():
+    *pauses, last = [f"{pause:g}" for pause in breaker.PROBE_PAUSES_S]
+    assert f"{', '.join(pauses)} and {last} s" in PROSE
+    assert len(breaker.PROBE_PAUSES_S) == 6, "after the sixth failure"
+    assert f"{breaker.MIN_ENDED} ended or more" in PROSE
+    assert f"{breaker.FAILURES_IN_A_ROW} attempts in a row" in PROSE
+    assert f"first {breaker.FREE_REQUESTS} requests" in PROSE
+    assert breaker.RETRY_SHARE == 0.25, "more than a quarter"
+    assert f"at most {delivery.MAX_REQUESTS_ISOLATING} requests" in PROSE
+
+
+def test_every_fault_of_the_sandbox_is_named():
+    assert [name for name in FAULTS if f"`{name.removesuffix('-after')}`" not in PROSE] == []
+
+
+# ---- links --------------------------------------------------------------------------------------------
+
+
+def links():
+    return re.findall(r"\]\(([^)\s]+)\)", PROSE)
+
+
+def test_every_relative_link_leads_to_a_file():
+    files = [link for link in links() if not re.match(r"[a-z]+:|#", link)]
+    assert files
+    assert [link for link in files if not (ROOT / link.partition("#")[0]).exists()] == []
+
+
+def test_every_link_within_leads_to_a_heading():
+    titles = re.findall(r"^#+ (.+)$", PROSE, re.MULTILINE)
+    slugs = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    assert [link for link in links() if link.startswith("#") and link[1:] not in slugs] == []
+
+
+def test_it_stands_alone():
+    assert "](.." not in TEXT
+    assert "../" not in TEXT
+
+
+def test_every_job_to_start_from_is_linked():
+    jobs = {f"jobs/{path.name}" for path in (ROOT / "jobs").iterdir() if path.is_file()}
+    assert jobs - set(links()) - {"jobs/demo.yaml"} == set()
+
+
+def test_the_examples_in_json_are_json():
+    for text in names(PROSE):
+        if text.startswith('{"'):
+            json.loads(text.replace("…", "x"))
