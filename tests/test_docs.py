@@ -8,10 +8,10 @@ import click
 import pytest
 
 from runner import breaker, delivery, outcomes, pacing, settings
+from runner.audit.records import COMMON_FIELDS, ERROR_WORDS, FIELDS, STATUSES
 from runner.cli import EXIT_CODES, cli
-from runner.jobmodel import job_schema
+from runner.job.schema import job_schema
 from runner.phones import PHONE_RULES
-from runner.records import COMMON_FIELDS, ERROR_WORDS, FIELDS, STATUSES
 from runner.sandbox.faults import FAULTS
 from tests.readme import PROSE, ROOT, TEXT, blocks, names, table, words
 

@@ -1,4 +1,4 @@
-"""A job: what to delete, as the user said it, checked and frozen. Only the types; `jobfile` reads them.
+"""A job: what to delete, as the user said it, checked and frozen. Only the types; `arguments` and `rules` read them.
 
 Keeps the first promise at its root: an `Entry` that would delete a whole window without having said
 `delete_window` cannot be built. Nothing here reads a file, a clock or an environment.
@@ -73,7 +73,7 @@ class Job:
         safety: With `protect_file` absolute.
         phone_rule: What a phone is (`phones`).
         timezone: In which relative windows were computed.
-        request_files: JSON-lines jobs (`-`: standard input), streamed once by `jobfile.read_requests`, never
+        request_files: JSON-lines jobs (`-`: standard input), streamed once by `requests.read_requests`, never
             held in memory.
         notes: What a person should hear before confirming (an empty list, a window that ends in the
             future), a sentence each with its place.

@@ -1,7 +1,7 @@
 """One JSON-lines request too long to be held: read in pieces, its `phone` list some thousands at a time.
 
 Keeps promise 8 for a list of any length that stands in one line. The line lies in a private file and is read
-twice by `requestfile`: once to check all of it, once to yield it; here it is only taken apart. As strict as
+twice by `requests`: once to check all of it, once to yield it; here it is only taken apart. As strict as
 `json.loads`, and no more than a piece and one value of it is in memory.
 """
 

@@ -1,7 +1,7 @@
 """The shape of a job file, as pydantic models, its JSON Schema, and a fault's words for a person.
 
 Keeps the promise that a job file is strict: no unknown key, no guessed type, nothing out of bounds. Only the
-shape stands here; what keys mean together is `jobrules`' matter. pydantic is known here and nowhere
+shape stands here; what keys mean together is the matter of `rules`. pydantic is known here and nowhere
 else. A message never holds a value from the file.
 """
 
@@ -213,7 +213,7 @@ Files = Annotated[
 
 
 class _Strict(BaseModel):
-    """Unknown keys and guessed types are faults. None means absent: `jobtext` lets no file say null."""
+    """Unknown keys and guessed types are faults. None means absent: `text` lets no file say null."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -404,7 +404,7 @@ def shape_faults(data: object) -> JobModel | list[ShapeFault]:
 def _faults(error: ValidationError) -> Iterator[ShapeFault]:
     for detail in error.errors(include_url=False):
         if detail["input"] is None:
-            continue  # `jobtext` has told of every null, at its place
+            continue  # `text` has told of every null, at its place
         path = tuple(step for step in detail["loc"] if step not in {"pair", "relative"})
         at_key = detail["type"] == "extra_forbidden"
         if at_key:
