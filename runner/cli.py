@@ -128,7 +128,10 @@ def _with(options: tuple[Callable[[Any], Any], ...]) -> Callable[[Any], Any]:
 
 def _limits(flags: dict[str, Any]) -> LimitsGiven:
     names = ("rate", "concurrency", "timeout_s", "max_attempts", "deadline_s")
-    return LimitsGiven(**{name: flags.pop(name) for name in names})
+    try:
+        return LimitsGiven(**{name: flags.pop(name) for name in names})
+    except ValueError as error:  # NaN passes through every range of click's
+        raise click.UsageError(str(error)) from None
 
 
 @click.group(context_settings=_CONTEXT, epilog=_EPILOG)

@@ -138,7 +138,8 @@ def _take_away(audit: Path, made: Sequence[Path]) -> None:
     """Remove a plan without an audit, and the folders that were made for it."""
     if os.path.lexists(audit):
         return
-    plan_beside(audit).unlink(missing_ok=True)
+    with suppress(OSError):
+        plan_beside(audit).unlink()
     with suppress(OSError):
         for folder in made:
             folder.rmdir()

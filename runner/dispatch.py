@@ -68,7 +68,8 @@ class Feed:
                 work = self._ready.popleft()
                 if not self._ends_unsent(work):
                     return work
-            if self._exhausted:
+            # While somebody fills, what is being announced is not ready yet, and still to be taken.
+            if self._exhausted and not self._lock.locked():
                 return None
             await self.fill()
 

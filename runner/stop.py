@@ -1,6 +1,6 @@
 """One switch per run: how everything that waits learns, at once, that the run is to stop.
 
-Owns the reason of a stop (the first one counts). Every wait of a run (gate, back-off, pause, probe) happens
+Owns the reason of a stop. Every wait of a run (gate, back-off, pause, probe) happens
 inside `Stop.interruptible()`, so that none outlives the decision to stop. It never touches a request that
 is on the wire: those are drained.
 """
@@ -91,11 +91,15 @@ class Stop:
         return self.reason is not None
 
     def request(self, why: str, exit_code: Exit = Exit.STOPPED, *, even_if_done: bool = False) -> None:
-        """Tell the run to stop. The first reason is kept."""
-        if self.reason is None:
+        """Tell the run to stop.
+
+        The first reason is kept, but for one that decides even if all is done: a cap or a broken audit that
+        shows while a signal's run drains must not go unsaid (`resume` asks after a cap).
+        """
+        if self.reason is None or (even_if_done and not self.reason.even_if_done):
             self.reason = StopReason(why, exit_code, even_if_done)
-            for wait in list(self.waiting):
-                wait.interrupt()
+        for wait in list(self.waiting):
+            wait.interrupt()
 
     def abandon(self) -> None:
         """Leave now, without waiting for what is on the wire."""

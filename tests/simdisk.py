@@ -31,7 +31,7 @@ class Book:
         self.prior: dict[int, tuple[int, int]] = {}
         self.ended: dict[int, dict] = {}
         self.ended_in: dict[int, int] = {}
-        self.opened: set[int] = set()
+        self.fates: dict[tuple[int, int], str] = {}  # by session and seq: sending, open or batch
         self.deleted_in_session = False
         self.summary: dict | None = None
         self.problems: list[str] = []
@@ -54,7 +54,6 @@ class Book:
             attempts, uncertain = self.prior.get(seq, (0, 0))
             self.prior[seq] = attempts + 1, uncertain + 1
         self.pending.clear()
-        self.opened.clear()
         self.session += 1
         self.in_session, self.summary, self.deleted_in_session = True, None, False
         self.concurrency = record["limits"]["concurrency"]
@@ -66,6 +65,7 @@ class Book:
             self._expect(seq not in self.ended, f"an intent covers {seq}, which has ended")
             self._expect(seq not in self.pending, f"a second intent for {seq}")
             self.pending.add(seq)
+            self.fates[self.session, seq] = "sending"
         most = 4 * self.concurrency
         self._expect(len(self.pending) <= most, f"{len(self.pending)} intents are open, {most} at most")
 
@@ -73,7 +73,7 @@ class Book:
         seq = record["seq"]
         self._expect(seq in self.pending, f"{seq} is left open without an intent")
         self.pending.discard(seq)
-        self.opened.add(seq)
+        self.fates[self.session, seq] = "open"
         self.prior[seq] = record["attempts"], record["uncertain_attempts"]
 
     def _batch(self, record: dict) -> None:
@@ -81,6 +81,7 @@ class Book:
         self._expect(seq not in self.ended, f"{seq} has a second batch record")
         self.pending.discard(seq)
         self.ended[seq], self.ended_in[seq] = record, self.session
+        self.fates[self.session, seq] = "batch"
         if record["status"] == "deleted":
             self.deleted_in_session = True
 
@@ -113,8 +114,10 @@ class Book:
         prior = {seq for seq, (_, uncertain) in self.prior.items() if uncertain and seq not in self.ended}
         return prior | self.pending
 
-    def prior_of(self, seq: int) -> tuple[int, int]:
-        """Attempts and uncertain ones so far of an open batch."""
+    def attempts_of(self, seq: int) -> tuple[int, int]:
+        """Attempts and uncertain ones of a batch, as the audit tells them."""
+        if seq in self.ended:
+            return self.ended[seq]["attempts"], self.ended[seq]["uncertain_attempts"]
         attempts, uncertain = self.prior.get(seq, (0, 0))
         return attempts + (seq in self.pending), uncertain + (seq in self.pending)
 

@@ -186,7 +186,7 @@ def _draw_plan(rng: random.Random, users: list[str]) -> list[Batch]:
     for seq in range(1, count + 1):
         user = rng.choice(users) if rng.random() < 0.3 else users[(seq - 1) * len(users) // count]
         if seq > count - windows:
-            plan.append(Batch(seq, Target(user, rng.choice(WINDOWS[2:]), delete_window=True), ()))
+            plan.append(Batch(seq, Target(user, _window(count - seq), delete_window=True), ()))
             continue
         encryption = rng.random() < 0.05
         target = Target(user, rng.choice(WINDOWS), encryption=encryption)
@@ -194,6 +194,10 @@ def _draw_plan(rng: random.Random, users: list[str]) -> list[Batch]:
         phones = tuple(f"138{next(serial):08d}" + "=" * encryption for _ in range(many))
         plan.append(Batch(seq, target, phones))
     return plan
+
+
+def _window(n: int) -> tuple[str, str]:
+    return f"2024-07-0{1 + n} 00:00:00", f"2024-07-2{6 - n} 23:59:59"
 
 
 def _draw_rows(rng: random.Random, plan: list[Batch], users: list[str]) -> dict[str, dict[str, list[str]]]:
@@ -368,7 +372,8 @@ class History:
         process.line = rig.api
         checks.before_session(process)
         process.summary, process.recorded = await rig.session.run(rig.works())
-        process.ended_s = process.loop.time()
+        if process.life.alive:
+            process.ended_s = process.loop.time()
 
     def _draw_process(self) -> Process:
         """Draw what befalls the next session."""

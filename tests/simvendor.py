@@ -314,6 +314,8 @@ class Line:
                 assert visit is not None
                 on_left()
                 reply = await self._exchange(visit)
+                visit.told, visit.count = "confirmed", reply.count
+                return reply
         except TimeoutError:
             raise self._told(visit, AttemptFailed(TIMEOUT, left=True, message="no reply")) from None
         except AttemptFailed as failure:
@@ -323,8 +325,6 @@ class Line:
                 self.gate.landed(left=visit is not None)
             if visit is not None:
                 self.landed(visit)
-        visit.told, visit.count = "confirmed", reply.count
-        return reply
 
     @staticmethod
     def _told(visit: Visit | None, failure: AttemptFailed) -> AttemptFailed:

@@ -52,7 +52,7 @@ MODULES = {module_of(path): path for path in FILES}
 
 
 def room_of(module):
-    """The row of the architecture table that speaks for a module: its own, or `folder/` for all in a folder."""
+    """The row that speaks for a module: its own, or `folder/` for all in a folder."""
     if module in ROOMS:
         return module
     folder = f"{module.split('.')[0]}/"

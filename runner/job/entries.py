@@ -1,4 +1,4 @@
-"""A job: what to delete, as the user said it, checked and frozen. Only the types; `arguments` and `rules` read them.
+"""A job: what to delete, as the user said it, checked and frozen. Only the types; `arguments` reads them.
 
 Keeps the first promise at its root: an `Entry` that would delete a whole window without having said
 `delete_window` cannot be built. Nothing here reads a file, a clock or an environment.

@@ -12,7 +12,7 @@ import re
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -141,7 +141,8 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
         hint = "Choose another path, or make room on the disk."
         raise Refused(f"{path}: cannot be written: {error.strerror}", hint=hint) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # gone already, or never there; the error that matters is under way
+            beside.unlink()
 
 
 def refuse_existing(path: Path) -> None:
