@@ -17,8 +17,8 @@ from runner import __version__
 from runner.console import Console, Verbosity
 from runner.errors import Refused
 from runner.job.entries import Job
-from runner.plan.file import is_plan
-from runner.plan.header import PlanHeader, Reject
+from runner.plan.file import PlanFile, is_plan, read_plan
+from runner.plan.header import Reject
 from runner.plan.planner import plan_job
 from runner.process import utc_now
 from runner.safety import Question, is_stale
@@ -97,7 +97,7 @@ def plan_beside(audit: Path) -> Path:
     return audit.with_name(audit.name + ".plan")
 
 
-def draft_plan(job: Job, scratch: Scratch, call: Call) -> PlanHeader:
+def draft_plan(job: Job, scratch: Scratch, call: Call) -> PlanFile:
     """Plan a job into a scratch place, showing progress; its rejected values go there as JSON lines."""
     descriptor = os.open(
         scratch.rejects, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
@@ -107,7 +107,7 @@ def draft_plan(job: Job, scratch: Scratch, call: Call) -> PlanHeader:
         def note(reject: Reject) -> None:
             file.write(orjson.dumps(reject) + b"\n")
 
-        return plan_job(
+        plan_job(
             job,
             scratch.plan,
             today=utc_now().date(),
@@ -115,3 +115,4 @@ def draft_plan(job: Job, scratch: Scratch, call: Call) -> PlanHeader:
             on_progress=call.console.follow_planning(),
             rejects=note,
         )
+    return read_plan(scratch.plan)

@@ -65,7 +65,7 @@ def run_jobs(jobs: Sequence[str], access: Access, call: Call) -> Exit:
     if given is not None:
         plan = read_plan(given)
         stale = call.stale(plan_age(plan.mtime_s, plan.header, utc_now()), "plan")
-        with _draft(call, plan.header.name, lambda scratch: copy_plan(given, scratch.plan)) as draft:
+        with _draft(call, plan.header.name, lambda scratch: copy_plan(plan, scratch.plan)) as draft:
             return _send_draft(draft, "run", access, call, stale)
     job = read_jobs(jobs, user_id=call.flags["user_id"], now=utc_now())
     with _draft(call, job.name, lambda scratch: draft_plan(job, scratch, call)) as draft:
@@ -82,7 +82,7 @@ def rerun(audits: Sequence[Path], flags: Mapping[str, Any], limits: LimitsGiven)
     settings, windows = _settings_of(audits, folds)
     statuses = call.flags["only"] or _UNCONFIRMED
 
-    def plan(scratch: Scratch) -> None:
+    def make(scratch: Scratch) -> PlanFile:
         plan_batches_again(
             (part for audit in audits for part in select_for_rerun(audit, statuses)),
             settings,
@@ -91,8 +91,9 @@ def rerun(audits: Sequence[Path], flags: Mapping[str, Any], limits: LimitsGiven)
             today=utc_now().date(),
             version=__version__,
         )
+        return read_plan(scratch.plan)
 
-    with _draft(call, settings.name, plan) as draft:
+    with _draft(call, settings.name, make) as draft:
         return _send_draft(draft, "rerun", access, call, stale)
 
 
@@ -120,28 +121,31 @@ def resume(audit: Path, flags: Mapping[str, Any], limits: LimitsGiven) -> Exit:
 
 
 @contextmanager
-def _draft(call: Call, name: str, make: Callable[[Scratch], object]) -> Iterator[_Draft]:
+def _draft(call: Call, name: str, make: Callable[[Scratch], PlanFile]) -> Iterator[_Draft]:
     """Make a plan beside the audit to come; it is taken away again unless the audit came to be."""
     started_s = time.monotonic()
     audit = _audit_path(call, name)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bulk-delete-"))
         scratch = Scratch(plan_beside(audit), Path(folder) / "rejects")
-        stack.callback(_take_away, audit, make_private_folder(audit.parent))
-        make(scratch)
-        plan = read_plan(scratch.plan)
+        stack.callback(_remove_empty, make_private_folder(audit.parent))
+        plan = make(scratch)
+        stack.callback(_remove_unless_used, plan.path, audit)
         rejects = scratch.rejects if scratch.rejects.exists() else None
         yield _Draft(plan, audit, rejects, time.monotonic() - started_s)
 
 
-def _take_away(audit: Path, made: Sequence[Path]) -> None:
-    """Remove a plan without an audit, and the folders that were made for it."""
-    if os.path.lexists(audit):
-        return
+def _remove_unless_used(plan: Path, audit: Path) -> None:
+    """Remove a plan whose audit never came to be."""
+    if not os.path.lexists(audit):
+        with suppress(OSError):
+            plan.unlink()
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, inmost first, up to one that is in use."""
     with suppress(OSError):
-        plan_beside(audit).unlink()
-    with suppress(OSError):
-        for folder in made:
+        for folder in folders:
             folder.rmdir()
 
 

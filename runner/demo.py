@@ -7,6 +7,7 @@ seed. It must never write outside the folder it is given, nor open a connection.
 
 import csv
 import random
+import shlex
 import shutil
 import uuid
 from collections import Counter
@@ -125,13 +126,14 @@ def weigh_demo(files: DemoFiles, ledger: Ledger) -> DemoTruth:
     )
 
 
-def next_steps(audit: Path) -> tuple[str, ...]:
-    """Return commands to try after the demo."""
+def next_steps(audit: Path, program: str = "bulk-delete") -> tuple[str, ...]:
+    """Return commands to try after the demo; `program` is how this one is called here."""
+    quoted = shlex.quote(str(audit))
     return (
-        f"bulk-delete report {audit}",
-        f"bulk-delete verify {audit}",
-        "bulk-delete sandbox",
-        f"bulk-delete plan {find_jobs_dir() / 'inline.yaml'}",
+        f"{program} report {quoted}",
+        f"{program} verify {quoted}",
+        f"{program} sandbox",
+        f"{program} plan {shlex.quote(str(find_jobs_dir() / 'inline.yaml'))}",
     )
 
 

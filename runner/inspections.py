@@ -43,7 +43,7 @@ def plan(jobs: Sequence[str], flags: Mapping[str, Any], limits: LimitsGiven) -> 
         made = _made_plan(jobs, Scratch(Path(folder) / "plan", Path(folder) / "rejects"), rejects, call)
         check_plan(made.header)
         if out is not None:
-            copy_plan(made.path, out)
+            copy_plan(made, out)
         used = call.limits.over(made.header.limits.over(Limits()))
         probed = _probe(made, used, call) if flags.get("probe") else ()
     words = describe_plan(made.header, limits=used)
@@ -58,12 +58,11 @@ def _made_plan(jobs: Sequence[str], scratch: Scratch, rejects: Path | None, call
         return read_plan(given)
     job = read_jobs(jobs, user_id=call.flags["user_id"], now=utc_now())
     try:
-        draft_plan(job, scratch, call)
+        return draft_plan(job, scratch, call)
     finally:
         # Wanted most where the plan is refused for them.
         if rejects is not None and scratch.rejects.exists():
             _copy_private(scratch.rejects, rejects)
-    return read_plan(scratch.plan)
 
 
 def _copy_private(source: Path, target: Path) -> None:

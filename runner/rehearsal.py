@@ -6,6 +6,8 @@ at the end it says by the sandbox's word, not by the audit's.
 
 import asyncio
 import random
+import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -113,9 +115,16 @@ def _judge(files: DemoFiles, truth: DemoTruth, audit: Path, call: Call) -> Exit:
     say(f"  rows of numbers outside the job: {files.outside:,} before, {truth.outside_deleted} deleted")
     say("the audit holds" if honest else "THE AUDIT DOES NOT HOLD: please report this")
     say("try next:")
-    for step in next_steps(audit):
+    for step in next_steps(audit, _program()):
         say(f"  {step}")
     return Exit.OK if honest else Exit.PARTIAL
+
+
+def _program() -> str:
+    """Return how this program is called: by its path, as it was typed, where its name alone is not found."""
+    called = sys.argv[0]
+    typed = Path(called).name == "bulk-delete" and shutil.which("bulk-delete") is None
+    return shlex.quote(called) if typed else "bulk-delete"
 
 
 @contextmanager

@@ -96,10 +96,12 @@ class Stop:
         The first reason is kept, but for one that decides even if all is done: a cap or a broken audit that
         shows while a signal's run drains must not go unsaid (`resume` asks after a cap).
         """
+        first = self.reason is None
         if self.reason is None or (even_if_done and not self.reason.even_if_done):
             self.reason = StopReason(why, exit_code, even_if_done)
-        for wait in list(self.waiting):
-            wait.interrupt()
+        if first:
+            for wait in list(self.waiting):
+                wait.interrupt()
 
     def abandon(self) -> None:
         """Leave now, without waiting for what is on the wire."""

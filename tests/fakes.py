@@ -2,8 +2,9 @@
 
 import asyncio
 import hashlib
+import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -13,13 +14,14 @@ from runner.audit.journal import AppendFile, Journal
 from runner.audit.ledger import Fold
 from runner.errors import Exit
 from runner.model import Batch, DeleteRequest, Gate, Prior, Reply, Sender, Target, WallClock, Work
-from runner.outcomes import AttemptFailed
+from runner.outcomes import TIMEOUT, AttemptFailed, Fate, fate_of_http
 from runner.pacing import Pacer
 from runner.plan.header import PlanTotals
 from runner.safety import EmptyWatch
 from runner.session import PaceNotes, Session, Terms, Tools
 from runner.settings import Limits, Rate, Safety
-from runner.stop import Stop, Stopping
+from runner.stop import Stop
+from tests.simclock import run_simulated
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -66,6 +68,9 @@ def records_of(file: MemoryFile, kind: str) -> list[dict]:
     return [record for record in file.records() if record["type"] == kind]
 
 
+HANGS = 1e6
+"""A script's answer that never comes."""
+
 Script = Callable[[DeleteRequest, int], "Reply | AttemptFailed | float | None"]
 
 
@@ -73,8 +78,9 @@ Script = Callable[[DeleteRequest, int], "Reply | AttemptFailed | float | None"]
 class ScriptedApi:
     """A sender whose every attempt a script decides.
 
-    The script gets the request and how often this very body came before; it returns a reply, a failure to
-    raise, a number of seconds after which the attempt times out, or None for a reply that counts the phones.
+    The script is asked at the moment of departure. It gets the request and how often this very body came
+    before; it returns a reply, a failure to raise (one that never left does not leave), the seconds that the
+    reply takes (`HANGS`: none comes), or None for a reply that counts the phones.
     """
 
     gate: Gate
@@ -89,39 +95,41 @@ class ScriptedApi:
     seen: Counter = field(default_factory=Counter)
 
     async def send(self, request: DeleteRequest, on_left: Callable[[], None]) -> Reply:
-        answer = self.script(request, self.seen[request.body])
-        self.seen[request.body] += 1
         left = False
+        answer = None
 
         def depart() -> bool:
-            nonlocal left
+            nonlocal left, answer
+            answer = self.script(request, self.seen[request.body])
+            self.seen[request.body] += 1
+            if isinstance(answer, AttemptFailed) and not answer.left:
+                raise answer
             left = True
+            attempt.arm(self.timeout_s)
             self.requests.append(request)
             self.sent_at.append(asyncio.get_running_loop().time())
-            on_left()
             return True
 
-        if isinstance(answer, AttemptFailed) and not answer.left:
-            self.stop.check()
-            await asyncio.sleep(0.001)
-            raise answer
-        async with self.stop.interruptible() as attempt:
-            await self.gate.approach()
-            try:
-                await self.gate.leave(depart)
-                attempt.arm(self.timeout_s)
-                return await self._answer(request, answer)
-            finally:
-                self.gate.landed(left=left)
+        try:
+            async with self.stop.interruptible() as attempt:
+                await self.gate.approach()
+                try:
+                    await self.gate.leave(depart)
+                    on_left()
+                    return await self._answer(request, answer)
+                finally:
+                    self.gate.landed(left=left)
+        except TimeoutError:
+            raise AttemptFailed(TIMEOUT, left=True, message="no reply") from None
 
     async def _answer(self, request, answer):
         self.in_flight += 1
         self.peak = max(self.peak, self.in_flight)
         try:
-            await asyncio.sleep(self.latency_s)
+            await asyncio.sleep(answer if isinstance(answer, int | float) else self.latency_s)
             if isinstance(answer, AttemptFailed):
                 raise answer
-            return answer or Reply(len(request.phones), "ok")
+            return answer if isinstance(answer, Reply) else Reply(len(request.phones), "ok")
         finally:
             self.in_flight -= 1
 
@@ -220,14 +228,43 @@ class Rig:
         return {record["seq"]: record for record in found}
 
 
-__all__ = [
-    "EPOCH",
-    "Iterable",
-    "MemoryFile",
-    "Rig",
-    "ScriptedApi",
-    "Stopping",
-    "batches",
-    "phones",
-    "records_of",
-]
+def refusal(status: int, retry_after_s: float | None = None, message: str = "错误") -> AttemptFailed:
+    """What a reply of that HTTP status is to the runner."""
+    fate = fate_of_http(status)
+    return AttemptFailed(fate, left=True, http_status=status, message=message, retry_after_s=retry_after_s)
+
+
+def failure(fate: Fate, *, left: bool = True) -> AttemptFailed:
+    return AttemptFailed(fate, left=left, message="no such luck")
+
+
+def live_session(
+    plan: list[Batch], before: Callable[[Rig], None] = lambda rig: None, *, seed: int = 1, **given
+) -> Rig:
+    """Live one session on a simulated loop; `before` may set things up once the rig stands.
+
+    The rig is returned with `summary`, `recorded` and `took_s`. Times are from the start of the session.
+    """
+
+    async def live() -> Rig:
+        loop = asyncio.get_running_loop()
+        rig = Rig(plan, **given)
+        rig.loop, rig.started_s = loop, loop.time()
+        before(rig)
+        rig.summary, rig.recorded = await rig.session.run(rig.works())
+        rig.took_s = loop.time() - rig.started_s
+        return rig
+
+    random.seed(seed)  # back-off and pauses have jitter
+    return run_simulated(live())
+
+
+def departures(rig: Rig) -> list[float]:
+    """Seconds from the start of the session at which its requests left."""
+    return [at_s - rig.started_s for at_s in rig.api.sent_at]
+
+
+def moment(record: dict) -> float:
+    """Seconds from the start of the first session at which a record was written."""
+    return (datetime.fromisoformat(record["at"]) - EPOCH).total_seconds()
+

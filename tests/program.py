@@ -169,6 +169,17 @@ class Started:
         """Tell whether it still runs."""
         return self.process.poll() is None
 
+    def until(self, condition, what="the condition"):
+        """Wait until `condition` gives something true while it runs."""
+
+        def look():
+            ran = self.running()
+            value = condition()
+            assert value or ran, f"{what}: it ended {self.process.returncode} before; it said: {self.err()}"
+            return value
+
+        return until(look, what)
+
     def wait(self):
         """Wait for its end."""
         try:

@@ -4,6 +4,7 @@
 collects what is wrong and stops the process; `raise_first` then raises the first of it.
 """
 
+import re
 import tempfile
 from collections import Counter, defaultdict
 from datetime import datetime
@@ -29,7 +30,8 @@ class Checks:
     """Looks on at a history."""
 
     def __init__(self, scenario, disk, vendor, note) -> None:
-        self.scenario, self.disk, self.vendor, self.note = scenario, disk, vendor, note
+        self.scenario, self.disk, self.vendor = scenario, disk, vendor
+        self.note, self.telling = note or (lambda words: None), note is not None
         self.violations: list[str] = []
         self.seq_of = {}
         for batch in scenario.plan:
@@ -39,6 +41,7 @@ class Checks:
                 self.seq_of.setdefault(key, []).append(batch.seq)
         self.kept_rows = self._rows_to_keep()
         self.known: dict[int, tuple[int, int]] = defaultdict(lambda: (0, 0))
+        self.seen: Counter[str] = Counter()
         self.process = None
 
     # --- at the start
@@ -73,7 +76,7 @@ class Checks:
         self.pause_to_s = 0.0
         self.breaker_to_s: float | None = None
         self.breaker_since_s = 0.0
-        self.stopping_records = 0
+        self.over_s = float("inf")  # from then on no request may leave: refused token, redirect, cap
         book, fold = self.disk.written, process.rig.fold
         if not book.session and self.vendor.visits:
             self._wrong("promise 6: requests left, and the audit has no record")
@@ -122,6 +125,7 @@ class Checks:
         self.in_flight.append(visit)
         self.peak = max(self.peak, len(self.in_flight))
         self.vendor.arrive(visit)
+        self.seen[visit.why or "fair"] += 1
         self.note(
             f"{now_s:12.4f}  #{visit.number} leaves: batch {seq}, {len(visit.phones)} phones;"
             f" {visit.why or 'fair'}, {'done' if visit.does else 'not done'}"
@@ -184,6 +188,8 @@ class Checks:
         stop = process.rig.stop
         if stop.reason is not None and not stop.at_s <= process.loop.last_block_s:
             self._expect(now_s <= stop.at_s + SLACK_S, f"a request leaves after the stop ({stop.reason.why})")
+        if not self.over_s <= process.loop.last_block_s:
+            self._expect(now_s <= self.over_s + SLACK_S, "a request leaves after a refused token, redirect or cap")
         self._expect(not process.file.broken, "a request leaves though the audit cannot be written")
 
     def landed(self, visit: Visit) -> None:
@@ -193,6 +199,11 @@ class Checks:
         self.in_flight.remove(visit)
         now_s = self.process.loop.time()
         self.note(f"{now_s:12.4f}  #{visit.number} is over: batch {visit.seq}, {visit.told}")
+        self.seen["told " + visit.told] += 1
+        most = self.process.safety.max_rows_per_phone * len(visit.phones)
+        capped = visit.told == "confirmed" and visit.phones and visit.count > most
+        if visit.told in {"auth", "redirect"} or capped:
+            self.over_s = min(self.over_s, now_s)
         if visit.told in {"nothing", "timeout"} or visit.pause_read_s is None:
             return
         until_s = max(visit.pause_read_s + visit.pause_s, visit.pause_to_s)
@@ -200,7 +211,15 @@ class Checks:
 
     def recorded(self, record) -> None:
         """A record was written."""
-        if self.note is not None:
+        kind = record["type"]
+        self.seen[kind] += 1
+        if kind == "batch":
+            self.seen[f"{record['status']} {record['error']}"] += 1
+        elif kind == "summary":
+            self.seen["why " + str(record["why"]).split(":")[0]] += 1
+        elif kind == "pace":
+            self.seen["pace " + re.sub("[0-9.]+", "N", record["why"])] += 1
+        if self.telling:
             shown = {
                 key: value for key, value in record.items() if key not in {"type", "chain", "at", "phone"}
             }
@@ -220,6 +239,7 @@ class Checks:
         book = self.disk.written
         session = self.session
         self._count_attempts(book)
+        self._check_thrift()
         for seq, end in book.ended.items():
             if book.ended_in[seq] == session:
                 self._check_end(seq, end, session)
@@ -228,6 +248,18 @@ class Checks:
             self._check_clean_end(process)
         self._verify(process)
         self.raise_first()
+
+    def _check_thrift(self) -> None:
+        """No more attempts than allowed, of a batch that is being split no more than 40."""
+        for seq, visits in self.vendor.by_seq.items():
+            mine = Counter(visit.phones for visit in visits if visit.session == self.session)
+            if not mine:
+                continue
+            limits = self.process.limits
+            self._expect(max(mine.values()) <= limits.max_attempts, f"batch {seq}: over {limits.max_attempts} attempts")
+            if len(mine) > 1:
+                self.seen["split"] += 1
+                self._expect(sum(mine.values()) <= 40, f"batch {seq}: {sum(mine.values())} requests, split")
 
     def _count_attempts(self, book) -> None:
         """Promise 5: attempts are what really left; after a kill an open intent is one uncertain attempt."""

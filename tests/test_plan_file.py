@@ -198,17 +198,20 @@ def test_a_missing_folder_is_refused_with_its_name(tmp_path):
 def test_a_copy_is_the_same_bytes_and_private(plan, tmp_path):
     plan.chmod(0o644)
     copy = tmp_path / "run.jsonl.plan"
-    copy_plan(plan, copy)
+    copied = copy_plan(read_plan(plan), copy)
     assert copy.read_bytes() == plan.read_bytes()
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert list(copied.batches()) == list(read_plan(plan).batches())
     with pytest.raises(Refused, match="exists already"):
-        copy_plan(plan, copy)
+        copy_plan(read_plan(plan), copy)
 
 
-def test_a_copy_of_nothing_is_refused(tmp_path):
-    with pytest.raises(Refused, match="missing"):
-        copy_plan(tmp_path / "missing", tmp_path / "b.plan")
-    assert list(tmp_path.iterdir()) == []
+def test_a_plan_that_changed_after_it_was_verified_is_not_copied(plan, tmp_path):
+    verified = read_plan(plan)
+    plan.write_bytes(plan.read_bytes().replace(b"138", b"139", 1))
+    with pytest.raises(AuditDamaged, match="changed after it was verified"):
+        copy_plan(verified, tmp_path / "b.plan")
+    assert not (tmp_path / "b.plan").exists()
 
 
 # ---- altered ------------------------------------------------------------------------------------------

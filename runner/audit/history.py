@@ -14,9 +14,9 @@ from typing import Annotated, Any
 import msgspec
 import orjson
 
+from runner.audit.records import BatchStatus, Mode, RunStatus
 from runner.errors import AuditDamaged, Refused
 from runner.model import Target, check_phones
-from runner.audit.records import BatchStatus, Mode, RunStatus
 
 __all__ = [
     "MALFORMED",

@@ -16,7 +16,6 @@ from typing import Any
 import orjson
 
 from runner.audit.durations import Durations
-from runner.errors import AuditDamaged
 from runner.audit.history import (
     MALFORMED,
     AuditLines,
@@ -34,8 +33,9 @@ from runner.audit.history import (
     read_records,
     select_for_rerun,
 )
-from runner.model import Prior
 from runner.audit.records import AUDIT_VERSION, FIELDS, STATUSES
+from runner.errors import AuditDamaged
+from runner.model import Prior
 
 __all__ = [
     "Fold",

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from runner.errors import AuditDamaged, Exit
 from runner.audit.history import AuditLines
 from runner.audit.ledger import Fold, PhonesOf, Session, feed_lines
+from runner.errors import AuditDamaged, Exit
 
 __all__ = ["State", "Verification", "verify"]
 

@@ -13,7 +13,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -111,15 +111,22 @@ def write_plan(path: Path, header: PlanHeader, body: Iterable[bytes]) -> None:
         file.write(digest.hexdigest().encode())
 
 
-def copy_plan(source: Path, target: Path) -> None:
-    """Copy a plan byte for byte to a new private file (0600); the caller has verified it.
+def copy_plan(plan: "PlanFile", target: Path) -> "PlanFile":
+    """Copy a verified plan byte for byte to a new private file (0600), and return it there.
 
     Raises:
+        AuditDamaged: It is no longer the file that was verified.
         Refused: `target` exists, or one of them cannot be read or written.
     """
-    with _opened(source) as original, _new_file(target) as file:
+    whole = hashlib.sha256()
+    with _opened(plan.path) as original, _new_file(target) as file:
         while chunk := original.read(_CHUNK):
+            whole.update(chunk)
             file.write(chunk)
+        if whole.hexdigest() != plan.sha256:
+            raise AuditDamaged(str(plan.path), 0, "it was changed after it was verified", hint=_ALTERED)
+    with _opened(target) as file:
+        return replace(plan, path=target, _identity=_identity(file))
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""The evidence: records appended durably, read back, folded to totals, and proved."""
