@@ -187,7 +187,8 @@ class Breaker:
     def _clear(self) -> None:
         was_blocked = self._pauses > 0
         self._way, self._prober, self._pauses = _Way.CLEAR, None, 0
-        self.counts = Counts()
+        # Those still in hand try once more for what failed before: no sign that it goes on.
+        self.counts = Counts(retries=-max(0, self._in_hand - 1))
         self._wake()
         if was_blocked:
             self.on_pause(None, "breaker: a probe was confirmed")

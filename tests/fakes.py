@@ -267,4 +267,3 @@ def departures(rig: Rig) -> list[float]:
 def moment(record: dict) -> float:
     """Seconds from the start of the first session at which a record was written."""
     return (datetime.fromisoformat(record["at"]) - EPOCH).total_seconds()
-

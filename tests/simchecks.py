@@ -72,6 +72,7 @@ class Checks:
         self.departures: list[float] = []
         self.in_flight: list[Visit] = []
         self.peak = 0
+        self.started_s = process.loop.time()
         self.most_in_window = 0
         self.pause_to_s = 0.0
         self.breaker_to_s: float | None = None
@@ -188,8 +189,11 @@ class Checks:
         stop = process.rig.stop
         if stop.reason is not None and not stop.at_s <= process.loop.last_block_s:
             self._expect(now_s <= stop.at_s + SLACK_S, f"a request leaves after the stop ({stop.reason.why})")
+        deadline_s = self.started_s + (process.limits.deadline_s or float("inf"))
+        if not deadline_s <= process.loop.last_block_s:
+            self._expect(now_s <= deadline_s + SLACK_S, "a request leaves after the deadline")
         if not self.over_s <= process.loop.last_block_s:
-            self._expect(now_s <= self.over_s + SLACK_S, "a request leaves after a refused token, redirect or cap")
+            self._expect(now_s <= self.over_s + SLACK_S, "a request leaves after a 401, redirect or cap")
         self._expect(not process.file.broken, "a request leaves though the audit cannot be written")
 
     def landed(self, visit: Visit) -> None:
@@ -256,9 +260,11 @@ class Checks:
             if not mine:
                 continue
             limits = self.process.limits
-            self._expect(max(mine.values()) <= limits.max_attempts, f"batch {seq}: over {limits.max_attempts} attempts")
+            self._expect(max(mine.values()) <= limits.max_attempts, f"batch {seq}: too many attempts")
             if len(mine) > 1:
                 self.seen["split"] += 1
+                left_open = self.disk.written.fates.get((self.session, seq)) == "open"
+                self._expect(not left_open, f"batch {seq} was being split, and is left open")
                 self._expect(sum(mine.values()) <= 40, f"batch {seq}: {sum(mine.values())} requests, split")
 
     def _count_attempts(self, book) -> None:
@@ -271,12 +277,12 @@ class Checks:
                 if fate == "sending":
                     attempts, uncertain = attempts + 1, uncertain + 1
                     continue
-                self._expect(fate is not None or not visits, f"promise 6: the audit does not know {seq} was sent")
+                self._expect(fate is not None or not visits, f"promise 6: nobody knows {seq} was sent")
                 attempts += len(visits)
                 uncertain += sum(visit.told in {"uncertain", "nothing"} for visit in visits)
             self.known[seq] = attempts, uncertain
             told = book.attempts_of(seq)
-            self._expect(told == self.known[seq], f"promise 5: {seq} says {told}, the ledger {self.known[seq]}")
+            self._expect(told == self.known[seq], f"promise 5: {seq} {told}, the ledger {self.known[seq]}")
 
     def _check_end(self, seq: int, end: dict, session: int) -> None:
         """One batch record against the plan and the ledger."""
@@ -312,6 +318,10 @@ class Checks:
             self._expect(bool(confirmed) and not left, f"batch {seq} is deleted without a confirmation")
             return
         self._expect(bool(left) or (is_window and not confirmed), f"batch {seq} is {status} with none left")
+        if status != "unknown":
+            doubtful = self._in_doubt(seq)
+            sound = not doubtful if is_window else left.isdisjoint(doubtful)
+            self._expect(sound, f"batch {seq} is {status}, and an attempt on those left was uncertain")
         if status == "unknown":
             self._expect(end["uncertain_attempts"] > 0, f"batch {seq} is unknown without a doubt")
         elif status == "not_sent":
@@ -325,6 +335,15 @@ class Checks:
                 self._expect(
                     "forbidden" in told or "not_found" in told, f"batch {seq} is skipped without cause"
                 )
+
+    def _in_doubt(self, seq: int) -> set[str]:
+        """Phones of a batch (a window: "") that some attempt may have deleted unseen."""
+        visits = [visit for visit in self.vendor.by_seq[seq] if visit.told in {"uncertain", "nothing"}]
+        phones = {phone for visit in visits for phone in visit.phones or ("",)}
+        fates = self.disk.written.fates
+        if any(fates.get((session, seq)) == "sending" for session in range(1, self.session)):
+            phones.update(self.scenario.plan[seq - 1].phones or ("",))
+        return phones
 
     def _check_kept_rows(self) -> None:
         """Promise 1, in the vendor's pool."""

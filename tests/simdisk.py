@@ -1,7 +1,7 @@
 """A disk in memory that forgets what was not synced, and an audit's reader of its own.
 
 `Book` is a second opinion: it works an audit out from the contract, line by line, and shares nothing with
-`runner.audit.ledger`. `Disk` outlives the processes of a history; `ProcessFile` is one process's open file on it.
+the ledger. `Disk` outlives the processes of a history; `ProcessFile` is one process's open file on it.
 """
 
 import errno
@@ -239,9 +239,7 @@ class ProcessFile(DiskFile):
             self._disk.written.problems.append("disk: a failed sync is tried again")
         try:
             await self._sleep(self._faults.next_sync_s())
-            if self._faults.sync_fails_at is not None and self.syncs >= self._faults.sync_fails_at:
-                self.broken = True
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            self._fail_if_due()
             if self._life.tick("sync"):
                 self._disk.synced(covers)
                 self._life.tick("synced")
@@ -250,6 +248,11 @@ class ProcessFile(DiskFile):
             self._failure = error
         finally:
             self._round = None
+
+    def _fail_if_due(self) -> None:
+        if self._faults.sync_fails_at is not None and self.syncs >= self._faults.sync_fails_at:
+            self.broken = True
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def close(self) -> None:
         pass

@@ -16,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from runner.audit.history import AuditLines
@@ -107,10 +108,8 @@ class MortalLoop(SimulatedLoop):
         self.set_exception_handler(lambda _, context: None)
         for task in asyncio.all_tasks(self):
             task._log_destroy_pending = False
-            try:
+            with suppress(RuntimeError, Died, RunnerError):  # one that would go on waiting
                 task.get_coro().close()
-            except (RuntimeError, Died, RunnerError):
-                pass  # a coroutine that would go on waiting
         self._ready.clear()
         self._scheduled.clear()
         self.close()
@@ -172,7 +171,7 @@ def draw(seed: int) -> tuple[Scenario, random.Random]:
     )
     scenario = Scenario(
         plan, rows, limits, safety, weather, frozenset(protected), rng.choice((1, 1, 2)),
-        audit_all_phones=rng.random() < 0.2, slow_syncs=rng.random() < 0.2,
+        audit_all_phones=rng.random() < 0.2, slow_syncs=rng.random() < 0.3,
     )  # fmt: skip
     return scenario, rng
 
@@ -233,7 +232,7 @@ def _draw_weather(rng: random.Random, users: list[str], everybody: list[str]) ->
     if rng.random() < 0.1:
         weather.stale = 0.2
     if everybody and rng.random() < 0.25:
-        most = rng.choice((1, 2, len(everybody) // 10, len(everybody)))
+        most = rng.choice((1, 1, 2, 5, len(everybody) // 10, len(everybody)))
         weather.bad_phones = frozenset(rng.sample(everybody, min(most, len(everybody))))
     weather.refusal = rng.choice((400, 422, 6007, 413))
     if rng.random() < 0.05:
@@ -394,7 +393,7 @@ class History:
         )
         if scenario.slow_syncs:
             process.faults.slow_share, process.faults.slow_sync_s = rng.choice(
-                ((0.02, 0.5), (0.2, 0.05), (1, 0.02))
+                ((0.02, 0.5), (0.2, 0.05), (1, 0.02), (1, 0.4))
             )
         if not calm:
             befall = rng.choices(list(BEFALLS), [share for share, _ in BEFALLS.values()])[0]

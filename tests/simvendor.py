@@ -175,6 +175,11 @@ def refused_for_good(visit, rng):
     visit.refuse(*rng.choice(((409, b""), (418, b"teapot"), (200, envelope(451)))))
 
 
+@fault
+def refused_in_a_mood(visit, rng):
+    visit.refuse(*rng.choice(((400, b""), (422, envelope(422)), (200, envelope(6007, "参数错误")))))
+
+
 @dataclass(frozen=True)
 class Spell:
     """A fault that strikes with a probability for some time."""

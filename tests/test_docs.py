@@ -86,6 +86,10 @@ def test_the_environment_is_named():
     assert named == {settings.ENV_BASE_URL, settings.ENV_TOKEN, settings.ENV_TOKEN_FILE}
 
 
+def test_the_vendors_host_is_named():
+    assert f"`{settings.DEFAULT_BASE_URL}`" in PROSE
+
+
 def test_exit_codes():
     rows = table("code", "means", "do")
     assert [int(code) for code, _, _ in rows] == [code for code, _ in EXIT_CODES]

@@ -252,7 +252,7 @@ for _user in ("a/b", "..", ".", "a b", "a#b", "a?b", "a%2e", "ä", "a\\\\b", "",
     )
 
 JSON = {
-    "broken JSON": ('{"users": [\n {"user_id": "u",}\n]}', [(2, 18, "not JSON")]),
+    "broken JSON": ('{"users": [\n {"user_id" "u"}\n]}', [(2, 13, "not JSON")]),
     "cut-off JSON": ('{"users": [', [(1, 12, "not JSON")]),
     "a phone with a fraction": (
         '{"users": [\n  {"user_id": "u", "phone": ["1", 1.39e10]}]}',

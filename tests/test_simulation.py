@@ -1,0 +1,150 @@
+"""Seeded histories, and the promises that are exact on a simulated clock.
+
+Each history mixes faults, crashes, power cuts, full disks and signals, and resumes until the job ends; see
+`tests/simulation.py` for what is drawn and `tests/simchecks.py` for what must hold. More of them:
+`python -m tests.simulation --histories 20000`; one again: `python -m tests.simulation --seed N -v`.
+"""
+
+import hashlib
+from collections import Counter
+
+import pytest
+
+from runner.settings import Limits, Rate
+from tests.fakes import MemoryFile, batches, departures, live_session, records_of, refusal
+from tests.simulation import BEFALLS, live, live_many
+from tests.simvendor import FAULTS
+
+CHUNKS, CHUNK = 12, 60
+SEEN: Counter[str] = Counter()
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_every_history_keeps_the_promises(chunk):
+    seen, failed = live_many(range(chunk * CHUNK, (chunk + 1) * CHUNK))
+    SEEN.update(seen)
+    assert failed == [], f"replay: python -m tests.simulation --seed {failed[0]} -v"
+
+
+def test_the_histories_went_through_everything_that_can_happen():
+    """Or else they prove less than they say."""
+    if SEEN["sessions"] < CHUNKS * CHUNK:
+        pytest.skip("only some of the histories ran")
+    ends = {"killed", "power cut", "torn", "exit 0", "exit 1", "exit 3", "exit 130", "exit 143"}
+    ends |= {"why breaker", "why deadline", "why max_rows_per_phone", "why redirect refused (HTTP 302)"}
+    records = {"deleted None", "failed refused", "failed forbidden", "failed connection", "unknown timeout"}
+    records |= {"unknown server", "unknown refused", "not_sent skipped", "not_sent protected"}
+    records |= {"not_sent interrupted", "unknown interrupted", "open", "split", "told nothing"}
+    assert {name for name in ends | records | set(FAULTS) if not SEEN[name]} == set()
+
+
+@pytest.mark.parametrize("seed", range(0, 200, 11))
+def test_a_seed_is_the_same_history_every_time(seed):
+    def digest():
+        told = []
+        history = live(seed, told.append)
+        return hashlib.sha256("\n".join(told).encode() + bytes(history.disk.data)).hexdigest()
+
+    assert digest() == digest()
+
+
+def test_a_seed_that_fails_says_how_to_replay_it(monkeypatch, capsys):
+    monkeypatch.setattr("runner.delivery.MAX_REQUESTS_ISOLATING", 1000)
+    _, failed = live_many(range(300))
+    assert failed
+    assert f"replay: python -m tests.simulation --seed {failed[0]} -v" in capsys.readouterr().out
+
+
+def test_whatever_may_befall_a_session_has_a_weight():
+    assert all(weight > 0 for weight, _ in BEFALLS.values())
+
+
+# --- exact, on whole sessions
+
+
+def most_in(sent, period_s):
+    return max(sum(at_s - period_s <= other <= at_s for other in sent) for at_s in sent)
+
+
+@pytest.mark.parametrize(
+    ("rate", "seconds", "concurrency"),
+    [
+        (Rate(0.5), 120, 16),
+        (Rate(1.0), 60, 16),
+        (Rate(7.5), 40, 16),
+        (Rate(20.0), 30, 64),
+        (Rate(200.0), 10, 64),
+        (Rate(1000.0), 4, 64),
+        (Rate(90.0, 60.0), 300, 16),
+    ],
+    ids=str,
+)
+def test_no_window_holds_more_than_the_rate_and_95_percent_of_it_is_used(rate, seconds, concurrency):
+    count = int(rate.per_second * seconds)
+    limits = Limits(rate=rate, concurrency=concurrency)
+    rig = live_session(batches(count), limits=limits, latency_s=0.03)
+    sent = departures(rig)
+    period_s = rate.period_s
+    whole = rate.whole
+    assert all(later - earlier > period_s for earlier, later in zip(sent, sent[whole:], strict=False))
+    assert rig.summary["max_in_window"] <= whole
+    assert (count - 1) / (sent[-1] - sent[0]) >= 0.95 * rate.per_second
+
+
+def test_a_pause_is_obeyed_to_the_moment_and_the_way_back_is_gentle():
+    told = []
+
+    def script(request, before):
+        told.append(1)
+        return refusal(429, retry_after_s=30.0) if len(told) == 200 else None
+
+    rig = live_session(batches(1500), script=script, limits=Limits(rate=Rate(20.0), concurrency=8))
+    sent = departures(rig)
+    told_s = sent[199] + 0.05
+    before = [at_s for at_s in sent if at_s <= told_s + 1e-3]
+    after = [at_s for at_s in sent if at_s > told_s + 1e-3]
+    assert len(before) == 201  # one left while the answer was on its way
+    assert told_s + 30.0 <= after[0] <= told_s + 32.0  # up to a second of jitter, and the first turn
+    # Half the rate at first, a tenth more every two seconds, never above it.
+    assert sum(at_s < after[0] + 1.0 for at_s in after) <= 11
+    assert most_in(after, 1.0) == 20
+    assert sum(after[0] + 20.0 <= at_s < after[0] + 30.0 for at_s in after) >= 190
+
+
+def test_a_storm_of_429_is_met_with_less_and_less():
+    """A vendor that allows 5/s, told to be asked 20/s: refusals stay a small part of what is sent."""
+    allowed = []
+    holder = []
+
+    def script(request, before):
+        now_s = holder[0].loop.time()
+        recent = [at_s for at_s in allowed if at_s > now_s - 1.0]
+        if len(recent) >= 5:
+            return refusal(429)
+        allowed.append(now_s)
+        return None
+
+    rig = live_session(
+        batches(600),
+        holder.append,
+        script=script,
+        limits=Limits(rate=Rate(20.0), concurrency=8, max_attempts=20),
+    )
+    assert rig.summary["exit_code"] == 0
+    assert rig.summary["retries"] < len(rig.api.requests) * 0.6
+    assert most_in(departures(rig), 1.0) <= 20
+
+
+def test_a_resumed_run_ends_with_the_same_totals_as_one_that_was_never_stopped():
+    whole = live_session(batches(120), limits=Limits(rate=Rate(None), concurrency=8)).summary
+    file = MemoryFile()
+    for stop_s in (0.2, 0.4, 0.3, None):
+
+        def before(rig, stop_s=stop_s):
+            if stop_s is not None:
+                rig.loop.call_later(stop_s, rig.stop.request, "enough")
+
+        rig = live_session(batches(120), before, limits=Limits(rate=Rate(None), concurrency=8), file=file)
+    for key in ("batches", "phones", "count", "uncertain_batches", "empty_batches", "exit_code"):
+        assert rig.summary[key] == whole[key]
+    assert len(records_of(file, "summary")) == 4
