@@ -210,7 +210,7 @@ class Client:
         return check_envelope(answer, self._wiring.clean)
 
     async def list_total(self, target: Target, phone: str | None = None) -> int:
-        """Return how many rows the vendor lists for a target just now (API.md, get_customer: `meta.total`).
+        """Return how many rows the vendor lists for a target just now (its listing's `meta.total`).
 
         Args:
             target: Whose pool, and which window of it.

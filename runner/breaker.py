@@ -136,14 +136,15 @@ class Breaker:
 
     def batch_ended(self, ended: Ended) -> None:
         """Note how a batch ended; one that was confirmed within the caps clears the way."""
-        if not ended.skipped:
-            self.counts.ended += 1
-            self.counts.failed += ended.status in {"failed", "unknown"}
+        bad = not ended.skipped and ended.status in {"failed", "unknown"}
+        self.counts.ended += not ended.skipped
+        self.counts.failed += bad
         if self._way is _Way.PROBING and self._prober == ended.seq:
             if ended.status == "deleted" and ended.within_caps:
                 self._clear()
                 return
-            if self._pauses and not ended.skipped:
+            # One that ended `not_sent` (a number in it is protected by now) says nothing about the server.
+            if self._pauses and bad:
                 self._block(f"the probe ended {ended.status}")
                 return
         self._judge()

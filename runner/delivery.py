@@ -46,7 +46,7 @@ class Traffic(Protocol):
         ...
 
     def passage(self) -> Interruptible:
-        """Return a context that ends with `Stopping` when clearance is withdrawn, until its `keep` is called."""
+        """Return a context that ends with `Stopping` when clearance is withdrawn, until it is `keep`-ed."""
         ...
 
     def departed(self, *, retry: bool) -> None:

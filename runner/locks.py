@@ -1,7 +1,7 @@
 """Who may run: one process per origin and user of the machine, one process per audit.
 
-Owns the `flock` locks and the words that name their holder, so that the rate is one rate (CONTRACT, one run
-at a time per origin). The kernel frees a lock when its holder dies, however it dies; a lock file itself is
+Owns the `flock` locks and the words that name their holder, so that the rate is one rate (README,
+locks). The kernel frees a lock when its holder dies, however it dies; a lock file itself is
 never removed, because removing it would let two processes hold two files of one name.
 """
 

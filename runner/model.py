@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 MAX_PHONES = 100
-"""Phones in one request at most (API.md, body)."""
+"""Phones in one request at most (README, vendor's API)."""
 
 Window = tuple[str, str]
 """Import time from, to, both included: `YYYY-MM-DD HH:MM:SS` in the vendor's local time."""
@@ -110,7 +110,7 @@ class DeleteRequest:
 
     @classmethod
     def of(cls, target: Target, phones: tuple[str, ...]) -> "DeleteRequest":
-        """Build the request, refusing (ValueError) every shape that `Batch` refuses (API.md, body)."""
+        """Build the request (README, vendor's API); ValueError for every shape that `Batch` refuses."""
         check_phones(target, phones)
         body: dict[str, object] = {}
         if phones:

@@ -1,6 +1,6 @@
 """What a reply says: bytes and headers in, a confirmed count or an `AttemptFailed` out; pure.
 
-Owns the reading of the vendor's envelope (API.md, envelope) and of the advice in headers, by the outcome
+Owns the reading of the vendor's envelope (README, vendor's API) and of the advice in headers, by the outcome
 table. Promise 5: a count is only taken from a reply that has exactly the documented shape. The vendor's words
 never leave here unbounded, with control characters or with the token; phones in them are masked by whoever
 shows them outside the audit.
@@ -125,7 +125,7 @@ def read_total(answer: Answer, clean: Clean) -> int:
 
 
 def check_envelope(answer: Answer, clean: Clean) -> str:
-    """Return the words of a reply that does not say no; its fields are undocumented (API.md, siblings)."""
+    """Return the words of a reply that does not say no; its fields are not documented."""
     return _message(_read_envelope(answer, clean, must_have_code=False), clean)
 
 

@@ -119,6 +119,7 @@ class Sandbox:
 
     def script(self, *faults, **fields):
         """Let exactly these faults befall the next deletions, one each."""
+        self.control(faults={"shares": {}})  # a script like the one before would only go on with it
         self.control(faults={"script": list(faults), **fields})
 
     def left(self, user=USER):

@@ -198,7 +198,7 @@ class Checks:
 
     def landed(self, visit: Visit) -> None:
         """An attempt is over, as the runner sees it."""
-        if visit not in self.in_flight:
+        if not self.process.life.alive or visit not in self.in_flight:
             return
         self.in_flight.remove(visit)
         now_s = self.process.loop.time()

@@ -1,4 +1,4 @@
-"""An asyncio loop whose clock jumps to the next timer when nothing else is ready (DESIGN, simulation).
+"""An asyncio loop whose clock jumps to the next timer when nothing else is ready.
 
 No threads and no sockets belong on it: what waits for either would see hours pass. Give it coroutines only.
 """

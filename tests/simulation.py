@@ -158,12 +158,7 @@ def draw(seed: int) -> tuple[Scenario, random.Random]:
     protected = rng.sample(everybody, rng.randint(0, len(everybody) // 3)) if rng.random() < 0.25 else []
     if protected and rng.random() < 0.3 and plan[0].phones:
         protected += plan[0].phones
-    limits = Limits(
-        rate=rng.choice(RATES),
-        concurrency=rng.choice((1, 2, 4, 8, 16)),
-        timeout_s=rng.choice((0.5, 3.0, 30.0)),
-        max_attempts=rng.choice((1, 2, 3, 6, 6)),
-    )
+    limits = _draw_limits(rng)
     safety = Safety(
         max_failed=rng.choice((0.05, 0.05, 0.5, 1.0)),
         max_rows_per_phone=rng.choice((2, 20, 20, 20)),
@@ -174,6 +169,15 @@ def draw(seed: int) -> tuple[Scenario, random.Random]:
         audit_all_phones=rng.random() < 0.2, slow_syncs=rng.random() < 0.3,
     )  # fmt: skip
     return scenario, rng
+
+
+def _draw_limits(rng: random.Random) -> Limits:
+    return Limits(
+        rate=rng.choice(RATES),
+        concurrency=rng.choice((1, 2, 4, 8, 16)),
+        timeout_s=rng.choice((0.5, 3.0, 30.0)),
+        max_attempts=rng.choice((1, 2, 3, 6, 6)),
+    )
 
 
 def _draw_plan(rng: random.Random, users: list[str]) -> list[Batch]:
@@ -379,6 +383,8 @@ class History:
     def _draw_process(self) -> Process:
         """Draw what befalls the next session."""
         rng, scenario = self.rng, self.scenario
+        if self.sessions > 1 and rng.random() < 0.2:
+            scenario.limits = _draw_limits(rng)  # given anew at a resume
         scenario.weather.calm = calm = self.sessions >= CALM_FROM
         life = Life()
         loop = MortalLoop(self.clock_s, life)
@@ -393,7 +399,7 @@ class History:
         )
         if scenario.slow_syncs:
             process.faults.slow_share, process.faults.slow_sync_s = rng.choice(
-                ((0.02, 0.5), (0.2, 0.05), (1, 0.02), (1, 0.4))
+                ((0.02, 0.5), (0.2, 0.05), (1, 0.02), (1, 0.4), (0.2, 1.0))
             )
         if not calm:
             befall = rng.choices(list(BEFALLS), [share for share, _ in BEFALLS.values()])[0]

@@ -199,6 +199,16 @@ def test_a_probe_that_is_confirmed_lets_all_go_on():
     assert rig.summary["peak_in_flight"] == WIDE.concurrency
 
 
+def test_a_probe_with_a_protected_number_is_no_failed_one():
+    """What was sent of it was confirmed; the next batch probes at once."""
+    plan = batches(60)
+    protected = frozenset(batch.phones[0] for batch in plan[5:25])
+    script = answers(*[None] * 5, *[failure(SERVER)] * 10)
+    rig = live_session(plan, script=script, limits=ALONE, safety=ANY, protected=protected)
+    assert len(pauses(rig)) == 1
+    assert rig.summary["batches"] == {"planned": 60, "deleted": 40, "failed": 0, "unknown": 1, "not_sent": 19}
+
+
 def test_what_waits_at_the_gate_when_it_opens_does_not_leave():
     limits = Limits(rate=Rate(2.0), concurrency=16)
     rig = live_session(batches(60), script=answers(None, *[failure(SERVER)] * 12), limits=limits, safety=ANY)

@@ -164,7 +164,17 @@ def test_schema_is_json_schema_and_names_every_key(program):
     schema = json.loads(program("schema").expect(0).out)
     text = json.dumps(schema)
     assert "$schema" in schema
-    keys = ("name", "limits", "safety", "phone_rule", "timezone", "users", "tables", "max_rows", "delete_window")
+    keys = (
+        "name",
+        "limits",
+        "safety",
+        "phone_rule",
+        "timezone",
+        "users",
+        "tables",
+        "max_rows",
+        "delete_window",
+    )
     assert all(f'"{key}"' in text for key in keys)
     assert program("schema", "job").expect(0).out == program("schema").expect(0).out
 

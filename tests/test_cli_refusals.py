@@ -70,9 +70,18 @@ def test_a_bad_job(program, sandbox, case):
 
 ENTRIES = {
     "a window without delete_window": {"created_at": WINDOW},
-    "delete_window with phones": {"delete_window": True, "phone": PHONES, "created_at": WINDOW, "max_rows": 9},
+    "delete_window with phones": {
+        "delete_window": True,
+        "phone": PHONES,
+        "created_at": WINDOW,
+        "max_rows": 9,
+    },
     "delete_window without max_rows": {"delete_window": True, "created_at": WINDOW},
-    "delete_window without a start": {"delete_window": True, "created_at": {"older_than": "30d"}, "max_rows": 9},
+    "delete_window without a start": {
+        "delete_window": True,
+        "created_at": {"older_than": "30d"},
+        "max_rows": 9,
+    },
     "delete_window without a window": {"delete_window": True, "max_rows": 9},
     "a reversed window": {"phone": PHONES, "created_at": WINDOW[::-1]},
     "a window of one": {"phone": PHONES, "created_at": WINDOW[:1]},
@@ -91,7 +100,9 @@ def test_a_bad_entry(program, sandbox, case):
     refused(program("run", program.job({USER: ENTRIES[case]}), "--yes"), sandbox)
 
 
-@pytest.mark.parametrize("user", ["..", ".", "a/b", "a#b", "a?b", "a%2fb", "a b", "", "x" * 129, "用户", "a\nb"])
+@pytest.mark.parametrize(
+    "user", ["..", ".", "a/b", "a#b", "a?b", "a%2fb", "a b", "", "x" * 129, "用户", "a\nb"]
+)
 def test_a_user_id_that_could_change_the_path(program, sandbox, user):
     refused(program("run", program.job({user: PHONES}), "--yes"), sandbox)
     program.write("list.txt", "\n".join(PHONES))
@@ -99,7 +110,9 @@ def test_a_user_id_that_could_change_the_path(program, sandbox, user):
 
 
 def test_all_faults_of_a_job_are_told_at_once_with_file_and_line(program, sandbox):
-    text = "name: x\nlimts: {rate: 1/s}\nusers:\n  - user_id: ..\n    phone: [13900000001.5]\n    colour: red\n"
+    text = (
+        "name: x\nlimts: {rate: 1/s}\nusers:\n  - user_id: ..\n    phone: [13900000001.5]\n    colour: red\n"
+    )
     program.write("job.yaml", text)
     ended = program("run", "job.yaml", "--yes")
     refused(ended, sandbox, "job.yaml:2", "limits", "job.yaml:4", "job.yaml:5", "job.yaml:6", "colour")
@@ -131,7 +144,9 @@ def test_a_bad_line_of_a_json_lines_job(program, sandbox, line):
 
 
 def test_a_plan_above_max_phones_is_refused(program, sandbox):
-    refused(program("run", program.job({USER: PHONES}, safety={"max_phones": 2}), "--yes"), sandbox, "max_phones")
+    refused(
+        program("run", program.job({USER: PHONES}, safety={"max_phones": 2}), "--yes"), sandbox, "max_phones"
+    )
 
 
 def test_exactly_max_phones_is_allowed(program):
@@ -218,7 +233,9 @@ def test_no_usable_token(program, sandbox, env):
 def test_a_token_file_that_others_can_read(program, sandbox):
     file = program.write("token", TOKEN)
     file.chmod(0o644)
-    ended = program("run", program.job({USER: PHONES}), "--yes", "--token-file", file, env={"BULK_DELETE_TOKEN": None})
+    ended = program(
+        "run", program.job({USER: PHONES}), "--yes", "--token-file", file, env={"BULK_DELETE_TOKEN": None}
+    )
     refused(ended, sandbox)
     assert TOKEN not in ended.err
 
@@ -257,6 +274,8 @@ def test_a_plan_that_lies_where_the_new_one_would_is_never_written_over(program,
 
 def test_no_file_can_send_the_token_elsewhere(program, sandbox):
     with Listener() as listener:
-        program.write("requests.jsonl", json.dumps({"user_id": USER, "phone": PHONES, "base_url": listener.url}) + "\n")
+        program.write(
+            "requests.jsonl", json.dumps({"user_id": USER, "phone": PHONES, "base_url": listener.url}) + "\n"
+        )
         refused(program("run", "requests.jsonl", "--yes"), sandbox)
         assert listener.calls == []

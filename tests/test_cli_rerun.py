@@ -162,7 +162,9 @@ def test_a_rerun_can_itself_be_rerun_until_all_is_confirmed(program, sandbox):
 def test_rerun_keeps_the_safety_of_the_audit(program, sandbox):
     sandbox.pool.add_phones(USER, PHONES[:3])
     sandbox.script("error", error_code=7431)
-    job = program.job({USER: PHONES[:3]}, safety={"max_phones": 3, "max_rows_per_phone": 7}, limits={"rate": "31/s"})
+    job = program.job(
+        {USER: PHONES[:3]}, safety={"max_phones": 3, "max_rows_per_phone": 7}, limits={"rate": "31/s"}
+    )
     program("run", job, "--yes", "--audit", "a.jsonl").expect(1)
     program("rerun", "a.jsonl", "--yes", "--audit", "b.jsonl").expect(0)
     first, again = (read_audit(program.folder / name)[0] for name in ("a.jsonl", "b.jsonl"))
@@ -187,7 +189,9 @@ def test_the_new_audit_and_the_default_name(program, mixed):
 def test_the_evidence_of_a_rerun_holds(program, sandbox):
     sandbox.pool.add_phones(USER, PHONES)
     sandbox.control(outage="503")
-    program("run", program.job({USER: PHONES[:100]}), "--yes", "--max-attempts", "2", "--audit", "a.jsonl").expect(1)
+    program(
+        "run", program.job({USER: PHONES[:100]}), "--yes", "--max-attempts", "2", "--audit", "a.jsonl"
+    ).expect(1)
     sandbox.control(outage=None)
     ended = program("rerun", "a.jsonl", "--yes", "--audit", "b.jsonl").expect(0)
     assert sandbox.left() == PHONES[100:]
@@ -196,5 +200,3 @@ def test_the_evidence_of_a_rerun_holds(program, sandbox):
     records, plan = read_audit(program.folder / "b.jsonl"), read_lines(program.folder / "b.jsonl.plan")
     assert records[-1]["count"] == sandbox.stats()["deleted_rows"] == 100
     assert len(plan) == 2
-
-

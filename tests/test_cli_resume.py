@@ -172,7 +172,11 @@ def test_a_protect_file_that_is_gone_is_refused(program, sandbox):
 
 def test_windows_still_open_are_counted_again_before_they_go(program, sandbox):
     sandbox.pool.add_phones(USER, numbers(4), "2024-07-26 12:00:00")
-    window = {"delete_window": True, "created_at": ["2024-07-26 00:00:00", "2024-07-27 00:00:00"], "max_rows": 5}
+    window = {
+        "delete_window": True,
+        "created_at": ["2024-07-26 00:00:00", "2024-07-27 00:00:00"],
+        "max_rows": 5,
+    }
     sandbox.script(*["hang"] * 9)
     job = program.job({USER: window})
     started = program.start("run", job, "--yes", "--timeout", "60", "--audit", "a.jsonl")
@@ -236,7 +240,9 @@ def test_a_drain_is_bounded_by_the_timeout_of_an_attempt(program, sandbox):
     sandbox.pool.add_phones(USER, MANY)
     sandbox.script(None, *["hang"] * 50)
     job = program.job({USER: MANY})
-    started = program.start("run", job, "--yes", "--timeout", "1", "--rate", "unlimited", "--audit", "a.jsonl")
+    started = program.start(
+        "run", job, "--yes", "--timeout", "1", "--rate", "unlimited", "--audit", "a.jsonl"
+    )
     started.until(lambda: len(sandbox.deletions()) >= 2, "a request that hangs")
     started.signal(signal.SIGTERM)
     started.wait().expect(143)
@@ -251,14 +257,26 @@ def test_a_second_signal_leaves_at_once_and_what_is_in_flight_is_uncertain(progr
     sandbox.script(None, *["hang-after"] * 50)
     job = program.job({USER: MANY})
     started = program.start(
-        "run", job, "--yes", "--timeout", "3000", "--rate", "unlimited", "--concurrency", "2", "--audit", "a.jsonl"
+        "run",
+        job,
+        "--yes",
+        "--timeout",
+        "3000",
+        "--rate",
+        "unlimited",
+        "--concurrency",
+        "2",
+        "--audit",
+        "a.jsonl",
     )
     started.until(lambda: len(sandbox.deletions()) >= 3, "two requests that hang")
     started.signal(signal.SIGINT)
     started.signal(signal.SIGTERM)
     assert started.wait().code in (130, 143)
     records, _, _ = check_evidence(program.folder / "a.jsonl", sandbox, finished=False)
-    assert of_type(records, "open") == [] or all(r["uncertain_attempts"] == 0 for r in of_type(records, "open"))
+    assert of_type(records, "open") == [] or all(
+        r["uncertain_attempts"] == 0 for r in of_type(records, "open")
+    )
     assert records[-1]["type"] == "summary"
     assert records[-1]["batches"]["unknown"] == 2
     sandbox.script()
@@ -286,7 +304,17 @@ def test_after_sigkill_what_was_in_flight_counts_as_one_uncertain_attempt(progra
     sandbox.script(None, "hang-after")
     job = program.job({USER: MANY})
     started = program.start(
-        "run", job, "--yes", "--rate", "unlimited", "--timeout", "3000", "--concurrency", "1", "--audit", "a.jsonl"
+        "run",
+        job,
+        "--yes",
+        "--rate",
+        "unlimited",
+        "--timeout",
+        "3000",
+        "--concurrency",
+        "1",
+        "--audit",
+        "a.jsonl",
     )
     started.until(lambda: len(sandbox.deletions()) >= 2, "a request that hangs")
     started.signal(signal.SIGKILL)

@@ -84,6 +84,19 @@ def test_no_request_leaves_before_its_intent_is_durable_and_none_is_forgotten(sy
     assert rig.summary["exit_code"] == Exit.OK
 
 
+@pytest.mark.parametrize("count", range(40, 50))
+def test_what_is_being_announced_when_the_others_find_nothing_is_still_sent(count):
+    """The last announcement is slow, and all workers are done with the rest before it is durable."""
+    file = MemoryFile()
+
+    def on_record(record):
+        if record["type"] == "sending" and count in {record.get("seq"), record.get("to")}:
+            file.sync_s = 5.0
+
+    rig = live_session(batches(count), file=file, limits=FOUR, on_record=on_record)
+    assert (rig.summary["exit_code"], len(rig.api.requests)) == (Exit.OK, count)
+
+
 @pytest.mark.parametrize("concurrency", [1, 4, 16])
 def test_at_most_four_times_the_concurrency_of_intents_are_without_an_end(concurrency):
     without_end = most = 0

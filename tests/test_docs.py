@@ -75,7 +75,12 @@ def test_a_default_in_the_table_is_one_in_the_help():
     for option, of, default, _ in table(*_OPTIONS):
         helps = options()[names(option)[0].split()[0]]
         value = names(default)[0] if names(default) else default
-        if not re.fullmatch(r"[\w./<>: -]*[0-9/][\w./<>: -]*", value) or " " in value or "tmp" in value:
+        if (
+            not re.fullmatch(r"[\w./<>: -]*[0-9/][\w./<>: -]*", value)
+            or " " in value
+            or "tmp" in value
+            or "://" in value
+        ):
             continue
         values = value.split(",")
         assert all(f"[{v.strip()}]" in " ".join(helps.values()) for v in values), (option, of)
@@ -115,8 +120,19 @@ def test_every_command_that_a_reader_may_type_exists(line):
 
 
 def test_options_named_in_the_text_exist():
-    named = {word for text in names(PROSE) for word in text.split() if re.fullmatch(r"--[a-z-]+", word)}
+    texts = [text for text in names(PROSE) if not text.startswith("python ")]
+    named = {word for text in texts for word in text.split() if re.fullmatch(r"--[a-z-]+", word)}
     assert named - set(options()) - HELP == set()
+
+
+@pytest.mark.parametrize("line", [text for text in names(PROSE) if text.startswith("python ")])
+def test_every_command_of_a_developer_exists(line):
+    _, *rest = shlex.split(line)
+    program = f"{rest[1].replace('.', '/')}.py" if rest[0] == "-m" else rest[0]
+    if program == "runner.py":
+        return
+    source = (ROOT / program).read_text(encoding="utf-8")
+    assert [word for word in rest if word.startswith("--") and f'"{word}"' not in source] == []
 
 
 # ---- job file -----------------------------------------------------------------------------------------

@@ -318,3 +318,9 @@ def test_no_path_of_a_machine_stands_in_a_file():
             lines = data.decode("utf-8", "replace").splitlines()
             found += [f"{name}:{n}" for n, line in enumerate(lines, 1) if somebodys.search(line)]
     assert found == []
+
+
+def test_a_document_that_is_named_is_here():
+    files = [*FILES, *(ROOT / "tests").rglob("*.py")]
+    named = {name for path in files for name in re.findall(r"[\w-]+\.md\b", path.read_text(encoding="utf-8"))}
+    assert {name for name in named if not (ROOT / name).is_file()} == set()

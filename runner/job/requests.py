@@ -2,7 +2,7 @@
 
 Keeps promise 1 (a line without phones deletes nothing, whatever window it names: it is a fault) and promise 8
 (a line at a time is in memory, and of a long one a piece). As strict as a job file: unknown keys, keys that
-stand twice, nulls and floats are faults. The names here are the API's own (API.md, body).
+stand twice, nulls and floats are faults. The names here are the API's own (README, vendor's API).
 """
 
 import json

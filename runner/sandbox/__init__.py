@@ -1,8 +1,7 @@
 """The vendor's API on this machine, to rehearse against: with data, faults and a ledger of what happened.
 
-It keeps API.md's promises as the vendor would and breaks them as the world does. It shares nothing with the
-client, or both could be wrong together; it listens on a loopback address only, and forgets everything when
-it ends.
+It answers as the vendor would and breaks as the world does. It shares nothing with the client, or both could
+be wrong together; it listens on a loopback address only, and forgets everything when it ends.
 
     async with serve(SandboxSettings(token="t"), Pool()) as running:
         ...  # requests to running.url; then running.ledger says what was really deleted

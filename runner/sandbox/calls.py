@@ -1,4 +1,4 @@
-"""The vendor's four calls, after API.md: what a request asks, whether that is allowed, what it does.
+"""The vendor's four calls (README, vendor's API): what a request asks, whether that is allowed, what it does.
 
 Each takes the bytes of a request and gives an `Answer`; none waits and none knows HTTP's connections, so that
 the work of a call is one step that nothing can interrupt. A request that is refused changes nothing.
