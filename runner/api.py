@@ -7,10 +7,11 @@ queues between gate and wire. It must never follow a redirect, keep a cookie, re
 unpack a reply, read one without a bound, or show the token.
 """
 
+import asyncio
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -18,13 +19,15 @@ from urllib.parse import urlencode
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest, ClientResponse, RequestInfo
 from aiohttp.connector import Connection
 from aiohttp.http_writer import StreamWriter
+from aiohttp.tracing import Trace
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from runner.errors import Refused
+from runner.errors import Refused, Stopped
 from runner.model import DeleteRequest, Gate, Reply, Target, WallClock
 from runner.outcomes import BAD_REPLY, CUT, NOT_CONNECTED, TIMEOUT, AttemptFailed
 from runner.replies import (
@@ -48,6 +51,9 @@ IDLE_S: Final = 4.0
 IN_HAND_S: Final = 10.0
 """Nor is one that waited longer at the gate; something on the way may have forgotten it."""
 MOST_BODY: Final = 64 * 1024
+OPENING_S: Final = 0.15
+"""All connections of a client open over this time, one by one: the handshakes of many at once hold up requests
+on those that are open already, at the server as well as here."""
 _MOST_STALE = 5
 
 _USER_AGENT = "bulk-delete"
@@ -181,6 +187,23 @@ class _Wiring:
     proxy: str | None
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Opens new connections evenly spaced, `OPENING_S` for as many as there may be."""
+
+    _next_s = 0.0
+    """Loop time before which no further connection is begun."""
+
+    async def _create_connection(
+        self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> ResponseHandler:
+        now_s = self._loop.time()
+        at_s = max(now_s, self._next_s)
+        self._next_s = at_s + OPENING_S / self.limit
+        if at_s > now_s:
+            await asyncio.sleep(at_s - now_s)
+        return await super()._create_connection(req, traces, timeout)
+
+
 class Client:
     """The vendor's API; implements `model.Sender`. Open it with `open_client`."""
 
@@ -196,7 +219,9 @@ class Client:
         answer = await self._attempt("DELETE", url, request.body, on_left)
         reply = read_reply(answer, self._wiring.clean)
         if answer.quota_reset_s:
-            self._wiring.gate.quota_exhausted(answer.quota_reset_s)
+            # An audit that cannot be written says so again at the next record; this reply is not lost for it.
+            with suppress(Stopped):
+                self._wiring.gate.quota_exhausted(answer.quota_reset_s)
         return reply
 
     async def check_token(self) -> str:
@@ -357,7 +382,7 @@ async def open_client(
     Raises:
         Refused: The CA file cannot be used.
     """
-    connector = aiohttp.TCPConnector(
+    connector = _Connector(
         ssl=_trust(ca_file) if base_url.startswith("https:") else True,
         limit=concurrency,
         keepalive_timeout=IDLE_S,

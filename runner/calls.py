@@ -5,7 +5,9 @@ Reaches nothing: no client, no gate and no journal is known here, so that `plan`
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -20,11 +22,12 @@ from runner.job.entries import Job
 from runner.plan.file import PlanFile, is_plan, read_plan
 from runner.plan.header import Reject
 from runner.plan.planner import plan_job
+from runner.plan.spill import spill_full
 from runner.process import utc_now
 from runner.safety import Question, is_stale
 from runner.settings import Access, LimitsGiven, environment_warnings, read_base_url, read_token
 
-__all__ = ["Call", "Scratch", "draft_plan", "only_plan", "plan_beside"]
+__all__ = ["Call", "Scratch", "draft_plan", "only_plan", "plan_beside", "temporary_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +100,34 @@ def plan_beside(audit: Path) -> Path:
     return audit.with_name(audit.name + ".plan")
 
 
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Give a private folder that is gone afterwards; raises Refused where there is no room for one."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="bulk-delete-")
+    except OSError as error:
+        raise spill_full(error) from error
+    with folder as path:
+        yield Path(path)
+
+
 def draft_plan(job: Job, scratch: Scratch, call: Call) -> PlanFile:
     """Plan a job into a scratch place, showing progress; its rejected values go there as JSON lines."""
-    descriptor = os.open(
-        scratch.rejects, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-    )
-    with os.fdopen(descriptor, "wb") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(scratch.rejects, flags, 0o600), "wb") as file:
 
-        def note(reject: Reject) -> None:
-            file.write(orjson.dumps(reject) + b"\n")
+            def note(reject: Reject) -> None:
+                file.write(orjson.dumps(reject) + b"\n")
 
-        plan_job(
-            job,
-            scratch.plan,
-            today=utc_now().date(),
-            version=__version__,
-            on_progress=call.console.follow_planning(),
-            rejects=note,
-        )
+            plan_job(
+                job,
+                scratch.plan,
+                today=utc_now().date(),
+                version=__version__,
+                on_progress=call.console.follow_planning(),
+                rejects=note,
+            )
+    except OSError as error:
+        raise spill_full(error) from error
     return read_plan(scratch.plan)

@@ -7,7 +7,6 @@ then (a plan that nobody confirmed) is taken away again when it is refused or de
 import asyncio
 import os
 import secrets
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,7 +19,7 @@ from runner.audit.history import select_for_rerun
 from runner.audit.journal import DiskFile, make_private_folder
 from runner.audit.ledger import Fold, fold_audit
 from runner.audit.records import Mode
-from runner.calls import Call, Scratch, draft_plan, only_plan, plan_beside
+from runner.calls import Call, Scratch, draft_plan, only_plan, plan_beside, temporary_folder
 from runner.errors import AuditDamaged, Exit, Refused
 from runner.job.arguments import read_jobs
 from runner.job.entries import Job
@@ -29,7 +28,7 @@ from runner.plan.header import PlanWindow
 from runner.plan.planner import plan_batches_again
 from runner.plan.protect import ProtectList, read_protect_file
 from runner.preview import describe_plan
-from runner.process import use_loop, utc_now
+from runner.process import Terminated, use_loop, utc_now
 from runner.report import make_report, report_text
 from runner.runs import Evidence, Order, Result, carry_out
 from runner.safety import Question, audit_age, check_plan, plan_age, was_capped
@@ -63,6 +62,8 @@ def run_jobs(jobs: Sequence[str], access: Access, call: Call) -> Exit:
     call.question("Delete?", "--yes")
     given = only_plan(jobs)
     if given is not None:
+        if call.flags["user_id"] is not None:
+            raise Refused("--user-id goes with a list; a plan names its own users", hint="Leave it away.")
         plan = read_plan(given)
         stale = call.stale(plan_age(plan.mtime_s, plan.header, utc_now()), "plan")
         with _draft(call, plan.header.name, lambda scratch: copy_plan(plan, scratch.plan)) as draft:
@@ -112,7 +113,7 @@ def resume(audit: Path, flags: Mapping[str, Any], limits: LimitsGiven) -> Exit:
         questions = call.stale(audit_age(fold, utc_now()), "audit")
         if (why := was_capped(fold)) is not None:
             questions += call.question(f"The last session was stopped by {why}. Go on?", "--yes")
-        rules = _rules_of(audit, fold)
+        rules = _rules_of(audit, fold, plan)
         terms = _terms("resume", plan, rules, access, call, run_id=str(fold.first_run["run_id"]))
         order = _order(terms, access, Evidence(plan, audit, file, fold), questions, call)
         return _carry_out(order, call)
@@ -126,8 +127,8 @@ def _draft(call: Call, name: str, make: Callable[[Scratch], PlanFile]) -> Iterat
     started_s = time.monotonic()
     audit = _audit_path(call, name)
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bulk-delete-"))
-        scratch = Scratch(plan_beside(audit), Path(folder) / "rejects")
+        folder = stack.enter_context(temporary_folder())
+        scratch = Scratch(plan_beside(audit), folder / "rejects")
         stack.callback(_remove_empty, make_private_folder(audit.parent))
         plan = make(scratch)
         stack.callback(_remove_unless_used, plan.path, audit)
@@ -220,7 +221,9 @@ def _order(
 def _carry_out(order: Order, call: Call) -> Exit:
     with asyncio.Runner(loop_factory=use_loop()) as runner:
         result = runner.run(carry_out(order, call.console))
-    _show_result(result, order, call)
+    # All is decided and written: a signal from now on cuts the words short and changes nothing else.
+    with suppress(KeyboardInterrupt, Terminated):
+        _show_result(result, order, call)
     return result.exit_code
 
 
@@ -239,7 +242,9 @@ def _show_finished(audit: Path, fold: Fold, plan: PlanFile, call: Call) -> Exit:
     """Show a run in which nothing is left to do; nothing is written."""
     call.console.say("nothing is left to do")
     report = make_report(audit, fold, phones_of=plan.phones_of)
-    call.show(fold.last_summary or report, lambda: report_text(report))
+    # The summary of a session before one that was killed does not know what that one ended.
+    last = fold.last_summary if fold.complete else None
+    call.show(last or report, lambda: report_text(report))
     return Exit.OK if fold.totals().all_confirmed else Exit.PARTIAL
 
 
@@ -263,19 +268,23 @@ def _check_origin(audit: Path, fold: Fold, base_url: str) -> None:
         )
 
 
-def _rules_of(audit: Path, fold: Fold) -> tuple[Limits, Safety]:
-    """Return the limits and safety rules of an audit's last session."""
+def _rules_of(audit: Path, fold: Fold, plan: PlanFile) -> tuple[Limits, Safety]:
+    """Return the limits and safety rules of an audit's last session; safety is the plan's in every one."""
     last = fold.last_run
     try:
-        return limits_from_json(last["limits"]).over(Limits()), safety_from_json(last["safety"])
+        limits, safety = limits_from_json(last["limits"]).over(Limits()), safety_from_json(last["safety"])
     except (KeyError, TypeError, ValueError) as error:
         raise AuditDamaged(str(audit), 0, f"limits or safety are unreadable: {error}") from error
+    if safety != plan.header.safety:
+        raise AuditDamaged(str(audit), 0, "its safety rules are not those of its plan")
+    return limits, safety
 
 
 def _settings_of(audits: Sequence[Path], folds: Sequence[Fold]) -> tuple[Job, list[PlanWindow]]:
     """Return what the new plan takes over from the audits, which must agree, and their windows."""
-    rules = [_rules_of(audit, fold) for audit, fold in zip(audits, folds, strict=True)]
-    headers = [_plan_of(audit, fold).header for audit, fold in zip(audits, folds, strict=True)]
+    plans = [_plan_of(audit, fold) for audit, fold in zip(audits, folds, strict=True)]
+    rules = [_rules_of(*of_one) for of_one in zip(audits, folds, plans, strict=True)]
+    headers = [plan.header for plan in plans]
     if any(rule != rules[0] for rule in rules) or len({header.phone_rule for header in headers}) > 1:
         raise Refused("the audits differ in limits, safety or phone rule", hint="rerun them one at a time")
     limits, safety = rules[0]

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
@@ -29,6 +29,7 @@ from runner.stop import Stop
 __all__ = ["Console", "Snapshot", "Verbosity", "clean"]
 
 _PHONE = re.compile(r"(?<![0-9A-Za-z-])(?:\+?86)?1[3-9][0-9]{9}(?![0-9A-Za-z])")
+_SHORTEST_ECHO = 4
 _LINE_EVERY_S = 15.0
 _BAR_EVERY_S = 0.2
 
@@ -95,6 +96,14 @@ def _clean_fields(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> 
     return event
 
 
+def _without_echoes(message: str, phones: Sequence[str]) -> str:
+    """Return the vendor's words with the values they echo masked: an encrypted one looks like no number."""
+    for phone in phones:
+        if len(phone) >= _SHORTEST_ECHO and phone in message:
+            message = message.replace(phone, mask(phone))
+    return message
+
+
 class _Lines:
     """A structlog logger that writes lines and never raises."""
 
@@ -159,6 +168,7 @@ class Console:
         elif record["type"] == "batch" and record["status"] != "deleted":
             names = ("seq", "user_id", "phones_left", "error", "http_status", "code", "message")
             fields = {name: record[name] for name in names if record[name] is not None}
+            fields["message"] = _without_echoes(fields.get("message", ""), record["phone"])
             self.log.debug("batch not confirmed", status=record["status"], **fields)
         elif record["type"] == "open":
             self.log.debug("batch left open", seq=record["seq"], attempts=record["attempts"])

@@ -6,20 +6,19 @@
 import asyncio
 import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from runner.audit.ledger import PhonesOf, fold_audit
-from runner.audit.proof import State
+from runner.audit.ledger import PhonesOf, fold_audit, read_records
+from runner.audit.proof import State, Verification
 from runner.audit.proof import verify as verify_audit
 from runner.audit.records import audit_schema
-from runner.calls import Call, Scratch, draft_plan, only_plan, plan_beside
-from runner.errors import Exit, Refused
+from runner.calls import Call, Scratch, draft_plan, only_plan, plan_beside, temporary_folder
+from runner.errors import AuditDamaged, Exit, Refused
 from runner.job.arguments import job_schema, read_jobs
 from runner.page import report_html
 from runner.plan.file import PlanFile, copy_plan, read_plan
@@ -39,8 +38,8 @@ def plan(jobs: Sequence[str], flags: Mapping[str, Any], limits: LimitsGiven) -> 
     for path in (out, rejects):
         if path is not None and os.path.lexists(path):
             raise Refused(f"{path} exists", hint="name another file: nothing is written over")
-    with tempfile.TemporaryDirectory(prefix="bulk-delete-") as folder:
-        made = _made_plan(jobs, Scratch(Path(folder) / "plan", Path(folder) / "rejects"), rejects, call)
+    with temporary_folder() as folder:
+        made = _made_plan(jobs, Scratch(folder / "plan", folder / "rejects"), rejects, call)
         check_plan(made.header)
         if out is not None:
             copy_plan(made, out)
@@ -99,9 +98,19 @@ def report(audits: Sequence[Path], flags: Mapping[str, Any]) -> Exit:
 
 
 def _phones_beside(audit: Path) -> PhonesOf | None:
-    """Return the sizes of the batches of the plan beside an audit, if it is there."""
+    """Return the sizes of the batches of the plan beside an audit, if it is there.
+
+    Raises:
+        AuditDamaged: It is no plan, altered, or not the one that the audit was made with.
+    """
     path = plan_beside(audit)
-    return read_plan(path).phones_of if path.exists() else None
+    if not path.exists():
+        return None
+    plan = read_plan(path)
+    first = next(read_records(audit), None)
+    if first is not None and first.get("plan_sha256") != plan.sha256:
+        raise AuditDamaged(str(path), 0, "this is not the plan that the audit was made with")
+    return plan.phones_of
 
 
 def _write_page(path: Path, page: str) -> None:
@@ -119,10 +128,7 @@ def verify(audits: Sequence[Path], flags: Mapping[str, Any]) -> Exit:
     heads = [] if flags["head"] is None else [flags["head"]]
     findings = []
     for audit in audits:
-        phones_of = None
-        with suppress(Refused):
-            phones_of = _phones_beside(audit)
-        found = verify_audit(audit, heads=heads, phones_of=phones_of)
+        found = _verified(audit, heads)
         findings.append(
             {
                 "audit": str(audit),
@@ -139,6 +145,19 @@ def verify(audits: Sequence[Path], flags: Mapping[str, Any]) -> Exit:
     call.show(shown, lambda: "\n".join(lines))
     by_weight = (State.DAMAGED, State.OPEN_ENDED, State.WHOLE)
     return next(state.exit_code for state in by_weight if any(f["state"] == state.value for f in findings))
+
+
+def _verified(audit: Path, heads: Sequence[str]) -> Verification:
+    """Return the finding on an audit and the plan beside it, which is part of the evidence if it is there."""
+    phones_of, flaw = None, ""
+    try:
+        phones_of = _phones_beside(audit)
+    except Refused as error:
+        flaw = error.message
+    found = verify_audit(audit, heads=heads, phones_of=phones_of)
+    if flaw and found.state is not State.DAMAGED:
+        return replace(found, state=State.DAMAGED, line=0, what=f"its plan: {flaw}")
+    return found
 
 
 def check(flags: Mapping[str, Any]) -> Exit:

@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,8 +52,14 @@ def state_directory() -> Path:
     """Return `$XDG_STATE_HOME/bulk-delete`, else `~/.local/state/bulk-delete`; nothing is created."""
     given = os.environ.get("XDG_STATE_HOME", "")
     # A relative path there is invalid by the XDG specification and would make the lock depend on the folder.
-    base = Path(given) if given.startswith("/") else Path.home() / ".local" / "state"
-    return base / "bulk-delete"
+    if given.startswith("/"):
+        return Path(given) / "bulk-delete"
+    try:
+        return Path.home() / ".local" / "state" / "bulk-delete"
+    except RuntimeError as error:
+        raise Refused(
+            "there is no home folder for the lock", hint="point XDG_STATE_HOME to a folder that is writable"
+        ) from error
 
 
 def _lock_name(base_url: str) -> str:
@@ -130,8 +136,10 @@ def _open_lock_file(path: Path) -> int:
 
 
 def _write_note(descriptor: int, holder: Holder) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, orjson.dumps({"pid": holder.pid, "start": holder.start}) + b"\n", 0)
+    # For the eyes of others only: a full disk takes nothing from the lock, which the kernel holds.
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, orjson.dumps({"pid": holder.pid, "start": holder.start}) + b"\n", 0)
 
 
 def _read_note(descriptor: int) -> Holder:

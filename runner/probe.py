@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Any, Final
 
-from runner.api import Client, open_client
+from runner.api import open_client
 from runner.errors import Refused
 from runner.locks import origin_lock
 from runner.model import Target
 from runner.outcomes import AttemptFailed
-from runner.pacing import Pacer, retrying
+from runner.pacing import Pacer
 from runner.plan.file import PlanFile
 from runner.process import signals_to, utc_now
-from runner.runs import Interrupted
+from runner.runs import Interrupted, Listing
 from runner.settings import Access, Limits
 from runner.stop import Stop, Stopping
 
@@ -27,7 +27,7 @@ SAMPLE: Final = 100
 
 
 @asynccontextmanager
-async def _within_reach(access: Access, limits: Limits, *, lock: bool) -> AsyncIterator[tuple[Client, Stop]]:
+async def _within_reach(access: Access, limits: Limits, *, lock: bool) -> AsyncIterator[Listing]:
     stop = Stop()
     with signals_to(stop, lambda _name: None):
         pacer = Pacer(limits.rate, stop, on_change=lambda _change: None, now=utc_now)
@@ -44,10 +44,10 @@ async def _within_reach(access: Access, limits: Limits, *, lock: bool) -> AsyncI
         try:
             if lock:
                 async with origin_lock(access.base_url, wait=False), client as opened:
-                    yield opened, stop
+                    yield Listing(opened, pacer, stop, limits.max_attempts)
             else:
                 async with client as opened:
-                    yield opened, stop
+                    yield Listing(opened, pacer, stop, limits.max_attempts)
         except Stopping:
             assert stop.reason is not None  # noqa: S101 - only a stop raises Stopping
             raise Interrupted(stop.reason) from None
@@ -55,9 +55,9 @@ async def _within_reach(access: Access, limits: Limits, *, lock: bool) -> AsyncI
 
 async def check_access(access: Access) -> dict[str, Any]:
     """Return whether base URL, TLS and token are good, as a JSON-ready dict."""
-    async with _within_reach(access, Limits(), lock=False) as (client, _stop):
+    async with _within_reach(access, Limits(), lock=False) as listing:
         try:
-            words = await client.check_token()
+            words = await listing.client.check_token()
         except AttemptFailed as error:
             return {"ok": False, "base_url": access.base_url, "error": error.fate.error, "what": str(error)}
     return {"ok": True, "base_url": access.base_url, "error": None, "what": words or "the token is valid"}
@@ -71,11 +71,11 @@ async def probe_plan(plan: PlanFile, access: Access, limits: Limits) -> list[str
         Busy: A run holds the origin.
     """
     said = []
-    async with _within_reach(access, limits, lock=True) as (client, stop):
+    async with _within_reach(access, limits, lock=True) as listing:
 
         async def rows(target: Target, phone: str | None = None) -> int:
             try:
-                return int(await retrying(limits.max_attempts, stop)(client.list_total, target, phone))
+                return await listing.total(target, phone)
             except AttemptFailed as error:
                 raise Refused(f"the listing cannot be read: {error}") from error
 

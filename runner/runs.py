@@ -13,14 +13,15 @@ from typing import Any
 
 import orjson
 
-from runner.api import open_client
+from runner.api import Client, open_client
 from runner.audit.journal import DiskFile, Journal
 from runner.audit.ledger import Fold
 from runner.audit.records import rejected_record
 from runner.console import Console, Snapshot
 from runner.errors import Exit, RunnerError
 from runner.locks import origin_lock
-from runner.model import Prior, Work
+from runner.model import Prior, Target, Work
+from runner.outcomes import AttemptFailed, Next
 from runner.pacing import Pacer, retrying
 from runner.plan.file import PlanFile
 from runner.plan.header import PlanWindow
@@ -31,7 +32,7 @@ from runner.session import PaceNotes, Session, Terms, Tools
 from runner.settings import Access
 from runner.stop import Stop, Stopping, StopReason
 
-__all__ = ["Evidence", "Interrupted", "Order", "Result", "carry_out"]
+__all__ = ["Evidence", "Interrupted", "Listing", "Order", "Result", "carry_out"]
 
 
 class Interrupted(RunnerError):
@@ -92,6 +93,33 @@ class Result:
         return Exit(self.summary["exit_code"])
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The vendor's listing, asked as deletions are sent: tried again, and a `Retry-After` pauses it too."""
+
+    client: Client
+    pacer: Pacer
+    stop: Stop
+    max_attempts: int
+
+    async def total(self, target: Target, phone: str | None = None) -> int:
+        """Return how many rows match.
+
+        Raises:
+            AttemptFailed: It could not be read.
+            Stopping: The run was told to stop first.
+        """
+        return await retrying(self.max_attempts, self.stop)(self._attempt, target, phone)
+
+    async def _attempt(self, target: Target, phone: str | None) -> int:
+        try:
+            return await self.client.list_total(target, phone)
+        except AttemptFailed as failure:
+            if failure.fate.then is Next.PAUSE or failure.retry_after_s is not None:
+                self.pacer.rate_limited(failure.retry_after_s)
+            raise
+
+
 async def carry_out(order: Order, console: Console) -> Result:
     """Ask, lock, send, and write the summary.
 
@@ -141,8 +169,7 @@ async def _carry_out(order: Order, console: Console, stop: Stop, stack: AsyncExi
         )
     )
     if windows:
-        retry = retrying(limits.max_attempts, stop)
-        rows = await check_windows(windows, lambda target: retry.copy()(client.list_total, target))
+        rows = await check_windows(windows, Listing(client, pacer, stop, limits.max_attempts).total)
         for place, total in rows.items():
             console.say(f"{place}: {total:,} rows match just now")
         await _ask(order.questions, console, stop)

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
 from runner.audit.ledger import Fold
-from runner.errors import Refused
+from runner.errors import AuditDamaged, Refused
 from runner.model import Target
 from runner.outcomes import AttemptFailed
 from runner.plan.header import PlanHeader, PlanWindow
@@ -69,8 +69,11 @@ def plan_age(mtime_s: float, header: PlanHeader, now: datetime) -> timedelta:
 
 
 def audit_age(fold: Fold, now: datetime) -> timedelta:
-    """Return how long ago an audit was begun."""
-    return now - datetime.fromisoformat(str(fold.first_run["at"]))
+    """Return how long ago an audit was begun; AuditDamaged where it does not say."""
+    try:
+        return now - datetime.fromisoformat(str(fold.first_run["at"]))
+    except (ValueError, TypeError) as error:
+        raise AuditDamaged(fold.name, 1, "its time is none") from error
 
 
 def is_stale(age: timedelta) -> bool:
@@ -89,17 +92,22 @@ async def check_windows(
 ) -> Mapping[str, int]:
     """Read the listing's total of every window and refuse an entry above its `max_rows`.
 
-    Returns the rows by entry (its place in the job).
+    Entries are told apart by their number: several may stand in one line of a job, and so share a place.
+    Returns the rows by place.
 
     Raises:
         Refused: An entry matches more rows than its `max_rows`, or the listing cannot be read.
     """
-    totals: dict[str, int] = defaultdict(int)
-    most: dict[str, int] = {}
+    totals: dict[int, int] = defaultdict(int)
+    most: dict[int, int] = {}
+    by_place: dict[str, int] = defaultdict(int)
+    places: dict[int, str] = {}
     for window in windows:
-        most[window.place] = window.max_rows
+        entry = window.entry
+        most[entry] = min(window.max_rows, most.get(entry, window.max_rows))
+        places[entry] = window.place
         try:
-            totals[window.place] += await list_total(
+            rows = await list_total(
                 Target(window.user_id, window.created_at, window.encryption, delete_window=True)
             )
         except AttemptFailed as error:
@@ -107,13 +115,15 @@ async def check_windows(
                 f"max_rows: the listing of {window.place} could not be read: {error}",
                 hint="a window is deleted only when its size is known; try again later",
             ) from error
-    for place, total in totals.items():
-        if total > most[place]:
+        totals[entry] += rows
+        by_place[window.place] += rows
+    for entry, total in totals.items():
+        if total > most[entry]:
             raise Refused(
-                f"max_rows: {place} matches {total:,} rows, {most[place]:,} are allowed",
+                f"max_rows: {places[entry]} matches {total:,} rows, {most[entry]:,} are allowed",
                 hint="look at the window; if it is right, raise max_rows in the job",
             )
-    return totals
+    return by_place
 
 
 class EmptyWatch:
@@ -132,7 +142,7 @@ class EmptyWatch:
             return
         totals = self._fold.totals()
         self._over = totals.batches["deleted"] >= EMPTY_BATCHES
-        if not totals.batches["deleted"] == totals.empty_batches == EMPTY_BATCHES:
+        if totals.batches["deleted"] != EMPTY_BATCHES or totals.count:
             return
         words = f"stop_when_empty: the first {EMPTY_BATCHES} batches deleted nothing (wrong account?)"
         if self._safety.stop_when_empty:

@@ -9,11 +9,16 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from runner.errors import Exit
 
 __all__ = ["Interruptible", "Stop", "StopReason", "Stopping"]
+
+LATE_S: Final = 0.1
+"""A timer this late says that the process was stopped, or the loop held up; not that nobody answered."""
+GRACE_S: Final = 1.0
+"""How long is read then before it counts as a timeout."""
 
 
 class Stopping(Exception):
@@ -40,13 +45,20 @@ class Interruptible:
     def __init__(self, stop: "Stop") -> None:
         self._stop = stop
         self._timeout = asyncio.timeout(None)
+        self._timer: asyncio.TimerHandle | None = None
         self.armed = False
 
     def arm(self, seconds: float) -> None:
         """From now on ignore the stop and raise TimeoutError after `seconds`."""
         self.keep()
         self.armed = True
-        self._timeout.reschedule(asyncio.get_running_loop().time() + seconds)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, self._time_is_up, loop.time() + seconds)
+
+    def _time_is_up(self, due_s: float) -> None:
+        """Time out, unless it was this process that stood still: then what came meanwhile is read first."""
+        now_s = asyncio.get_running_loop().time()
+        self._timeout.reschedule(now_s + (GRACE_S if now_s - due_s > LATE_S else 0.0))
 
     def keep(self) -> None:
         """From now on ignore the stop."""
@@ -67,6 +79,8 @@ class Interruptible:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.waiting.pop(self, None)
+        if self._timer is not None:
+            self._timer.cancel()
         try:
             await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError:

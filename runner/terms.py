@@ -5,6 +5,7 @@ Field names and notation are the job file's own, so that a person can copy them 
 
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from runner.settings import Limits, LimitsGiven, Safety, parse_percent, parse_rate
@@ -27,6 +28,8 @@ def limits_to_json(limits: Limits | LimitsGiven) -> dict[str, Any]:
 def limits_from_json(found: Mapping[str, Any]) -> LimitsGiven:
     """Return what `limits_to_json` wrote; ValueError, TypeError or KeyError where it did not."""
     rate = found.get("rate")
+    for name in ("concurrency", "max_attempts"):
+        _check(found.get(name, 1), name, least=1)
     return LimitsGiven(
         rate=None if rate is None else parse_rate(rate),
         concurrency=found.get("concurrency"),
@@ -43,9 +46,25 @@ def safety_to_json(safety: Safety) -> dict[str, Any]:
 
 
 def safety_from_json(found: Mapping[str, Any]) -> Safety:
-    """Return what `safety_to_json` wrote; ValueError, TypeError or KeyError where it did not."""
+    """Return what `safety_to_json` wrote; ValueError, TypeError or KeyError where it did not.
+
+    A rule of another type would only be noticed when it is asked, which may be after a deletion.
+    """
     shares = {name: parse_percent(found[name]) for name in ("max_invalid", "max_failed")}
-    return Safety(**{**found, **shares})
+    safety = Safety(**{**found, **shares})
+    if safety.max_phones is not None:
+        _check(safety.max_phones, "max_phones", least=1)
+    _check(safety.max_rows_per_phone, "max_rows_per_phone", least=1)
+    if type(safety.stop_when_empty) is not bool:
+        raise TypeError("stop_when_empty: expected true or false")
+    if safety.protect_file is not None and not Path(safety.protect_file).is_absolute():
+        raise ValueError("protect_file: expected an absolute path")
+    return safety
+
+
+def _check(value: object, name: str, *, least: int) -> None:
+    if type(value) is not int or value < least:
+        raise ValueError(f"{name}: expected a whole number from {least}")
 
 
 def _percent(share: float) -> str:

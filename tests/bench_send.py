@@ -1,4 +1,4 @@
-"""How fast requests leave, and what durable intents cost: the real program's parts against a sandbox elsewhere.
+"""How fast requests leave, and what durable intents cost: the program's parts against a sandbox elsewhere.
 
     python tests/bench_send.py --batches 20000 --concurrency 64 --pairs 5
 

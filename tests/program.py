@@ -31,6 +31,7 @@ OTHER = "4d99d91c-f5d9-49da-88da-758977cc58a9"
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 60.0
 """Nothing here takes so long; whoever waits that long has found a hang."""
+AT_ONCE = 3
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -233,6 +234,18 @@ class Program:
             with file.open("rb") as opened:
                 return self.start(*args, env=env, stdin=opened, **more).wait()
         return self.start(*args, env=env, **more).wait()
+
+    def together(self, cases, **more):
+        """Run a table of command lines, a few at a time; yield each case's name and how it ended."""
+        waiting = []
+        for name, args in cases.items():
+            env = args[-1] if args and isinstance(args[-1], dict) else None
+            waiting.append((name, self.start(*(args[:-1] if env is not None else args), env=env, **more)))
+            if len(waiting) == AT_ONCE:
+                first, started = waiting.pop(0)
+                yield first, started.wait()
+        for name, started in waiting:
+            yield name, started.wait()
 
     def shell(self, line, env=None):
         """Run a line of shell in which `$RUN` is the program."""

@@ -77,6 +77,9 @@ class Checks:
         self.pause_to_s = 0.0
         self.breaker_to_s: float | None = None
         self.breaker_since_s = 0.0
+        words = ("forbidden", "not_found")
+        ends = self.disk.written.ended.values()
+        self.refused = {end["user_id"]: {0} for end in ends if end["error"] in words}
         self.over_s = float("inf")  # from then on no request may leave: refused token, redirect, cap
         book, fold = self.disk.written, process.rig.fold
         if not book.session and self.vendor.visits:
@@ -120,6 +123,7 @@ class Checks:
         if not lives:
             return visit
         self._check_intent(seq)
+        self._check_refused_user(request.target.user_id, seq)
         self._check_pace(now_s)
         self._check_traffic(now_s)
         self.departures.append(now_s)
@@ -158,6 +162,14 @@ class Checks:
         self._expect(seq not in written.ended, f"promise 6: {seq} is sent after its batch record")
         durable = seq in safe.pending and safe.session == written.session and safe.in_session
         self._expect(durable, f"promise 6: {seq} leaves without a durable intent")
+
+    def _check_refused_user(self, user: str, seq: int) -> None:
+        """Of a user that was refused, only what other workers had in hand may follow; nothing in a resume."""
+        if user in self.refused and not any(v.session == self.session for v in self.vendor.by_seq[seq]):
+            followers = self.refused[user]
+            followers.add(seq)
+            few = 0 not in followers and len(followers) < self.process.limits.concurrency
+            self._expect(few, f"batch {seq} is sent though {user} was refused")
 
     def _check_pace(self, now_s: float) -> None:
         """Promise 3, and what the server asked for."""
@@ -206,6 +218,8 @@ class Checks:
         self.seen["told " + visit.told] += 1
         most = self.process.safety.max_rows_per_phone * len(visit.phones)
         capped = visit.told == "confirmed" and visit.phones and visit.count > most
+        if visit.told in {"forbidden", "not_found"}:
+            self.refused.setdefault(visit.user, set())
         if visit.told in {"auth", "redirect"} or capped:
             self.over_s = min(self.over_s, now_s)
         if visit.told in {"nothing", "timeout"} or visit.pause_read_s is None:
@@ -375,7 +389,7 @@ class Checks:
         if not process.abandoned:
             self._expect(not book.pending, "a clean stop left an intent without an end")
         if stop.at_s is not None:
-            slow_s = 10 * process.faults.slow_sync_s + process.loop.blocked_s + 1
+            slow_s = 10 * process.faults.slow_sync_s + process.faults.stall_s + process.loop.blocked_s + 1
             took_s = process.ended_s - stop.at_s
             self._expect(took_s <= process.limits.timeout_s + slow_s, f"it took {took_s:.1f} s to stop")
 

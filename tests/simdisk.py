@@ -187,6 +187,8 @@ class DiskFaults:
     sync_s: float = 0.0002
     slow_sync_s: float = 0.0
     slow_share: float = 0.0
+    stalls_at: int | None = None
+    stall_s: float = 0.0
     full_at: int | None = None
     full_for: int = 10**9
     torn_when_full: bool = False
@@ -194,7 +196,9 @@ class DiskFaults:
     sync_fails_at: int | None = None
     rng: random.Random = field(default_factory=random.Random)
 
-    def next_sync_s(self) -> float:
+    def next_sync_s(self, number: int) -> float:
+        if number == self.stalls_at:
+            return self.stall_s
         return self.slow_sync_s if self.rng.random() < self.slow_share else self.sync_s
 
 
@@ -238,7 +242,7 @@ class ProcessFile(DiskFile):
         if self.broken:
             self._disk.written.problems.append("disk: a failed sync is tried again")
         try:
-            await self._sleep(self._faults.next_sync_s())
+            await self._sleep(self._faults.next_sync_s(self.syncs))
             self._fail_if_due()
             if self._life.tick("sync"):
                 self._disk.synced(covers)

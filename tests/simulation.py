@@ -401,6 +401,8 @@ class History:
             process.faults.slow_share, process.faults.slow_sync_s = rng.choice(
                 ((0.02, 0.5), (0.2, 0.05), (1, 0.02), (1, 0.4), (0.2, 1.0))
             )
+        if rng.random() < 0.3:
+            process.faults.stalls_at, process.faults.stall_s = rng.randint(1, 12), rng.choice((0.5, 2.0, 9.0))
         if not calm:
             befall = rng.choices(list(BEFALLS), [share for share, _ in BEFALLS.values()])[0]
             BEFALLS[befall][1](process, rng)

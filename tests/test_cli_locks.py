@@ -17,7 +17,7 @@ def holder(program, sandbox):
     sandbox.script(*["hang"] * 3)
     job = program.job({USER: MANY}, name="first")
     started = program.start("run", job, "--yes", "--timeout", "3000", "--audit", "first.jsonl")
-    started.until(lambda: sandbox.deletions(), "its first request")
+    started.until(sandbox.deletions, "its first request")
     return started
 
 

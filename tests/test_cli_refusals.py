@@ -10,14 +10,21 @@ PHONES = numbers(3)
 WINDOW = ["2024-07-26 00:00:00", "2024-07-27 23:59:59"]
 
 
-def refused(ended, sandbox, *words):
+def refused(ended, sandbox, *words, case=""):
     """Refused on one screen, with these words, and nothing sent."""
+    assert ended.code == 2, f"{case}: {ended}"
     ended.expect(2)
-    assert ended.out == ""
-    assert len(ended.err.splitlines()) <= 40
+    assert ended.out == "", case
+    assert len(ended.err.splitlines()) <= 40, case
     for word in words:
-        assert word in ended.err, ended.err
-    assert sandbox.requests() == 0
+        assert word in ended.err, f"{case}: {ended.err}"
+    assert sandbox.requests() == 0, case
+
+
+def all_refused(program, sandbox, cases):
+    """All of a table are; the cases are named in what fails."""
+    for case, ended in program.together(cases):
+        refused(ended, sandbox, case=case)
 
 
 COMMAND_LINES = {
@@ -42,10 +49,9 @@ COMMAND_LINES = {
 }
 
 
-@pytest.mark.parametrize("case", COMMAND_LINES)
-def test_a_bad_command_line(program, sandbox, case):
+def test_bad_command_lines(program, sandbox):
     program.job({USER: PHONES})
-    refused(program("run", *COMMAND_LINES[case], "--yes"), sandbox)
+    all_refused(program, sandbox, {case: ("run", *args, "--yes") for case, args in COMMAND_LINES.items()})
 
 
 JOBS = {
@@ -62,10 +68,10 @@ JOBS = {
 }
 
 
-@pytest.mark.parametrize("case", JOBS)
-def test_a_bad_job(program, sandbox, case):
-    top, words = JOBS[case]
-    refused(program("run", program.job({USER: PHONES}, **top), "--yes"), sandbox, *words)
+def test_bad_jobs(program, sandbox):
+    jobs = {case: program.job({USER: PHONES}, name=case, **top) for case, (top, _) in JOBS.items()}
+    for case, ended in program.together({case: ("run", job, "--yes") for case, job in jobs.items()}):
+        refused(ended, sandbox, *JOBS[case][1], case=case)
 
 
 ENTRIES = {
@@ -95,18 +101,20 @@ ENTRIES = {
 }
 
 
-@pytest.mark.parametrize("case", ENTRIES)
-def test_a_bad_entry(program, sandbox, case):
-    refused(program("run", program.job({USER: ENTRIES[case]}), "--yes"), sandbox)
+def test_bad_entries(program, sandbox):
+    jobs = {case: program.job({USER: entry}, name=case) for case, entry in ENTRIES.items()}
+    all_refused(program, sandbox, {case: ("run", job, "--yes") for case, job in jobs.items()})
 
 
-@pytest.mark.parametrize(
-    "user", ["..", ".", "a/b", "a#b", "a?b", "a%2fb", "a b", "", "x" * 129, "用户", "a\nb"]
-)
-def test_a_user_id_that_could_change_the_path(program, sandbox, user):
-    refused(program("run", program.job({user: PHONES}), "--yes"), sandbox)
+USER_IDS = ("..", ".", "a/b", "a#b", "a?b", "a%2fb", "a b", "", "x" * 129, "用户", "a\nb")
+
+
+def test_user_ids_that_could_change_the_path(program, sandbox):
     program.write("list.txt", "\n".join(PHONES))
-    refused(program("run", "list.txt", "--user-id", user, "--yes"), sandbox)
+    jobs = [program.job({user: PHONES}, name=f"job{n}") for n, user in enumerate(USER_IDS)]
+    cases = {f"job of {user!r}": ("run", job, "--yes") for user, job in zip(USER_IDS, jobs, strict=True)}
+    cases |= {f"list of {user!r}": ("run", "list.txt", "--user-id", user, "--yes") for user in USER_IDS}
+    all_refused(program, sandbox, cases)
 
 
 def test_all_faults_of_a_job_are_told_at_once_with_file_and_line(program, sandbox):
@@ -123,21 +131,20 @@ def test_a_key_twice(program, sandbox):
     refused(program("run", "job.yaml", "--yes"), sandbox, "name")
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        '{"user_id":"u","phone":["13900000001"],"fone":1}',
-        '{"user_id":"u","created_at":["2024-07-26 00:00:00","2024-07-27 23:59:59"]}',
-        '{"user_id":"u","phone":"13900000001',
-        '["13900000001"]',
-        '{"phone":["13900000001"]}',
-        '{"user_id":"u","phone":[1.39e10]}',
-    ],
+BAD_LINES = (
+    '{"user_id":"u","phone":["13900000001"],"fone":1}',
+    '{"user_id":"u","created_at":["2024-07-26 00:00:00","2024-07-27 23:59:59"]}',
+    '{"user_id":"u","phone":"13900000001',
+    '["13900000001"]',
+    '{"phone":["13900000001"]}',
+    '{"user_id":"u","phone":[1.39e10]}',
 )
-def test_a_bad_line_of_a_json_lines_job(program, sandbox, line):
+
+
+def test_bad_lines_of_a_json_lines_job(program, sandbox):
     good = json.dumps({"user_id": USER, "phone": PHONES})
-    program.write("requests.jsonl", f"{good}\n{line}\n")
-    refused(program("run", "requests.jsonl", "--yes"), sandbox)
+    files = {line: program.write(f"{n}.jsonl", f"{good}\n{line}\n") for n, line in enumerate(BAD_LINES)}
+    all_refused(program, sandbox, {line: ("run", file, "--yes") for line, file in files.items()})
 
 
 # Safety rules
@@ -214,20 +221,20 @@ def test_a_total_that_cannot_be_read_is_refused(program, sandbox, fault):
 # Token, origin, files
 
 
-@pytest.mark.parametrize(
-    "env",
-    [
-        {"BULK_DELETE_TOKEN": None},
-        {"BULK_DELETE_TOKEN": ""},
-        {"BULK_DELETE_TOKEN": "two words\nand a line"},
-        {"BULK_DELETE_TOKEN": "全角"},
-        {"BULK_DELETE_TOKEN": None, "BULK_DELETE_TOKEN_FILE": "/nowhere/token"},
-    ],
-)
-def test_no_usable_token(program, sandbox, env):
-    ended = program("run", program.job({USER: PHONES}), "--yes", env=env)
-    refused(ended, sandbox)
-    assert "two words" not in ended.err
+TOKENS = {
+    "none": {"BULK_DELETE_TOKEN": None},
+    "an empty one": {"BULK_DELETE_TOKEN": ""},
+    "two lines": {"BULK_DELETE_TOKEN": "two words\nand a line"},
+    "not ASCII": {"BULK_DELETE_TOKEN": "全角"},
+    "a file that is not there": {"BULK_DELETE_TOKEN": None, "BULK_DELETE_TOKEN_FILE": "/nowhere/token"},
+}
+
+
+def test_no_usable_token(program, sandbox):
+    job = program.job({USER: PHONES})
+    for case, ended in program.together({case: ("run", job, "--yes", env) for case, env in TOKENS.items()}):
+        refused(ended, sandbox, case=case)
+        assert "two words" not in ended.err
 
 
 def test_a_token_file_that_others_can_read(program, sandbox):
@@ -240,23 +247,22 @@ def test_a_token_file_that_others_can_read(program, sandbox):
     assert TOKEN not in ended.err
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://example.invalid",
-        "http://10.0.0.1",
-        "http://127.0.0.1.example.invalid",
-        "ftp://127.0.0.1",
-        "127.0.0.1",
-        "http://name:secret@127.0.0.1",
-        "",
-        "http://127.0.0.1/?a=b",
-        "http://127.0.0.1/#a",
-    ],
+URLS = (
+    "http://example.invalid",
+    "http://10.0.0.1",
+    "http://127.0.0.1.example.invalid",
+    "ftp://127.0.0.1",
+    "127.0.0.1",
+    "http://name:secret@127.0.0.1",
+    "",
+    "http://127.0.0.1/?a=b",
+    "http://127.0.0.1/#a",
 )
-def test_a_base_url_that_could_give_the_token_away(program, sandbox, url):
-    ended = program("run", program.job({USER: PHONES}), "--yes", "--base-url", url)
-    refused(ended, sandbox)
+
+
+def test_base_urls_that_could_give_the_token_away(program, sandbox):
+    job = program.job({USER: PHONES})
+    all_refused(program, sandbox, {url: ("run", job, "--yes", "--base-url", url) for url in URLS})
 
 
 def test_an_audit_that_exists_is_never_written_over(program, sandbox):

@@ -180,7 +180,7 @@ def test_windows_still_open_are_counted_again_before_they_go(program, sandbox):
     sandbox.script(*["hang"] * 9)
     job = program.job({USER: window})
     started = program.start("run", job, "--yes", "--timeout", "60", "--audit", "a.jsonl")
-    started.until(lambda: sandbox.deletions(), "a deletion")
+    started.until(sandbox.deletions, "a deletion")
     started.signal(signal.SIGKILL)
     started.wait()
     sandbox.script()

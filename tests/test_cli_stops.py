@@ -1,4 +1,4 @@
-"""Exit 3: what stops a run early, with little or nothing following; `resume` goes on, asking where it must."""
+"""Exit 3: what stops a run early, with little or nothing following; then `resume`, asking where it must."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Killed at any instant, by SIGKILL, in a real process: `resume` finishes, and the sandbox's ledger agrees."""
+"""Killed at any instant, by SIGKILL, in a real process: `resume` finishes, and the ledger agrees."""
 
 import contextlib
 import random
@@ -85,7 +85,7 @@ class Killer:
 
 
 def check_intents(records):
-    """Intents without an end: of one session never more than four times its concurrency; none after an end."""
+    """Intents without an end: at most four times the concurrency of a session; none after an end."""
     ended, mine = set(), set()
     for record in records:
         if record["type"] == "run":

@@ -1,4 +1,4 @@
-"""What is promised of every run, one test a promise: the real program, judged by the sandbox's ledger alone."""
+"""What is promised of every run, one test a promise: the real program, judged by the sandbox's ledger."""
 
 import math
 import random
@@ -35,7 +35,7 @@ MIXED = {
 
 
 def test_1_nothing_but_the_job_goes_and_no_window_without_phones_unless_its_entry_says_so(program, sandbox):
-    """Rows of other users, other numbers and other times stay; a list that is empty never becomes its window."""
+    """Rows of other users, numbers and times stay; a list that is empty never becomes its window."""
     inside, outside = "2024-07-26 12:00:00", "2024-07-28 00:00:00"
     for user in (USER, OTHER, "third", "fourth"):
         sandbox.pool.add_phones(user, numbers(300), inside)

@@ -1,4 +1,4 @@
-"""The sandbox answers as the vendor's API is described, breaks as told, and its ledger tells what really happened."""
+"""The sandbox answers as README describes the vendor, breaks as told, and its ledger tells what happened."""
 
 import asyncio
 import contextlib

@@ -15,7 +15,7 @@ from tests.fakes import MemoryFile, batches, departures, live_session, records_o
 from tests.simulation import BEFALLS, live, live_many
 from tests.simvendor import FAULTS
 
-CHUNKS, CHUNK = 12, 60
+CHUNKS, CHUNK = 12, 50
 SEEN: Counter[str] = Counter()
 
 

@@ -59,13 +59,18 @@ class _Planned(msgspec.Struct, frozen=True):
 
 
 class RunRead(msgspec.Struct, tag_field="type", tag="run", frozen=True):
-    """A session's first record, as far as a fold needs it."""
+    """A session's first record, as far as a fold and a report need it."""
 
     at: str
     v: int
+    run_id: str
+    job: str
     plan_sha256: str
+    version: str
     base_url: str
     mode: Mode
+    reason: str | None
+    operator: str | None
     planned: _Planned
 
 
@@ -144,6 +149,11 @@ class SummaryRead(msgspec.Struct, tag_field="type", tag="summary", frozen=True):
     count: _Natural
     uncertain_batches: _Natural
     empty_batches: _Natural
+    requests: _Natural = 0
+    retries: _Natural = 0
+    plan_s: float = 0.0
+    duration_s: float = 0.0
+    rate_achieved: float = 0.0
 
 
 RecordRead = RunRead | SendingRead | OpenRead | BatchRead | OtherRead | _RejectedRead | SummaryRead

@@ -293,7 +293,10 @@ class Fold:
 
     def _finish(self, record: SummaryRead, source: Mapping[str, Any]) -> None:
         self._settle()
-        totals = self.totals(self._phones_of)
+        try:
+            totals = self.totals(self._phones_of)
+        except IndexError:
+            raise Inconsistent("the plan beside it has no such batch: it is of another run") from None
         if not totals.holds:
             raise Inconsistent("the records do not add up to what was planned")
         if not _agrees(record, totals):

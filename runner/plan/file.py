@@ -371,7 +371,7 @@ class _BodyCheck:
         self._rest = b""
         self.sizes = bytearray()
         self._phones = 0
-        self._windows = 0
+        self._windows: dict[int, Target] = {}
 
     def feed(self, chunk: bytes) -> None:
         """Check every line that ends in this chunk."""
@@ -387,9 +387,18 @@ class _BodyCheck:
         totals = header.totals
         if self._rest:
             raise self._damaged("the last line is cut")
-        if (len(self.sizes), self._phones, self._windows) != (totals.batches, totals.unique, totals.windows):
+        seen = (len(self.sizes), self._phones, len(self._windows))
+        if seen != (totals.batches, totals.unique, totals.windows):
             raise AuditDamaged(
                 str(self._path), 0, "the header's totals are not those of the batches", hint=_ALTERED
+            )
+        # Only what the header says of a window is counted by the listing and held against `max_rows`.
+        said = [
+            (w.seq, Target(w.user_id, w.created_at, w.encryption, delete_window=True)) for w in header.windows
+        ]
+        if dict(said) != self._windows or any(self._windows[seq] != target for seq, target in said):
+            raise AuditDamaged(
+                str(self._path), 0, "the header's windows are not those of the batches", hint=_ALTERED
             )
 
     def _line(self, line: bytes) -> None:
@@ -398,7 +407,7 @@ class _BodyCheck:
         except ValueError as error:
             raise self._damaged(str(error)) from error
         if target.delete_window:
-            self._windows += 1
+            self._windows[len(self.sizes) + 1] = target
         elif self._windows:
             raise self._damaged("phones behind a window: windows come last")
         self.sizes.append(len(phones))

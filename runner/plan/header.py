@@ -219,7 +219,7 @@ def _header_fields(found: dict[str, Any]) -> dict[str, Any]:
     if rule not in PHONE_RULES:
         raise ValueError(f"phone_rule {rule!r}")
     return {
-        "name": _text(found.pop("name")),
+        "name": _name(found.pop("name")),
         "limits": _terms(found.pop("limits"), limits_from_json, limits_to_json),
         "safety": _terms(found.pop("safety"), safety_from_json, safety_to_json),
         "phone_rule": rule,
@@ -252,6 +252,14 @@ def _text(data: object) -> str:
     if not isinstance(data, str):
         raise TypeError("expected text")
     return data
+
+
+def _name(data: object) -> str:
+    """Return a name that can stand in a file name: it names the audit, and must not lead it elsewhere."""
+    name = _text(data)
+    if not name or name[0] in ".-~" or not name.isprintable() or set(name) & set("/\\"):
+        raise ValueError("the name cannot name a file")
+    return name
 
 
 def _whole(data: object) -> int:
