@@ -52,8 +52,8 @@ IN_HAND_S: Final = 10.0
 """Nor is one that waited longer at the gate; something on the way may have forgotten it."""
 MOST_BODY: Final = 64 * 1024
 OPENING_S: Final = 0.15
-"""All connections of a client open over this time, one by one: the handshakes of many at once hold up requests
-on those that are open already, at the server as well as here."""
+"""All connections of a client open over this time, one by one: the handshakes of many at once would hold up
+the requests on those that are open already, at the server as well as here."""
 _MOST_STALE = 5
 
 _USER_AGENT = "bulk-delete"

@@ -97,7 +97,7 @@ def only_plan(jobs: Sequence[str]) -> Path | None:
 
 def plan_beside(audit: Path) -> Path:
     """Return where an audit's plan stands."""
-    return audit.with_name(audit.name + ".plan")
+    return Path(f"{audit}.plan")
 
 
 @contextmanager

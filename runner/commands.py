@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from runner.calls import Call, Scratch, draft_plan, only_plan, plan_beside, temp
 from runner.errors import AuditDamaged, Exit, Refused
 from runner.job.arguments import read_jobs
 from runner.job.entries import Job
+from runner.model import Target
 from runner.plan.file import PlanFile, copy_plan, read_plan
 from runner.plan.header import PlanWindow
 from runner.plan.planner import plan_batches_again
@@ -80,12 +82,15 @@ def rerun(audits: Sequence[Path], flags: Mapping[str, Any], limits: LimitsGiven)
     call.question("Delete?", "--yes")
     folds = [_finished_fold(audit, access.base_url) for audit in audits]
     stale = call.stale(max(audit_age(fold, utc_now()) for fold in folds), "audit")
-    settings, windows = _settings_of(audits, folds)
+    plans = [_plan_of(audit, fold) for audit, fold in zip(audits, folds, strict=True)]
+    settings, windows = _settings_of(audits, folds, plans)
     statuses = call.flags["only"] or _UNCONFIRMED
 
     def make(scratch: Scratch) -> PlanFile:
         plan_batches_again(
-            (part for audit in audits for part in select_for_rerun(audit, statuses)),
+            chain.from_iterable(
+                _rest_of(audit, plan, statuses) for audit, plan in zip(audits, plans, strict=True)
+            ),
             settings,
             scratch.plan,
             windows=windows,
@@ -280,9 +285,18 @@ def _rules_of(audit: Path, fold: Fold, plan: PlanFile) -> tuple[Limits, Safety]:
     return limits, safety
 
 
-def _settings_of(audits: Sequence[Path], folds: Sequence[Fold]) -> tuple[Job, list[PlanWindow]]:
+def _rest_of(
+    audit: Path, plan: PlanFile, statuses: Sequence[str]
+) -> Iterator[tuple[Target, tuple[str, ...]]]:
+    """Yield what is to be sent again of an audit, each batch held against its plan."""
+    with plan.lookup() as asked:
+        yield from select_for_rerun(audit, statuses, asked)
+
+
+def _settings_of(
+    audits: Sequence[Path], folds: Sequence[Fold], plans: Sequence[PlanFile]
+) -> tuple[Job, list[PlanWindow]]:
     """Return what the new plan takes over from the audits, which must agree, and their windows."""
-    plans = [_plan_of(audit, fold) for audit, fold in zip(audits, folds, strict=True)]
     rules = [_rules_of(*of_one) for of_one in zip(audits, folds, plans, strict=True)]
     headers = [plan.header for plan in plans]
     if any(rule != rules[0] for rule in rules) or len({header.phone_rule for header in headers}) > 1:

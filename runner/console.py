@@ -32,6 +32,8 @@ _PHONE = re.compile(r"(?<![0-9A-Za-z-])(?:\+?86)?1[3-9][0-9]{9}(?![0-9A-Za-z])")
 _SHORTEST_ECHO = 4
 _LINE_EVERY_S = 15.0
 _BAR_EVERY_S = 0.2
+_LINE_AGAIN = "\r\x1b[K"
+"""Goes back to the beginning of a terminal's line and clears it."""
 
 
 def clean(text: str) -> str:
@@ -127,6 +129,7 @@ class Console:
         self._verbosity = verbosity
         self._token: Token | None = None
         self._bar: Progress | None = None
+        self._line_open = False
         self.log: Log = structlog.wrap_logger(
             _Lines(self._write),
             processors=[
@@ -168,7 +171,8 @@ class Console:
         elif record["type"] == "batch" and record["status"] != "deleted":
             names = ("seq", "user_id", "phones_left", "error", "http_status", "code", "message")
             fields = {name: record[name] for name in names if record[name] is not None}
-            fields["message"] = _without_echoes(fields.get("message", ""), record["phone"])
+            if "message" in fields:
+                fields["message"] = _without_echoes(fields["message"], record["phone"])
             self.log.debug("batch not confirmed", status=record["status"], **fields)
         elif record["type"] == "open":
             self.log.debug("batch left open", seq=record["seq"], attempts=record["attempts"])
@@ -185,6 +189,7 @@ class Console:
 
     def result(self, text: str) -> None:
         """Write the command's result to standard output; a closed one loses nothing else."""
+        self._end_line()
         with suppress(OSError, ValueError):
             self._stdout.write(clean(self.redact(text)) + "\n")
             self._stdout.flush()
@@ -218,7 +223,8 @@ class Console:
             nonlocal shown_s
             if not self._verbosity.quiet and time.monotonic() - shown_s > every_s:
                 shown_s = time.monotonic()
-                self._write(clean(f"\r{progress}"), end="" if self.on_terminal else "\n")
+                self._write(clean(str(progress)), end="" if self.on_terminal else "\n")
+                self._line_open = self.on_terminal
 
         return show
 
@@ -248,6 +254,7 @@ class Console:
 
     def _write(self, text: str, end: str = "\n") -> None:
         """Write redacted text above the bar, if there is one; drop it where that is impossible."""
+        self._end_line()
         with suppress(OSError, ValueError):
             line = self.redact(text)
             if self._bar is not None:
@@ -255,6 +262,14 @@ class Console:
                 return
             self._stderr.write(line + end)
             self._stderr.flush()
+
+    def _end_line(self) -> None:
+        """Clear the line in which planning shows how far it is, so that the next one takes its place."""
+        if self._line_open:
+            self._line_open = False
+            with suppress(OSError, ValueError):
+                self._stderr.write(_LINE_AGAIN)
+                self._stderr.flush()
 
 
 def _update(bar: Progress, task: TaskID, now: Snapshot) -> None:

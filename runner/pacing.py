@@ -42,8 +42,8 @@ __all__ = ["Meter", "PaceChange", "Pacer", "retrying"]
 MARGIN_S: Final = 0.01
 """A window is kept this much longer than promised, for jitter on the way to the server: 1 % of a second."""
 START_MARGIN_S: Final = 0.08
-"""Added to that for the first window after a quiet time: while many connections open at once, the first requests
-over them are read late (measured over TLS with 64 workers: up to 65 ms), and would meet those of the next one."""
+"""Added to that for the first window after a quiet time: while many connections open, the first requests over
+them are read late (over TLS, by a busy server: 60 ms), and would meet those of the next window there."""
 QUIET_S: Final = 4.0
 """After so long without a departure no connection is kept open any more, and all begin anew."""
 BURST_S: Final = 0.02

@@ -6,6 +6,7 @@ windows exactly as they would be sent. It decides nothing and counts nothing: ev
 
 from collections.abc import Mapping, Sequence
 
+from runner.phones import KINDS, REASONS
 from runner.plan.header import PlanHeader, PlanSource, PlanWindow, Reject
 from runner.report import align, printable, span
 from runner.settings import Limits
@@ -57,16 +58,22 @@ def _values(header: PlanHeader) -> list[str]:
         ("values read", totals.read, ""),
         ("to be deleted", totals.unique, "distinct phones"),
         ("duplicate", totals.duplicate, ""),
-        ("rejected", totals.rejected, _counted(header.rejects)),
+        ("rejected", totals.rejected, ""),
         ("protected", totals.protected, header.safety.protect_file or ""),
     ]
     if header.changed:
-        rows.append(("changed", header.changed, f"written otherwise: {_counted(header.normalised)}"))
-    return align(rows, "<><", indent="")
+        rows.append(("changed", header.changed, "phones that were written in another way"))
+    lines = align(rows, "<><", indent="")
+    lines += _counted("rejected, by reason", header.rejects, REASONS)
+    return lines + _counted("changed (a phone may have several)", header.normalised, KINDS)
 
 
-def _counted(counts: Mapping[str, int] | None) -> str:
-    return ", ".join(f"{name} {n:,}" for name, n in sorted((counts or {}).items(), key=lambda item: -item[1]))
+def _counted(title: str, counts: Mapping[str, int] | None, words: Mapping[str, str]) -> list[str]:
+    """Return how often each word applies, the most frequent first, and what it means."""
+    if not counts:
+        return []
+    most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ["", title, *align([(name, times, words.get(name, "")) for name, times in most_first], "<><")]
 
 
 def _rejects(header: PlanHeader) -> list[str]:
@@ -74,7 +81,11 @@ def _rejects(header: PlanHeader) -> list[str]:
         return []
     rows = [(_place(reject), reject.reason, reject.value) for reject in header.first_rejects]
     more = header.totals.rejected - len(rows)
-    return ["no phones", *align(rows, "<<<"), *([f"  and {more:,} more"] if more > 0 else [])]
+    return [
+        "rejected: the first of them",
+        *align(rows, "<<<"),
+        *([f"  and {more:,} more"] if more > 0 else []),
+    ]
 
 
 def _place(reject: Reject) -> str:
@@ -101,9 +112,13 @@ def _windows(windows: Sequence[PlanWindow]) -> list[str]:
 def _size(header: PlanHeader, limits: Limits) -> list[str]:
     totals = header.totals
     windows = f", {totals.windows:,} of them windows" if totals.windows else ""
-    lines = [f"{totals.batches:,} requests for {totals.users:,} users{windows}"]
+    lines = [f"{_many(totals.batches, 'request')} for {_many(totals.users, 'user')}{windows}"]
     if limits.rate.whole is None:
         lines.append("rate unlimited: as fast as the server answers")
     elif totals.batches:
         lines.append(f"at {limits.rate} that takes at least {span(totals.batches / limits.rate.per_second)}")
     return lines
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

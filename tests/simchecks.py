@@ -195,7 +195,9 @@ class Checks:
         if not self.disk.written.deleted_in_session:
             self._expect(not flying, "probation: a second batch is in flight")
         if self.breaker_to_s is not None:
-            self._expect(now_s >= self.breaker_to_s - 2e-3, "breaker: a request leaves while it is open")
+            # What is woken in the very turn of the loop that opens it may still leave, as with a stop.
+            within = self.breaker_since_s + SLACK_S < now_s < self.breaker_to_s - 2e-3
+            self._expect(not within, "breaker: a request leaves while it is open")
             probes = [visit for visit in flying if visit.left_s > self.breaker_since_s]
             self._expect(not probes, "breaker: a second probe is in flight")
         stop = process.rig.stop

@@ -156,7 +156,7 @@ def test_an_outage_is_probed_with_growing_pauses_until_one_reaches_beyond_the_de
     many = numbers(5000)
     sandbox.pool.add_phones(USER, many)
     sandbox.control(outage="503")
-    ended = program("run", program.job({USER: many}), *FAST, "--max-attempts", "2", "--deadline", "5s")
+    ended = program("run", program.job({USER: many}), *FAST, "--max-attempts", "1", "--deadline", "6s")
     stopped(ended, program)
     assert len(sandbox.deletions()) <= 20
     assert sandbox.stats()["deleted_rows"] == 0

@@ -107,7 +107,7 @@ def test_twenty_kills_in_a_row_and_the_job_is_done_and_the_evidence_holds(progra
     print(f"replay: seed {seed}")
     for user, phones in USERS.items():
         sandbox.pool.add_phones(user, phones)
-    shares = {"lost": 0.02, "lost-after": 0.02, "503-after": 0.02, "429": 0.01}
+    shares = {"lost": 0.02, "lost-after": 0.02, "503-after": 0.02, "429": 0.002}
     sandbox.control(latency_s=0.01, faults={"shares": shares})
     killer = Killer(program, sandbox, seed)
     for _ in range(KILLS):

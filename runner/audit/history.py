@@ -16,7 +16,7 @@ import orjson
 
 from runner.audit.records import BatchStatus, Mode, RunStatus
 from runner.errors import AuditDamaged, Refused
-from runner.model import Target, check_phones
+from runner.model import Batch, Target, check_phones
 
 __all__ = [
     "MALFORMED",
@@ -117,6 +117,7 @@ class ShortfallRead(msgspec.Struct, frozen=True):
 class _RestRead(msgspec.Struct, frozen=True):
     """What a rerun needs of a batch."""
 
+    seq: int
     user_id: str
     created_at: tuple[str, str] | None
     encryption: bool
@@ -272,15 +273,18 @@ def read_records(path: Path, *, verify_chain: bool = False) -> Iterator[dict[str
         yield record
 
 
-def select_for_rerun(path: Path, statuses: Collection[str]) -> Iterator[tuple[Target, tuple[str, ...]]]:
+def select_for_rerun(
+    path: Path, statuses: Collection[str], asked: Callable[[int], Batch] | None = None
+) -> Iterator[tuple[Target, tuple[str, ...]]]:
     """Yield what ended with one of these statuses and was not confirmed, in audit order.
 
     A window comes as its target without phones, a batch with the numbers that are left of it. The audit is
-    taken as proved already (`fold_audit`).
+    taken as proved already (`fold_audit`); but a chain proves nothing against who can compute it anew, so
+    that each batch is also held against the one that the plan `asked` under its `seq`.
 
     Raises:
         Refused: The file cannot be read.
-        AuditDamaged: A batch record does not name the numbers that it says are left.
+        AuditDamaged: A batch record does not name the numbers that it says are left, or others than asked.
     """
     lines = AuditLines(path)
     for line in lines:
@@ -290,10 +294,17 @@ def select_for_rerun(path: Path, statuses: Collection[str]) -> Iterator[tuple[Ta
         try:
             record = msgspec.json.decode(line, type=_RestRead)
             rest = _rest_of(record)
+            if record.status in statuses and asked is not None:
+                _check_asked(rest, asked(record.seq))
         except MALFORMED as error:
             raise lines.damaged(f"a batch that cannot be sent again: {error}") from error
         if record.status in statuses:
             yield rest
+
+
+def _check_asked(rest: tuple[Target, tuple[str, ...]], batch: Batch) -> None:
+    if rest[0] != batch.target or not set(rest[1]) <= set(batch.phones):
+        raise ValueError("it is not what the plan asked for")
 
 
 def _rest_of(record: _RestRead) -> tuple[Target, tuple[str, ...]]:

@@ -108,7 +108,9 @@ class _Finder:
         else:
             phone = self._by_name(user)
         if phone == user:
-            raise self.fault(f"column {phone + 1} cannot be both phone and user column", hint=self._hint())
+            raise self.fault(
+                f"column {phone + 1} cannot be both phone and user column", hint=self._hint(what)
+            )
         skip = 0 if self.header is None else self.header + 1
         if self.header is None and self._is_unnamed_header(self.sample[0], phone):
             skip = 1
@@ -155,7 +157,7 @@ class _Finder:
             return self._named(column, what)
         if not 1 <= column <= self.width:
             raise self.fault(
-                f"there is no {what} column {column}: there are {self._columns()}", hint=self._hint()
+                f"there is no {what} column {column}: there are {self._columns()}", hint=self._hint(what)
             )
         return column - 1
 
@@ -166,12 +168,12 @@ class _Finder:
             return found[0]
         if found:
             raise self.fault(
-                f"the {what} column {column!r} stands there twice: {self._list(found)}", hint=self._hint()
+                f"the {what} column {column!r} stands there twice: {self._list(found)}", hint=self._hint(what)
             )
         if column.isascii() and column.isdigit() and len(column) < 5:  # a number, from where all is text
             return self._asked(int(column), what)
         raise self.fault(
-            f"there is no {what} column {column!r}: there are {self._columns()}", hint=self._hint()
+            f"there is no {what} column {column!r}: there are {self._columns()}", hint=self._hint(what)
         )
 
     def _by_name(self, user: int | None) -> int:
@@ -206,8 +208,8 @@ class _Finder:
 
     # ---- words
 
-    def _hint(self) -> str:
-        return "Say which: phone_column: NAME, or its number from 1."
+    def _hint(self, what: str = "phone") -> str:
+        return f"Say which in a job file: {what}_column: NAME, or its number from 1."
 
     def _columns(self) -> str:
         return self._list(range(self.width))

@@ -89,6 +89,8 @@ class Source:
     def fault(self, message: str, *, line: int = 0, hint: str = "") -> Fault:
         """Return a fault that names the place in the job, this file and, if there is one, the line."""
         where = f"{self.name}:{line}" if line else self.name
+        if os.path.abspath(self.place) == self.name:  # a list given as such, and not by a job
+            return Fault(f"{self.place}:{line}" if line else self.place, message, hint=hint)
         return Fault(self.place, f"{where}: {message}", hint=hint)
 
     def blocks(self) -> Iterator[bytes]:
@@ -322,7 +324,7 @@ def read_text(source: Source, encoding: str | None) -> Iterator[str]:
         except UnicodeDecodeError as error:
             raise source.fault(
                 f"the byte at offset {offset_of(error, fed)} does not decode as {name}",
-                hint="Mend the file or name its encoding.",
+                hint="Leave `encoding` away, so that it is found, or mend the file.",
             ) from error
         except UnicodeError as error:
             raise source.fault(f"does not decode as {name}: {error}") from error

@@ -56,6 +56,11 @@ class Progress:
     source: str
     batches: int = 0
 
+    def __str__(self) -> str:
+        if self.batches:
+            return f"planning: {self.rows:,} values read, {self.batches:,} batches written"
+        return f"planning: {self.rows:,} values read, now {self.source}"
+
 
 class Planner:
     """One plan in the making: add rows and windows in any order, then `finish` once.
@@ -120,8 +125,8 @@ class Planner:
         self._grouping.unsafe = False
         for line, user in zip(rows.lines, users, strict=True):
             if not is_safe_user_id(user.strip()):
-                shown = mask_text(repr(user[:64])) if user.strip() else "nothing"
-                words = f"the user id is {shown}; 1-128 ASCII letters, digits and . _ ~ - may stand in it"
+                shown = mask_text(repr(user[:64])) if user.strip() else "missing"
+                words = f"the user id is {shown}: 1-128 ASCII letters, digits and . _ ~ - may stand in it"
                 self._faults.append(Fault(f"{rows.source}:{line}", words))
                 if len(self._faults) == _MAX_FAULTS:
                     self._raise_faults()
@@ -246,7 +251,7 @@ class Planner:
                     told = writer.batches
                     self._on_progress(Progress(self._intake.read, "", told))
             writer.end()
-            self._notes += overlaps.note()
+            self._notes += [*writer.scope_notes(), *overlaps.note()]
         windows = self._write_windows(writer)
         intake = self._intake
         duplicate = intake.read - intake.rejected - protected - writer.phones

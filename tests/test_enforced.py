@@ -1,0 +1,121 @@
+"""The whole session over real sockets, against a server in another process that enforces a strict limit.
+
+Nothing here looks at a clock of ours: what is asserted is what the server counted, on its own.
+"""
+
+import asyncio
+import time
+
+import pytest
+import trustme
+
+from runner.api import open_client
+from runner.errors import Exit
+from runner.settings import Limits, Rate, Token
+from tests.bench_outage import TO_S, through_an_outage
+from tests.enforcer import Rules, enforcer
+from tests.fakes import Rig, batches, departures
+
+WORKERS = 16
+NOISE_S = 0.06
+"""What the machine that runs the tests may add to the way of one request and not to that of another."""
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    """Certificates of a server on 127.0.0.1 and of the authority that signed it, as files."""
+    folder = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(folder / "server.pem"))
+    return folder
+
+
+class LateSender:
+    """Stands for the client until there is one: the session is wired before the client is opened."""
+
+    async def send(self, request, on_left):
+        return await self.client.send(request, on_left)
+
+
+async def live(count, rate, base_url, authority=None, workers=WORKERS):
+    """Send so many batches with the real client and the real session; return the rig, with its summary."""
+    limits = Limits(rate=Rate(rate), concurrency=workers)
+    rig = Rig(batches(count, size=1), limits=limits, connect=lambda rig: LateSender())
+    ca_file = str(authority / "ca.pem") if authority else None
+    async with open_client(
+        base_url,
+        Token("secret"),
+        rig.pacer,
+        rig.stop,
+        timeout_s=limits.timeout_s,
+        concurrency=workers,
+        ca_file=ca_file,
+    ) as rig.api.client:
+        async with asyncio.timeout(60):
+            rig.summary = await rig.run()
+    return rig
+
+
+async def enforced(count, rate, rules, authority=None):
+    """The same against these rules; return what the session and the server saw."""
+    with enforcer(rules) as (base_url, seen):
+        rig = await live(count, rate, base_url, authority if rules.certificate else None)
+        return rig, await asyncio.to_thread(seen)
+
+
+def assert_each_once(count, rig, seen):
+    """Every batch was confirmed, and in the server's books exactly once."""
+    assert rig.summary["exit_code"] == Exit.OK
+    assert len(seen.confirmed) == count
+    assert set(seen.confirmed.values()) == {1}
+    assert rig.summary["batches"]["deleted"] == rig.summary["count"] == count
+    assert rig.summary["requests"] == seen.requests
+    assert rig.summary["uncertain_batches"] == 0
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize(("rate", "count"), [(20, 50), (200, 500)])
+async def test_a_server_whose_limit_is_the_rate_never_says_too_many(rate, count, tls, authority):
+    certificate = str(authority / "server.pem") if tls else ""
+    rules = Rules(limit=rate, window_s=1.0 - NOISE_S, certificate=certificate)
+    rig, seen = await enforced(count, rate, rules, authority)
+    assert_each_once(count, rig, seen)
+    assert (seen.refused, seen.requests) == (0, count)
+    assert rig.summary["max_in_window"] <= rate
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_a_lower_limit_is_found_by_halving_and_few_requests_are_refused(tls, authority):
+    certificate = str(authority / "server.pem") if tls else ""
+    rig, seen = await enforced(400, 200, Rules(limit=80, certificate=certificate), authority)
+    assert_each_once(400, rig, seen)
+    assert 0 < seen.refused
+    print("refused", seen.refused, "of", seen.requests, seen.most_in_window)
+
+
+@pytest.mark.parametrize("advice", ["seconds", "date", "delay", "epoch"])
+async def test_a_pause_that_is_asked_for_holds_every_worker(advice):
+    rig, seen = await enforced(300, 200, Rules(limit=80, advice=advice))
+    assert_each_once(300, rig, seen)
+    assert seen.in_pauses
+    print(seen.in_pauses, seen.refused, seen.requests)
+    assert max(seen.in_pauses) <= WORKERS
+
+
+async def test_slow_connects_put_no_request_too_many_into_a_second(authority):
+    certificate = str(authority / "server.pem")
+    rules = Rules(limit=100, window_s=1.0 - NOISE_S, connect_s=0.4, certificate=certificate)
+    rig, seen = await enforced(250, 100, rules, authority)
+    assert_each_once(250, rig, seen)
+    assert seen.refused == 0
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_a_server_that_closes_its_connections_leaves_no_doubt(tls, authority):
+    certificate = str(authority / "server.pem") if tls else ""
+    rules = Rules(limit=10_000, close_after=5, certificate=certificate)
+    rig, seen = await enforced(500, 250, rules, authority)
+    print(rig.summary["retries"], rig.summary["uncertain_batches"], seen.connections)
+    assert_each_once(500, rig, seen)
+    assert seen.connections >= 100
