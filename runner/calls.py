@@ -23,6 +23,7 @@ from runner.plan.file import PlanFile, is_plan, read_plan
 from runner.plan.header import Reject
 from runner.plan.planner import plan_job
 from runner.plan.spill import spill_full
+from runner.private import create_private
 from runner.process import utc_now
 from runner.safety import Question, is_stale
 from runner.settings import Access, LimitsGiven, environment_warnings, read_base_url, read_token
@@ -113,9 +114,8 @@ def temporary_folder() -> Iterator[Path]:
 
 def draft_plan(job: Job, scratch: Scratch, call: Call) -> PlanFile:
     """Plan a job into a scratch place, showing progress; its rejected values go there as JSON lines."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with os.fdopen(os.open(scratch.rejects, flags, 0o600), "wb") as file:
+        with os.fdopen(create_private(scratch.rejects), "wb") as file:
 
             def note(reject: Reject) -> None:
                 file.write(orjson.dumps(reject) + b"\n")

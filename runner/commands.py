@@ -17,7 +17,7 @@ from typing import Any
 
 from runner import __version__
 from runner.audit.history import select_for_rerun
-from runner.audit.journal import DiskFile, make_private_folder
+from runner.audit.journal import DiskFile
 from runner.audit.ledger import Fold, fold_audit
 from runner.audit.records import Mode
 from runner.calls import Call, Scratch, draft_plan, only_plan, plan_beside, temporary_folder
@@ -30,6 +30,7 @@ from runner.plan.header import PlanWindow
 from runner.plan.planner import plan_batches_again
 from runner.plan.protect import ProtectList, read_protect_file
 from runner.preview import describe_plan
+from runner.private import make_private_folder
 from runner.process import Terminated, use_loop, utc_now
 from runner.report import make_report, report_text
 from runner.runs import Evidence, Order, Result, carry_out

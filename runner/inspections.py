@@ -23,6 +23,7 @@ from runner.job.arguments import job_schema, read_jobs
 from runner.page import report_html
 from runner.plan.file import PlanFile, copy_plan, read_plan
 from runner.preview import describe_plan
+from runner.private import write_private
 from runner.process import use_loop, utc_now
 from runner.report import make_report, report_text
 from runner.safety import check_plan
@@ -61,16 +62,7 @@ def _made_plan(jobs: Sequence[str], scratch: Scratch, rejects: Path | None, call
     finally:
         # Wanted most where the plan is refused for them.
         if rejects is not None and scratch.rejects.exists():
-            _copy_private(scratch.rejects, rejects)
-
-
-def _copy_private(source: Path, target: Path) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        with os.fdopen(os.open(target, flags, 0o600), "wb") as file:
-            file.write(source.read_bytes())
-    except OSError as error:
-        raise Refused(f"{target}: cannot be written: {error.strerror}") from error
+            write_private(rejects, scratch.rejects.read_bytes())
 
 
 def _probe(made: PlanFile, limits: Limits, call: Call) -> list[str]:
@@ -91,7 +83,7 @@ def report(audits: Sequence[Path], flags: Mapping[str, Any]) -> Exit:
         fold = fold_audit(audit, verify_chain=True, phones_of=phones_of)
         reports.append(make_report(audit, fold, phones_of=phones_of))
     if (page := flags["html"]) is not None:
-        _write_page(page, report_html(reports))
+        write_private(page, report_html(reports).encode())
     shown = reports[0] if len(reports) == 1 else {"reports": reports}
     call.show(shown, lambda: "\n\n".join(map(report_text, reports)))
     return Exit.OK
@@ -111,15 +103,6 @@ def _phones_beside(audit: Path) -> PhonesOf | None:
     if first is not None and first.get("plan_sha256") != plan.sha256:
         raise AuditDamaged(str(path), 0, "this is not the plan that the audit was made with")
     return plan.phones_of
-
-
-def _write_page(path: Path, page: str) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
-            file.write(page)
-    except OSError as error:
-        raise Refused(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def verify(audits: Sequence[Path], flags: Mapping[str, Any]) -> Exit:

@@ -298,11 +298,24 @@ def test_a_number_under_two_windows_of_one_user_is_told(tmp_path):
     for targets in (grouping.MAX_TARGETS, 1, 0):
         with little_memory(800, targets):
             header = plan_of(job_of(*entries), tmp_path).header
-        (note,) = header.notes
+        *scopes, note = header.notes
+        assert len(scopes) == 2
         assert note.startswith("1 number stands under more than one window")
         assert "138****0002 of u" in note
         assert header.totals.unique == 5
-    assert plan_of(job_of(*entries[1:]), tmp_path).header.notes == ()
+    notes = plan_of(job_of(*entries[1:]), tmp_path).header.notes
+    assert notes == (f"of 3 phones only rows imported from {JULY[0]} to {JULY[1]}",)
+
+
+def test_the_import_window_of_phones_is_told_word_by_word_and_of_many_the_first_ten(tmp_path):
+    told = plan_of(job_of(Entry("a:1", "u", (phone(1),), windows=(JUNE,))), tmp_path).header.notes
+    assert told == (f"of 1 phone only rows imported from {JUNE[0]} to {JUNE[1]}",)
+    days = [(f"2024-06-{day:02d} 00:00:00", f"2024-06-{day:02d} 12:00:00") for day in range(1, 31)]
+    job = job_of(*(Entry("a:1", "u", (phone(n), phone(90)), windows=(day,)) for n, day in enumerate(days)))
+    told = [note for note in plan_of(job, tmp_path).header.notes if "import" in note]
+    assert told[:10] == [f"of 2 phones only rows imported from {day[0]} to {day[1]}" for day in days[:10]]
+    assert told[10:] == ["40 more phones have other import windows, written out in the plan"]
+    assert plan_of(job_of(Entry("a:1", "u", (phone(1),))), tmp_path).header.notes == ()
 
 
 # ---- nothing to do ------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from tests.program import (
 
 WINDOW = ["2024-07-26 00:00:00", "2024-07-27 23:59:59"]
 MIXED = {
-    "429-seconds": 0.001,
+    "429-seconds": 0.0003,
     "500": 0.009,
     "502-after": 0.005,
     "503-after": 0.005,

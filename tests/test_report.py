@@ -213,10 +213,10 @@ def test_a_plan_is_described_in_all_its_numbers():
         "and 3 more",
         "2,000",
         "1,900",
-        "too_short 18, letters 2",
+        "  too_short  18\n  letters     2\n",
         "清单/退订.csv:17",
         "/lists/never.txt",
-        "dash 5",
+        "  dash  5  dashes taken off",
         "2024-01-01 00:00:00  2024-01-07 23:59:59",
         "1,201 requests for 2 users, 1 of them windows",
         "at 20/s that takes at least 1 min 0 s",
@@ -236,3 +236,18 @@ def test_many_windows_are_not_all_shown():
     windows = tuple(PlanWindow(n, "u", ("a", "b"), False, 1, "j", 1) for n in range(1, 100))
     text = describe_plan(header(windows=windows), limits=Limits())
     assert "and 49 more, written out in the plan" in text
+
+
+def test_the_reasons_of_rejects_are_told_in_words_the_most_frequent_first():
+    text = describe_plan(header(rejects={"rounded": 2, "length": 18}), limits=Limits())
+    assert (
+        "rejected, by reason\n"
+        "  length   18  too few or too many digits\n"
+        "  rounded   2  a numeric cell whose last digits the spreadsheet has lost\n"
+    ) in text
+
+
+def test_one_request_for_one_user_is_not_several():
+    totals = PlanTotals(read=1, unique=1, batches=1, users=1)
+    plan = replace(header(windows=(), rejects={}, first_rejects=()), totals=totals)
+    assert "\n1 request for 1 user\n" in describe_plan(plan, limits=Limits())

@@ -1,4 +1,4 @@
-"""What a hostile reader tried: jobs, evidence, replies and environments that must not make it delete more or lie.
+"""What a hostile reader tried: jobs, evidence, replies and environments that must not widen it or make it lie.
 
 Every case runs the real program. Evidence is forged here as somebody with an editor and a hash function would
 do it: the digest and the chain fit, and what they cover does not.
@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import threading
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -200,6 +201,22 @@ RULES_FORGED = [
 ]
 
 
+def set_rule(where, rule, value, header):
+    """Set it."""
+    header[where][rule] = value
+
+
+def change_of(kind, change):
+    """Return what changes the records of one type, for `rechain`."""
+
+    def changed(record):
+        if record["type"] == kind:
+            change(record)
+        return record
+
+    return changed
+
+
 def test_a_rule_of_another_type_is_refused_before_anything_goes(program, sandbox):
     """It would be asked only when a reply is there, which is after a deletion."""
     sandbox.pool.add_phones(USER, numbers(30))
@@ -207,7 +224,7 @@ def test_a_rule_of_another_type_is_refused_before_anything_goes(program, sandbox
     good = (program.folder / "p.plan").read_bytes()
     for where, rule, value in RULES_FORGED:
         (program.folder / "p.plan").write_bytes(good)
-        forge(program.folder / "p.plan", lambda header: header[where].update({rule: value}))
+        forge(program.folder / "p.plan", partial(set_rule, where, rule, value))
         refused(program("run", "p.plan", *FAST), sandbox)
 
 
@@ -272,7 +289,7 @@ def test_a_run_record_without_or_with_a_wrong_field_is_2_and_no_bug(program, san
     good, before = audit.read_bytes(), len(sandbox.deletions())
     for change in (lambda r: r.pop(key), lambda r: r.update({key: [1]})):
         audit.write_bytes(good)
-        rechain(audit, lambda record: (change(record), record)[1] if record["type"] == "run" else record)
+        rechain(audit, change_of("run", change))
         ended = program("resume", audit, *FAST).expect(2)
         assert "internal" not in ended.err
         for verb in ("report", "verify"):
@@ -300,7 +317,7 @@ def test_a_rerun_takes_from_an_audit_only_what_its_plan_asked(program, sandbox):
     good, before = audit.read_bytes(), len(sandbox.deletions())
     for how, change in FORGED_REST.items():
         audit.write_bytes(good)
-        rechain(audit, lambda record: (change(record), record)[1] if record["type"] == "batch" else record)
+        rechain(audit, change_of("batch", change))
         assert program("rerun", audit, *FAST, "--audit", "b.jsonl").code == 2, how
     assert len(sandbox.deletions()) == before
 

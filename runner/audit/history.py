@@ -68,6 +68,8 @@ class RunRead(msgspec.Struct, tag_field="type", tag="run", frozen=True):
     plan_sha256: str
     version: str
     base_url: str
+    limits: dict[str, Any]
+    safety: dict[str, Any]
     mode: Mode
     reason: str | None
     operator: str | None

@@ -23,10 +23,10 @@ import orjson
 from runner.errors import AuditDamaged, Refused, Stopped
 from runner.locks import lock_descriptor
 from runner.model import WallClock
+from runner.private import create_private, make_private_folder, sync_folder
 
-__all__ = ["AppendFile", "DiskFile", "Journal", "encode_record", "make_private_folder"]
+__all__ = ["AppendFile", "DiskFile", "Journal", "encode_record"]
 
-_NEW = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _BLOCK = 1 << 16
 
@@ -76,7 +76,7 @@ class DiskFile:
         """
         try:
             make_private_folder(path.parent)
-            descriptor = os.open(path, _NEW, 0o600)
+            descriptor = create_private(path, append=True)
         except FileExistsError as error:
             raise Refused(
                 f"the audit {path} exists", hint="an audit is never written over: resume it, or name another"
@@ -85,7 +85,7 @@ class DiskFile:
             raise Refused(f"the audit {path} cannot be made: {error.strerror}") from error
         try:
             lock_descriptor(descriptor, f"the audit {path}")
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
             return cls(descriptor, path)
         except OSError as error:
             os.close(descriptor)
@@ -203,36 +203,10 @@ class DiskFile:
                 os.close(self._descriptor)
 
 
-def make_private_folder(folder: Path) -> list[Path]:
-    """Make a folder and its missing parents, each 0700: an audit names people.
-
-    Returns those that were made, inmost first.
-
-    Raises:
-        Refused: It cannot be made.
-    """
-    missing = [part for part in (folder, *folder.parents) if not part.exists()]
-    try:
-        for part in reversed(missing):
-            part.mkdir(mode=0o700, exist_ok=True)
-            _sync_folder(part.parent)
-    except OSError as error:
-        raise Refused(f"the folder {folder} cannot be made: {error.strerror}") from error
-    return missing
-
-
 def _write_whole(descriptor: int, data: bytes) -> None:
     """Write in one call; a full disk shows first as a short write, without an exception."""
     if os.write(descriptor, data) != len(data):
         raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} (short write)")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _check_owned(descriptor: int, path: Path) -> None:

@@ -108,9 +108,7 @@ class _Finder:
         else:
             phone = self._by_name(user)
         if phone == user:
-            raise self.fault(
-                f"column {phone + 1} cannot be both phone and user column", hint=self._hint(what)
-            )
+            raise self.fault(f"column {phone + 1} cannot be both phone and user column", hint=self._hint())
         skip = 0 if self.header is None else self.header + 1
         if self.header is None and self._is_unnamed_header(self.sample[0], phone):
             skip = 1

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from runner.errors import Fault
@@ -89,7 +90,7 @@ class Source:
     def fault(self, message: str, *, line: int = 0, hint: str = "") -> Fault:
         """Return a fault that names the place in the job, this file and, if there is one, the line."""
         where = f"{self.name}:{line}" if line else self.name
-        if os.path.abspath(self.place) == self.name:  # a list given as such, and not by a job
+        if Path(self.place).absolute() == Path(self.name):  # a list given as such, and not by a job
             return Fault(f"{self.place}:{line}" if line else self.place, message, hint=hint)
         return Fault(self.place, f"{where}: {message}", hint=hint)
 

@@ -30,6 +30,7 @@ from runner.plan.header import (
     PlanWindow,
     Reject,
 )
+from runner.private import create_private, sync_folder
 
 __all__ = [
     "PlanFile",
@@ -136,13 +137,12 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
     beside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
     try:
         refuse_existing(path)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(beside, flags, 0o600), "w+b", buffering=_CHUNK) as file:
+        with os.fdopen(create_private(beside), "w+b", buffering=_CHUNK) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         _put(beside, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except FileExistsError as error:
         raise _exists(path) from error
     except OSError as error:
@@ -170,16 +170,8 @@ def _put(beside: Path, path: Path) -> None:
     except FileExistsError:
         raise
     except OSError:  # a file system without hard links: claim the name first, then rename over the claim
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        os.close(create_private(path))
         beside.replace(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # ---- reading ------------------------------------------------------------------------------------------
@@ -236,6 +228,31 @@ class PlanFile:
                         raise AuditDamaged(str(self.path), seq + 1, str(error), hint=_ALTERED) from error
                     yield batch
 
+    @contextmanager
+    def lookup(self) -> Iterator[Callable[[int], Batch]]:
+        """Give what returns a batch by its `seq`, in any order; it takes 8 bytes a batch.
+
+        Raises:
+            AuditDamaged: As `batches` does, or there is no such batch.
+        """
+        with _opened(self.path) as file:
+            if _identity(file) != self._identity:
+                raise AuditDamaged(str(self.path), 0, "it was changed after it was verified", hint=_ALTERED)
+            starts = array("Q")
+            while file.readline():
+                starts.append(file.tell())
+            lines = _BatchLines()
+
+            def find(seq: int) -> Batch:
+                try:
+                    file.seek(starts[seq - 1])
+                    target, phones = lines.parse(file.readline(_MAX_LINE_BYTES), seq)
+                    return Batch(seq, target, tuple(phones))
+                except (ValueError, IndexError) as error:
+                    raise AuditDamaged(str(self.path), seq + 1, str(error), hint=_ALTERED) from error
+
+            yield find
+
 
 def read_plan(path: Path) -> PlanFile:
     """Verify a whole plan: its digest, its header, and every batch, in bounded memory.
@@ -267,31 +284,6 @@ def read_plan(path: Path) -> PlanFile:
     return PlanFile(
         path, header, whole.hexdigest(), status.st_size, status.st_mtime, bytes(check.sizes), identity
     )
-
-    @contextmanager
-    def lookup(self) -> Iterator[Callable[[int], Batch]]:
-        """Give what returns a batch by its `seq`, in any order; it takes 8 bytes a batch.
-
-        Raises:
-            AuditDamaged: As `batches` does, or there is no such batch.
-        """
-        with _opened(self.path) as file:
-            if _identity(file) != self._identity:
-                raise AuditDamaged(str(self.path), 0, "it was changed after it was verified", hint=_ALTERED)
-            starts = array("Q")
-            while file.readline():
-                starts.append(file.tell())
-            lines = _BatchLines()
-
-            def find(seq: int) -> Batch:
-                try:
-                    file.seek(starts[seq - 1])
-                    target, phones = lines.parse(file.readline(_MAX_LINE_BYTES), seq)
-                    return Batch(seq, target, tuple(phones))
-                except (ValueError, IndexError) as error:
-                    raise AuditDamaged(str(self.path), seq + 1, str(error), hint=_ALTERED) from error
-
-            yield find
 
 
 @contextmanager

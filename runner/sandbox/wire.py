@@ -178,7 +178,8 @@ async def _hang(wire: Wire) -> web.Response:
     while request.transport is not None and not request.transport.is_closing():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(wire.closing.wait(), _HANG_CHECK_S)
-            request.transport.abort()
+            if request.transport is not None:  # the client may have left meanwhile
+                request.transport.abort()
     return web.Response()
 
 
