@@ -21,7 +21,6 @@ from runner.errors import Refused
 from runner.job.entries import Job
 from runner.plan.file import PlanFile, is_plan, read_plan
 from runner.plan.header import Reject
-from runner.plan.planner import plan_job
 from runner.plan.spill import spill_full
 from runner.private import create_private
 from runner.process import utc_now
@@ -114,6 +113,8 @@ def temporary_folder() -> Iterator[Path]:
 
 def draft_plan(job: Job, scratch: Scratch, call: Call) -> PlanFile:
     """Plan a job into a scratch place, showing progress; its rejected values go there as JSON lines."""
+    from runner.plan.planner import plan_job  # noqa: PLC0415 - a plan starts sooner without
+
     try:
         with os.fdopen(create_private(scratch.rejects), "wb") as file:
 

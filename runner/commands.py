@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from runner import __version__
 from runner.audit.history import select_for_rerun
@@ -22,12 +22,10 @@ from runner.audit.ledger import Fold, fold_audit
 from runner.audit.records import Mode
 from runner.calls import Call, Scratch, draft_plan, only_plan, plan_beside, temporary_folder
 from runner.errors import AuditDamaged, Exit, Refused
-from runner.job.arguments import read_jobs
 from runner.job.entries import Job
 from runner.model import Target
 from runner.plan.file import PlanFile, copy_plan, read_plan
 from runner.plan.header import PlanWindow
-from runner.plan.planner import plan_batches_again
 from runner.plan.protect import ProtectList, read_protect_file
 from runner.preview import describe_plan
 from runner.private import make_private_folder
@@ -41,6 +39,7 @@ from runner.terms import limits_from_json, limits_to_json, safety_from_json
 
 __all__ = ["rerun", "resume", "run", "run_jobs"]
 
+_LONGEST_WORDS: Final = 4000
 _UNCONFIRMED = ("failed", "unknown", "not_sent")
 
 
@@ -71,6 +70,8 @@ def run_jobs(jobs: Sequence[str], access: Access, call: Call) -> Exit:
         stale = call.stale(plan_age(plan.mtime_s, plan.header, utc_now()), "plan")
         with _draft(call, plan.header.name, lambda scratch: copy_plan(plan, scratch.plan)) as draft:
             return _send_draft(draft, "run", access, call, stale)
+    from runner.job.arguments import read_jobs  # noqa: PLC0415 - a plan starts sooner without
+
     job = read_jobs(jobs, user_id=call.flags["user_id"], now=utc_now())
     with _draft(call, job.name, lambda scratch: draft_plan(job, scratch, call)) as draft:
         return _send_draft(draft, "run", access, call, [])
@@ -78,6 +79,8 @@ def run_jobs(jobs: Sequence[str], access: Access, call: Call) -> Exit:
 
 def rerun(audits: Sequence[Path], flags: Mapping[str, Any], limits: LimitsGiven) -> Exit:
     """Run again, with a new plan and audit, what ended unconfirmed."""
+    from runner.plan.planner import plan_batches_again  # noqa: PLC0415 - a plan starts sooner without
+
     call = Call.of(flags, limits)
     access = call.access()
     call.question("Delete?", "--yes")
@@ -194,6 +197,9 @@ def _terms(
     plan_s: float = 0.0,
 ) -> Terms:
     flags = call.flags
+    for name in ("reason", "operator"):
+        if len(flags[name] or "") > _LONGEST_WORDS:
+            raise Refused(f"--{name}: at most {_LONGEST_WORDS:,} characters, for it stands in one record")
     return Terms(
         mode=mode,
         run_id=run_id or secrets.token_hex(8),
@@ -239,6 +245,8 @@ def _show_result(result: Result, order: Order, call: Call) -> None:
         call.console.warn(f"the summary could not be written into {audit}: {result.summary['why']}")
 
     def text() -> str:
+        if not result.fold.sessions:
+            return f"nothing was sent: {result.summary['why']}"
         return report_text(make_report(audit, result.fold, phones_of=order.terms.phones_of))
 
     call.show(result.summary, text)

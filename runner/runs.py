@@ -5,11 +5,11 @@ first request; the questions are asked before the audit exists; the audit is mad
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -33,6 +33,9 @@ from runner.settings import Access
 from runner.stop import Stop, Stopping, StopReason
 
 __all__ = ["Evidence", "Interrupted", "Listing", "Order", "Result", "carry_out"]
+
+
+_Found = TypeVar("_Found")
 
 
 class Interrupted(RunnerError):
@@ -169,7 +172,8 @@ async def _carry_out(order: Order, console: Console, stop: Stop, stack: AsyncExi
         )
     )
     if windows:
-        rows = await check_windows(windows, Listing(client, pacer, stop, limits.max_attempts).total)
+        listing = Listing(client, pacer, stop, limits.max_attempts)
+        rows = await _unless_abandoned(check_windows(windows, listing.total), stop)
         for place, total in rows.items():
             console.say(f"{place}: {total:,} rows match just now")
         await _ask(order.questions, console, stop)
@@ -196,6 +200,24 @@ async def _carry_out(order: Order, console: Console, stop: Stop, stack: AsyncExi
         with suppress(asyncio.CancelledError):
             await progress
     return Result(fold.last_summary if recorded and fold.last_summary else summary, fold, recorded)
+
+
+async def _unless_abandoned(asking: Coroutine[Any, Any, _Found], stop: Stop) -> _Found:
+    """Await what deletes nothing; a second signal drops it, although a request may be on the wire."""
+    task = asyncio.ensure_future(asking)
+
+    def drop() -> None:
+        task.cancel()
+
+    stop.on_abandon = drop
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if stop and task.cancelled():
+            raise Stopping from None
+        raise
+    finally:
+        stop.on_abandon = None
 
 
 async def _ask(questions: tuple[Question, ...], console: Console, stop: Stop) -> None:

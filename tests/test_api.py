@@ -11,6 +11,7 @@ import tracemalloc
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+import aiohttp
 import pytest
 import trustme
 import uvloop
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from runner import api, replies
 from runner.api import open_client
-from runner.errors import Refused
+from runner.errors import Refused, Stopped
 from runner.model import DeleteRequest, Target
 from runner.outcomes import (
     AUTH,
@@ -42,6 +43,7 @@ from runner.replies import parse_quota_reset, parse_retry_after
 from runner.settings import Rate, Token
 from runner.stop import Stop, Stopping
 from tests.rawserver import cut, envelope, http, raw_server, success
+from tests.simclock import run_simulated
 
 SECRET = "sk-live/Zm9v+YmFy.0123456789"
 USER = "5832d184-dd53-42a0-8ace-0bf8d660f4cc"
@@ -1148,3 +1150,39 @@ def test_any_body_is_a_reply_or_a_failure(body):
 @settings(max_examples=300, deadline=None)
 def test_any_words_come_out_harmless(text):
     assert_harmless(replies.cleaner(Token(SECRET))(text))
+
+
+# --- what must not cost a reply, or hold up those of others
+
+
+async def test_an_audit_that_cannot_note_the_pause_does_not_cost_the_reply():
+    class Gate(OpenGate):
+        def quota_exhausted(self, reset_s):
+            super().quota_exhausted(reset_s)
+            raise Stopped("the audit cannot be written")
+
+    quota = ["X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 7"]
+    gate = Gate()
+    async with raw_server(success(3, quota)) as server, client_of(server.base_url, gate=gate) as client:
+        assert (await send(client)).count == 3
+    assert gate.quota_s == 7
+
+
+def test_connections_open_one_by_one_evenly(monkeypatch):
+    opened_s = []
+
+    async def opened(connector, *args):
+        opened_s.append(asyncio.get_running_loop().time())
+
+    async def open_all():
+        async with api._Connector(limit=10) as connector:
+            await asyncio.gather(*(connector._create_connection(None, [], None) for _ in range(10)))
+            await asyncio.sleep(60)
+            await connector._create_connection(None, [], None)
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "_create_connection", opened)
+    run_simulated(open_all())
+    began_s = opened_s[0]
+    spaced = [n * 0.015 for n in range(10)]
+    assert [at_s - began_s for at_s in opened_s[:10]] == pytest.approx(spaced, abs=1e-3)
+    assert opened_s[10] - opened_s[9] == pytest.approx(60, abs=1e-3)

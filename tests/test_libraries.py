@@ -260,6 +260,21 @@ async def test_the_connector_keeps_to_its_limit():
 # --- yarl
 
 
+async def test_a_connector_creates_a_connection_only_where_none_is_kept():
+    """`api` spaces them there."""
+    created = []
+
+    class Connector(aiohttp.TCPConnector):
+        async def _create_connection(self, req, traces, timeout):
+            created.append(1)
+            return await super()._create_connection(req, traces, timeout)
+
+    async with raw_server(success()) as server, aiohttp.ClientSession(connector=Connector()) as session:
+        await fetch(session, server.base_url)
+        await fetch(session, server.base_url)
+        assert (len(created), server.connections) == (1, 1)
+
+
 def test_yarl_sends_an_encoded_url_as_it_is_written():
     assert yarl.URL("http://h/a/u.v~w_x-y/del", encoded=True).raw_path == "/a/u.v~w_x-y/del"
     assert yarl.URL("http://h/a?x=1&y%5B%5D=2", encoded=True).raw_path_qs == "/a?x=1&y%5B%5D=2"

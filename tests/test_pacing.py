@@ -194,6 +194,35 @@ async def test_departures_are_spread_over_the_second():
     assert first_window_ends < 0.065 + pacing.START_MARGIN_S
 
 
+@pytest.mark.parametrize("rate", ["20/s", "200/s", "1000/s"])
+@in_simulation
+async def test_requests_that_a_busy_server_reads_late_at_the_start_do_not_meet_those_of_the_next_second(rate):
+    """While many connections open, what goes over the first of them is read up to 65 ms late."""
+    lane = Lane(rate)
+    arrived_s = []
+    for quiet_s in (0.0, pacing.QUIET_S + 0.1):
+        await asyncio.sleep(quiet_s)
+        left = await lane.work(3)
+        arrived_s += [max(at, left[0] + 0.065) for at in left]
+    most = max(bisect_right(arrived_s, at + 1.0) - n for n, at in enumerate(arrived_s))
+    assert most <= lane.rate.whole
+
+
+@pytest.mark.parametrize(
+    ("rate", "period_s", "most"), [("30/m", 60.0, 30), ("0.5/s", 2.0, 2), ("2.5/s", 2.0, 6)]
+)
+@in_simulation
+async def test_rates_by_the_minute_and_fractions_are_exact(rate, period_s, most):
+    lane = Lane(rate)
+    left = await lane.work(1200, latency_s=0.03)
+    assert lane.most_in_any(lane.rate.period_s) <= lane.rate.whole
+    assert lane.most_in_any(period_s) <= most
+    gap_s = 1 / lane.rate.per_second
+    gaps = [later - earlier for earlier, later in itertools.pairwise(left)]
+    assert sum(gaps) / len(gaps) == pytest.approx(gap_s, rel=0.012)
+    assert min(gaps) >= gap_s * 0.999
+
+
 @in_simulation
 async def test_first_come_first_served():
     lane = Lane("50/s")
@@ -626,6 +655,36 @@ async def test_a_stop_ends_the_back_off_with_stopping():
     with pytest.raises(Stopping):
         await retrying(30, stop)(calls)
     assert loop.time() < 1020.01
+
+
+# --- the time of one attempt
+
+
+async def _armed_wait(reply_in_s, held_for_s=0.0):
+    """Wait for a reply for 5 s, while the loop is held for that long; return the seconds that it took."""
+    loop = asyncio.get_running_loop()
+    started_s = loop.time()
+    async with Stop().interruptible() as wait:
+        wait.arm(5)
+        loop.block(held_for_s)
+        await asyncio.sleep(reply_in_s)
+    return loop.time() - started_s
+
+
+@in_simulation
+async def test_an_attempt_times_out_on_time():
+    started_s = asyncio.get_running_loop().time()
+    with pytest.raises(TimeoutError):
+        await _armed_wait(5.01)
+    assert asyncio.get_running_loop().time() - started_s == pytest.approx(5, abs=1e-3)
+
+
+@in_simulation
+async def test_what_came_while_the_process_was_stopped_is_read_before_the_attempt_times_out():
+    """It may take a few turns of the loop: many replies came, and each in pieces."""
+    assert await _armed_wait(0.5, held_for_s=60) == pytest.approx(60.5, abs=1e-3)
+    with pytest.raises(TimeoutError):
+        await _armed_wait(1.1, held_for_s=60)
 
 
 def test_the_documented_numbers_are_the_ones_in_force():

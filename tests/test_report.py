@@ -1,6 +1,7 @@
 """Reports say the fold's numbers, what to type next, and no phone."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a hostile reader tried: jobs, evidence, replies and environments that must not widen it or make it lie.
+"""What a hostile reader tried: jobs, evidence, replies, environments that must not widen it or make it lie.
 
 Every case runs the real program. Evidence is forged here as somebody with an editor and a hash function would
 do it: the digest and the chain fit, and what they cover does not.
@@ -18,6 +18,7 @@ import pytest
 
 from tests.program import (
     OTHER,
+    PATIENCE_S,
     TOKEN,
     USER,
     check_evidence,
@@ -512,6 +513,38 @@ def test_a_cap_is_not_hidden_by_a_signal_that_came_first(aim):
         program("resume", "a.jsonl").expect(2)
         assert len(sandbox.deletions()) == sent == 1
         assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
+def test_a_second_signal_does_not_wait_for_a_listing(aim, number, code):
+    over = threading.Event()
+
+    def listing(_):
+        over.wait(PATIENCE_S)
+        return 200, {"Content-Length": "0"}, b""
+
+    with Vendor(listing, lambda _: confirmed()) as vendor:
+        program = aim(vendor.url)
+        started = program.start(
+            "run", program.job({USER: whole(5)}), *FAST, "--timeout", "3000", "--audit", "a.jsonl"
+        )
+        started.until(lambda: vendor.calls, "a listing")
+        started.signal(number)
+        started.until(lambda: "again to leave now" in started.err(), "the first signal")
+        started.signal(number)
+        ended = started.wait().expect(code)
+        over.set()
+        assert "nothing was sent" in ended.err
+        assert vendor.deletions() == []
+        assert list(program.folder.glob("a.jsonl*")) == []
+
+
+@pytest.mark.parametrize("option", ["--reason", "--operator"])
+def test_words_too_long_for_a_record_are_refused(program, sandbox, option):
+    """The audit would hold a line that its own readers refuse."""
+    refused(program("run", program.job({USER: numbers(3)}), *FAST, option, "\x01" * 100_000), sandbox)
 
 
 # ---- environments -------------------------------------------------------------------------------------

@@ -240,6 +240,10 @@ def test_help_is_quick_because_it_loads_nothing_heavy():
     assert not loaded_by("runner.cli") & {"aiohttp", "pydantic", "rich", "structlog", "asyncio"}
 
 
+def test_a_plan_is_sent_without_loading_what_only_job_files_and_lists_need():
+    assert not loaded_by("runner.commands") & {"pydantic", "ruamel", "runner.plan.planner"}
+
+
 # ---- sizes and names ----------------------------------------------------------------------------------
 
 

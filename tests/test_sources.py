@@ -477,3 +477,28 @@ def test_a_reading_that_is_given_up_closes_its_file(tmp_path):
     next(rows)
     rows.close()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_list_that_is_its_own_place_is_named_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").write_text(f'phone\n{A}\n"{B}\n', "utf-8")
+    with pytest.raises(Fault) as caught:
+        list(read_rows(ListSpec((str(tmp_path / "t.csv"),), place="t.csv"), rule="mobile_cn"))
+    assert caught.value.message.startswith("t.csv:3: ")
+    assert str(tmp_path) not in caught.value.message
+
+
+def test_a_user_column_that_is_not_there_is_asked_for_by_its_own_key(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(f"客户,手机\na,{A}\n", "utf-8")
+    with pytest.raises(Fault) as caught:
+        list(read_rows(ListSpec((str(path),), user_column="user_id"), rule="mobile_cn"))
+    assert "user_column:" in caught.value.hint
+
+
+def test_an_encoding_that_was_forced_wrongly_is_told_to_be_left_away(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes("手机号\n".encode("gb18030"))
+    with pytest.raises(Fault) as caught:
+        list(read_rows(ListSpec((str(path),), encoding="utf-8"), rule="mobile_cn"))
+    assert "Leave `encoding` away" in caught.value.hint

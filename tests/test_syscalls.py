@@ -1,0 +1,147 @@
+"""Every write and every sync of an audit fails once, in the real program, SQLite's way: under strace.
+
+Whatever call fails, and however, the run stops with 3 (or dies), `resume` finishes the job, and the sandbox's
+ledger agrees with the audit. By default a sample of the calls; all of them, one after the other:
+
+    SYSCALLS=all python -m pytest tests/test_syscalls.py
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.program import PATIENCE_S, check_evidence, numbers, of_type, read_audit, read_lines
+
+USERS = {f"user-{n}": numbers(2, 10 * n) for n in range(5)}
+ARGS = ("--yes", "--rate", "unlimited", "--concurrency", "2")
+WRITES = 12
+"""More than such a run appends (ends, intents, first and last record), however its intents come together."""
+SYNCS = 7
+
+FAILURES = {
+    "ENOSPC": "write:error=ENOSPC",
+    "EIO": "write:error=EIO",
+    "EDQUOT": "write:error=EDQUOT",
+    "short": "write:retval=9",
+    "killed": "write:signal=KILL",
+    "sync": "fdatasync:error=EIO",
+    "sync-full": "fdatasync:error=ENOSPC",
+    "killed-syncing": "fdatasync:signal=KILL",
+}
+ALL = [
+    (how, nth)
+    for how, call in FAILURES.items()
+    for nth in range(1, 1 + (WRITES if call.startswith("write") else SYNCS))
+]
+SAMPLE = [
+    ("ENOSPC", 1),
+    ("ENOSPC", 4),
+    ("EIO", 2),
+    ("EDQUOT", 5),
+    ("short", 3),
+    ("killed", 4),
+    ("sync", 1),
+    ("killed-syncing", 2),
+]
+CASES = ALL if os.environ.get("SYSCALLS") == "all" else SAMPLE
+
+
+def traced(program, inject, *args):
+    """Run the program with one call on its audit failing; returns its exit code and what it said."""
+    audit = program.folder / "a.jsonl"
+    strace = ["strace", "-f", "-qq", "-o", os.devnull, "-P", str(audit)]
+    strace += ["-e", "trace=write,fdatasync,ftruncate"]
+    strace += [part for fault in inject for part in ("-e", f"inject={fault}")]
+    done = subprocess.run(
+        [*strace, sys.executable, "-m", "runner", *map(str, args), *ARGS],
+        cwd=program.folder,
+        env={name: value for name, value in program.env.items() if value is not None},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "internal" not in done.stderr
+    return done.returncode
+
+
+@pytest.fixture(autouse=True)
+def strace_works():
+    """Skip where strace is missing or may not trace."""
+    if shutil.which("strace") is None:
+        pytest.skip("no strace")
+    probe = ["strace", "-f", "-qq", "-o", os.devnull, "-e", "inject=write:error=EIO:when=9999", "true"]
+    if subprocess.run(probe, capture_output=True, check=False).returncode:
+        pytest.skip("strace may not trace here")
+
+
+@pytest.fixture
+def job(program, sandbox):
+    """A job of five batches; all of its numbers are there."""
+    for user, phones in USERS.items():
+        sandbox.pool.add_phones(user, phones)
+    return program.job(USERS)
+
+
+def check_stopped(code, audit, how):
+    """It stopped with 3 or died, and what is there is whole but for a torn end; returns whether it struck."""
+    if code == 0:  # there are fewer calls than that
+        assert read_audit(audit)[-1]["status"] == "complete"
+        return False
+    assert code in ((-9, 137) if how.startswith("killed") else (3,)), code
+    return True
+
+
+def finish(program, sandbox, audit):
+    """Resume to the end; where not even the first record stands, nothing was sent."""
+    sandbox.settle()
+    if not read_lines(audit):
+        assert sandbox.deletions() == []
+        program("resume", audit, "--yes").expect(2)
+        return
+    before = audit.read_bytes()
+    program("resume", audit, "--yes").expect(0)
+    after = audit.read_bytes()
+    assert after.startswith(before[: before.rindex(b"\n") + 1]), "what stood in the audit was changed"
+    if read_audit(audit)[-1]["type"] == "summary":
+        check_evidence(audit, sandbox)
+    else:  # only the last record was missing, and a run with nothing left to do is not written on
+        assert after == before
+        assert len(of_type(read_audit(audit), "batch")) == len(USERS)
+        program("verify", audit).expect(3)
+    assert sandbox.stats()["rows_left"] == 0
+    assert program("resume", audit, "--yes").expect(0)
+    assert audit.read_bytes() == after
+
+
+@pytest.mark.parametrize(("how", "nth"), CASES, ids=[f"{how}-{nth}" for how, nth in CASES])
+def test_a_failed_call_stops_the_run_and_resume_finishes_it(program, sandbox, job, how, nth):
+    audit = program.folder / "a.jsonl"
+    code = traced(program, [f"{FAILURES[how]}:when={nth}"], "run", job, "--audit", audit)
+    struck = check_stopped(code, audit, how)
+    assert struck or (how, nth) not in SAMPLE, "nothing failed"
+    finish(program, sandbox, audit)
+
+
+def test_a_record_that_cannot_even_be_cut_back_is_repaired_by_resume(program, sandbox, job):
+    """A short write, and then `ftruncate` fails as well: the torn record stays until the next opening."""
+    audit = program.folder / "a.jsonl"
+    faults = ["write:retval=9:when=4", "ftruncate:error=EIO:when=1+"]
+    check_stopped(traced(program, faults, "run", job, "--audit", audit), audit, "short")
+    audit.write_bytes(audit.read_bytes() + b'{"type":"')  # strace only said that nine bytes were written
+    program("verify", audit).expect(3)
+    finish(program, sandbox, audit)
+
+
+@pytest.mark.parametrize(("how", "nth"), [("ENOSPC", 1), ("sync", 2), ("killed", 3)])
+def test_a_failed_call_during_resume_loses_nothing_either(program, sandbox, job, how, nth):
+    audit = program.folder / "a.jsonl"
+    assert traced(program, ["write:error=EIO:when=5"], "run", job, "--audit", audit) == 3
+    code = traced(program, [f"{FAILURES[how]}:when={nth}"], "resume", audit)
+    check_stopped(code, audit, how)
+    finish(program, sandbox, audit)
