@@ -4,7 +4,8 @@ import signal
 
 import pytest
 
-from tests.program import OTHER, USER, Sandbox, check_evidence, numbers
+from tests.evidence import check_evidence
+from tests.program import OTHER, USER, Sandbox, numbers
 
 PHONES = numbers(3)
 MANY = numbers(300)

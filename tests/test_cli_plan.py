@@ -4,16 +4,8 @@ import json
 import re
 from itertools import pairwise
 
-from tests.program import (
-    OTHER,
-    USER,
-    Listener,
-    check_evidence,
-    numbers,
-    of_type,
-    read_audit,
-    read_lines,
-)
+from tests.evidence import check_evidence, of_type, read_audit, read_lines
+from tests.program import OTHER, USER, Listener, numbers
 
 PHONES = numbers(250)
 WATCH = """

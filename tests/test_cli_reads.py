@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from tests.program import USER, Listener, numbers, of_type, read_audit, rechain
+from tests.evidence import of_type, read_audit, rechain
+from tests.program import USER, Listener, numbers
 
 PHONES = numbers(250)
 

@@ -2,16 +2,8 @@
 
 import pytest
 
-from tests.program import (
-    OTHER,
-    USER,
-    Sandbox,
-    numbers,
-    of_type,
-    read_audit,
-    read_lines,
-    seeded,
-)
+from tests.evidence import of_type, read_audit, read_lines
+from tests.program import OTHER, USER, Sandbox, numbers, seeded
 
 THIRD = "8c1b7a52-66f5-4f0e-9d57-3b1f6c2f8f10"
 PHONES = numbers(300)

@@ -6,15 +6,8 @@ import signal
 
 import pytest
 
-from tests.program import (
-    SIGNALS,
-    USER,
-    Sandbox,
-    check_evidence,
-    numbers,
-    of_type,
-    read_audit,
-)
+from tests.evidence import check_evidence, of_type, read_audit
+from tests.program import SIGNALS, USER, Sandbox, numbers
 
 MANY = numbers(1000)
 

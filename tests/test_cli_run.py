@@ -6,19 +6,8 @@ import stat
 
 import pytest
 
-from tests.program import (
-    OTHER,
-    TOKEN,
-    USER,
-    Listener,
-    check_equation,
-    check_evidence,
-    numbers,
-    of_type,
-    read_audit,
-    read_lines,
-    seeded,
-)
+from tests.evidence import check_equation, check_evidence, of_type, read_audit, read_lines
+from tests.program import OTHER, USER, numbers, seeded
 
 PHONES = numbers(3)
 
@@ -236,60 +225,6 @@ def test_nothing_to_do_is_said_and_is_0(program, sandbox):
     ended = program("run", job, "--yes").expect(0)
     assert sandbox.deletions() == []
     assert "nothing to do" in ended.err + ended.out or "empty" in ended.err + ended.out
-
-
-# Where a setting comes from
-
-
-def test_a_flag_goes_over_the_job_file(program):
-    job = program.job(
-        {USER: PHONES}, limits={"rate": "7/s", "concurrency": 3, "timeout": 5, "max_attempts": 2}
-    )
-    program("run", job, "--yes", "--audit", "a.jsonl").expect(0)
-    flags = ("--rate", "90/m", "--concurrency", "2", "--timeout", "4", "--max-attempts", "1")
-    program("run", job, "--yes", "--audit", "b.jsonl", *flags).expect(0)
-    program("run", program.job({USER: PHONES}, name="bare"), "--yes", "--audit", "c.jsonl").expect(0)
-    limits = [read_audit(program.folder / f"{n}.jsonl")[0]["limits"] for n in "abc"]
-    assert limits == [
-        {"rate": "7/s", "concurrency": 3, "timeout": 5.0, "max_attempts": 2},
-        {"rate": "90/m", "concurrency": 2, "timeout": 4.0, "max_attempts": 1},
-        {"rate": "20/s", "concurrency": 16, "timeout": 30.0, "max_attempts": 6},
-    ]
-
-
-def test_the_base_url_flag_goes_over_the_environment(program, sandbox):
-    with Listener() as listener:
-        env = {"BULK_DELETE_BASE_URL": listener.url}
-        program("run", program.job({USER: PHONES}), "--yes", "--base-url", sandbox.url, env=env).expect(0)
-    assert listener.calls == []
-    assert len(sandbox.deletions()) == 1
-
-
-@pytest.mark.parametrize("how", ["flag", "environment"])
-def test_the_token_from_a_file_its_newline_stripped(program, how):
-    file = program.write("token", f"{TOKEN}\n")
-    file.chmod(0o600)
-    env = {"BULK_DELETE_TOKEN": None, "BULK_DELETE_TOKEN_FILE": str(file) if how == "environment" else None}
-    args = ("--token-file", file) if how == "flag" else ()
-    program("run", program.job({USER: PHONES}), "--yes", *args, env=env).expect(0)
-
-
-def test_only_the_three_variables_are_heard(program):
-    env = {"BULK_DELETE_RATE": "1/m", "BULK_DELETE_CONCURRENCY": "x", "BULK_DELETE_YES": "1"}
-    job = program.job({USER: PHONES})
-    program("run", job, env=env).expect(2)
-    program("run", job, "--yes", "--audit", "a.jsonl", env=env).expect(0)
-    assert read_audit(program.folder / "a.jsonl")[0]["limits"]["rate"] == "20/s"
-
-
-def test_a_proxy_in_the_environment_is_not_used_unless_asked_for_and_that_is_said(program, sandbox):
-    with Listener() as proxy:
-        names = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
-        env = {**dict.fromkeys(names, proxy.url), "no_proxy": None, "NO_PROXY": None}
-        ended = program("run", program.job({USER: PHONES}), "--yes", "--json", env=env).expect(0)
-        assert proxy.calls == []
-        assert len(sandbox.deletions()) == 1
-        assert ended.record["proxy"] is False
 
 
 # Outputs that fail

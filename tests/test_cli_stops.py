@@ -2,17 +2,8 @@
 
 import pytest
 
-from tests.program import (
-    OTHER,
-    TOKEN,
-    USER,
-    Sandbox,
-    check_evidence,
-    numbers,
-    of_type,
-    read_audit,
-    seeded,
-)
+from tests.evidence import check_evidence, of_type, read_audit
+from tests.program import OTHER, TOKEN, USER, Sandbox, numbers, seeded
 
 MANY = numbers(600)
 FAST = ("--yes", "--json", "--rate", "unlimited", "--audit", "a.jsonl")

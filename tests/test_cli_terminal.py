@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from tests.program import USER, numbers, of_type, read_audit, rechain, until
+from tests.evidence import of_type, read_audit, rechain
+from tests.program import USER, numbers, until
 
 PHONES = numbers(3)
 YES = ("y\n", "yes\n")

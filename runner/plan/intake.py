@@ -90,7 +90,7 @@ class Intake:
         raise Refused(
             f"max_invalid: {self.rejected:,} of {self.read:,} values are no phones, {share:.2%} where "
             f"{limit * 100:g}% are allowed; mostly {why}: {places}",
-            hint="Check that the right column is read (phone_column in a job file), or raise safety.max_invalid.",
+            hint="In the job file: check that the right phone_column is read, or raise safety.max_invalid.",
         )
 
 
