@@ -95,6 +95,10 @@ class Sandbox:
         """Every request to delete, done or not."""
         return [entry for entry in self.ledger(since) if entry["call"] == "del_customer"]
 
+    def worked(self):
+        """How many deletions were carried out, whether or not anybody was told."""
+        return sum(entry["processed"] for entry in self.deletions())
+
     def stats(self):
         """The totals."""
         return self.ask("stats")

@@ -125,7 +125,7 @@ def kill_in_flight(program, sandbox, phones, *args):
     job = program.job({USER: phones})
     common = ("--yes", "--rate", "unlimited", "--concurrency", "1", "--timeout", "3000", "--audit", "a.jsonl")
     started = program.start("run", job, *common, *args)
-    started.until(lambda: len(sandbox.deletions()) >= 2, "a request that hangs")
+    started.until(lambda: sandbox.worked() >= 2, "a request that hangs")
     started.signal(signal.SIGKILL)
     started.process.wait()
     sandbox.script()

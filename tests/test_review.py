@@ -16,19 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.program import (
-    OTHER,
-    PATIENCE_S,
-    TOKEN,
-    USER,
-    check_evidence,
-    numbers,
-    of_type,
-    read_audit,
-    read_lines,
-    rechain,
-    seeded,
-)
+from tests.evidence import check_evidence, of_type, read_audit, read_lines, rechain
+from tests.program import OTHER, PATIENCE_S, TOKEN, USER, numbers, seeded
 
 JANUARY = ("2024-01-01 00:00:00", "2024-01-31 23:59:59")
 FAST = ("--yes", "--rate", "unlimited")
