@@ -8,13 +8,16 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from runner import __version__
 from runner.errors import Exit, RunnerError
 from runner.settings import LimitsGiven, parse_duration, parse_rate
+
+if TYPE_CHECKING:
+    from runner.console import Console
 
 __all__ = ["EXIT_CODES", "cli", "main"]
 
@@ -314,7 +317,7 @@ def _run_cli() -> int:
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _say("interrupted; nothing was sent")
+        _console().say("interrupted; nothing was sent")
         return int(Exit.SIGINT)
     except Exception as error:  # noqa: BLE001 - the last door: a traceback on a screen may show a number
         return _explain(error)
@@ -327,17 +330,17 @@ def _explain(error: Exception) -> int:
         error.show()
         return int(Exit.REFUSED)
     if isinstance(error, RunnerError):
-        _say(f"error: {error.message}")
-        if error.hint:
-            _say(f"  -> {error.hint}")
+        _console().show_error(error)
         return int(error.exit_code)
     where = traceback.extract_tb(error.__traceback__)[-1]
-    _say(f"error: internal: {type(error).__name__} at {Path(where.filename).name}:{where.lineno}")
-    _say("  -> this is a bug; what was sent stands in the audit, and `resume` goes on from it")
+    words = f"internal: {type(error).__name__} at {Path(where.filename).name}:{where.lineno}"
+    hint = "this is a bug; what was sent stands in the audit, and `resume` goes on from it"
+    _console().show_error(RunnerError(words, hint=hint))
     return int(Exit.STOPPED)
 
 
-def _say(text: str) -> None:
+def _console() -> "Console":
+    """Return the screen, for what goes wrong outside a verb's own."""
     from runner.console import Console, Verbosity  # noqa: PLC0415
 
-    Console(Verbosity()).say(text)
+    return Console(Verbosity())
