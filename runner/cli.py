@@ -17,7 +17,7 @@ from runner.errors import Exit, RunnerError
 from runner.settings import LimitsGiven, parse_duration, parse_rate
 
 if TYPE_CHECKING:
-    from runner.console import Console
+    from runner.output.console import Console
 
 __all__ = ["EXIT_CODES", "cli", "main"]
 
@@ -158,7 +158,8 @@ def run(jobs: tuple[str, ...], **flags: Any) -> None:
 
     JOB is a job file, a JSON-lines job, a plan, a list (with --user-id), or - for standard input.
     """
-    from runner import commands, inspections  # noqa: PLC0415
+    from runner.commands import inspections  # noqa: PLC0415
+    from runner.commands import sending as commands  # noqa: PLC0415
 
     limits = _limits(flags)
     if flags.pop("dry_run"):
@@ -177,7 +178,7 @@ def run(jobs: tuple[str, ...], **flags: Any) -> None:
 @_with((*_ACCESS_OPTIONS, *_LIMIT_OPTIONS, *_OUTPUT_OPTIONS))
 def plan(jobs: tuple[str, ...], **flags: Any) -> None:
     """Show what `run` would do, in numbers; connects to nothing unless --probe."""
-    from runner import inspections  # noqa: PLC0415
+    from runner.commands import inspections  # noqa: PLC0415
 
     limits = _limits(flags)
     _leave(inspections.plan(jobs, flags, limits))
@@ -188,7 +189,7 @@ def plan(jobs: tuple[str, ...], **flags: Any) -> None:
 @_with(_RUN_OPTIONS)
 def resume(audit: Path, **flags: Any) -> None:
     """Go on with an interrupted run: send exactly the batches that AUDIT has no end for."""
-    from runner import commands  # noqa: PLC0415
+    from runner.commands import sending as commands  # noqa: PLC0415
 
     limits = _limits(flags)
     _leave(commands.resume(audit, flags, limits))
@@ -206,7 +207,7 @@ def resume(audit: Path, **flags: Any) -> None:
 @_with(_RUN_OPTIONS)
 def rerun(audits: tuple[Path, ...], **flags: Any) -> None:
     """Run again, with a new plan and audit, what ended failed, unknown or not_sent."""
-    from runner import commands  # noqa: PLC0415
+    from runner.commands import sending as commands  # noqa: PLC0415
 
     limits = _limits(flags)
     _leave(commands.rerun(audits, flags, limits))
@@ -218,7 +219,7 @@ def rerun(audits: tuple[Path, ...], **flags: Any) -> None:
 @_with(_OUTPUT_OPTIONS)
 def report(audits: tuple[Path, ...], **flags: Any) -> None:
     """Show totals, failures by cause and timings of audits."""
-    from runner import inspections  # noqa: PLC0415
+    from runner.commands import inspections  # noqa: PLC0415
 
     _leave(inspections.report(audits, flags))
 
@@ -231,7 +232,7 @@ def report(audits: tuple[Path, ...], **flags: Any) -> None:
 @_with(_OUTPUT_OPTIONS)
 def verify(audits: tuple[Path, ...], **flags: Any) -> None:
     """Check integrity: 0 whole, 1 damaged, 3 intact but without an end (killed, torn, cut)."""
-    from runner import inspections  # noqa: PLC0415
+    from runner.commands import inspections  # noqa: PLC0415
 
     _leave(inspections.verify(audits, flags))
 
@@ -240,7 +241,7 @@ def verify(audits: tuple[Path, ...], **flags: Any) -> None:
 @_with((*_ACCESS_OPTIONS, *_OUTPUT_OPTIONS))
 def check(**flags: Any) -> None:
     """Check base URL, TLS and token without deleting: 0 or 3."""
-    from runner import inspections  # noqa: PLC0415
+    from runner.commands import inspections  # noqa: PLC0415
 
     _leave(inspections.check(flags))
 
@@ -264,7 +265,7 @@ def check(**flags: Any) -> None:
 @click.option("--quiet", is_flag=True, help="Say nothing but errors.")
 def sandbox(**flags: Any) -> None:
     """Serve the vendor's API on this machine, with data and faults, to rehearse against."""
-    from runner import rehearsal  # noqa: PLC0415
+    from runner.commands import rehearsal  # noqa: PLC0415
 
     _leave(rehearsal.sandbox(**flags))
 
@@ -277,7 +278,7 @@ def sandbox(**flags: Any) -> None:
 @_with(_OUTPUT_OPTIONS)
 def demo(**flags: Any) -> None:
     """Run a job of 50,000 rows against a sandbox with faults: no set-up, no network, no token."""
-    from runner import rehearsal  # noqa: PLC0415
+    from runner.commands import rehearsal  # noqa: PLC0415
 
     _leave(rehearsal.demo(**flags))
 
@@ -286,7 +287,7 @@ def demo(**flags: Any) -> None:
 @click.argument("what", type=click.Choice(["job", "audit"]), default="job")
 def schema(what: str) -> None:
     """Print the JSON Schema of the job file, or of an audit line."""
-    from runner import inspections  # noqa: PLC0415
+    from runner.commands import inspections  # noqa: PLC0415
 
     _leave(inspections.schema(what))
 
@@ -341,6 +342,6 @@ def _explain(error: Exception) -> int:
 
 def _console() -> "Console":
     """Return the screen, for what goes wrong outside a verb's own."""
-    from runner.console import Console, Verbosity  # noqa: PLC0415
+    from runner.output.console import Console, Verbosity  # noqa: PLC0415
 
     return Console(Verbosity())

@@ -147,7 +147,7 @@ class Sender(Protocol):
 
 
 class Gate(Protocol):
-    """The pacing, as the API sees it: `approach`, connect, `leave` until True; `landed` whatever happened."""
+    """The pacing, as the API sees it: `approach`, connect, `leave` until True, in any case `attempt_over`."""
 
     async def approach(self) -> None:
         """Wait, without a connection, until a departure is near: no idle connection ages at the gate."""
@@ -161,7 +161,7 @@ class Gate(Protocol):
         """
         ...
 
-    def landed(self, *, left: bool) -> None:
+    def attempt_over(self, *, left: bool) -> None:
         """Note that an attempt which had approached is over, and whether its request left."""
         ...
 

@@ -23,15 +23,15 @@ __all__ = [
     "TIMEOUT",
     "UNKNOWN_CODE",
     "AttemptFailed",
-    "Fate",
-    "Next",
-    "fate_of_envelope",
-    "fate_of_http",
+    "FailureKind",
+    "NextStep",
+    "kind_of_envelope",
+    "kind_of_http",
 ]
 
 
 @unique
-class Next(Enum):
+class NextStep(Enum):
     """What is done after an attempt that was not confirmed."""
 
     RETRY = "retry"
@@ -43,30 +43,30 @@ class Next(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class FailureKind:
     """One row of the outcome table."""
 
     error: str
     """The word in the audit's `error` field."""
     uncertain: bool
     """True: the server may have processed the request unseen."""
-    then: Next
+    then: NextStep
 
 
-NOT_CONNECTED = Fate("connection", uncertain=False, then=Next.RETRY)
-CUT = Fate("connection", uncertain=True, then=Next.RETRY)
-BAD_REPLY = Fate("bad_reply", uncertain=True, then=Next.RETRY)
-UNKNOWN_CODE = Fate("bad_reply", uncertain=True, then=Next.END)
-TIMEOUT = Fate("timeout", uncertain=True, then=Next.RETRY)
-RATE_LIMITED = Fate("rate_limited", uncertain=False, then=Next.PAUSE)
-SERVER = Fate("server", uncertain=True, then=Next.RETRY)
-ISOLATE = Fate("refused", uncertain=False, then=Next.ISOLATE)
-REFUSED = Fate("refused", uncertain=False, then=Next.END)
-AUTH = Fate("auth", uncertain=False, then=Next.STOP)
-FORBIDDEN = Fate("forbidden", uncertain=False, then=Next.END_USER)
-NOT_FOUND = Fate("not_found", uncertain=False, then=Next.END_USER)
-REDIRECT = Fate("redirect", uncertain=False, then=Next.STOP)
-INTERRUPTED = Fate("interrupted", uncertain=True, then=Next.STOP)
+NOT_CONNECTED = FailureKind("connection", uncertain=False, then=NextStep.RETRY)
+CUT = FailureKind("connection", uncertain=True, then=NextStep.RETRY)
+BAD_REPLY = FailureKind("bad_reply", uncertain=True, then=NextStep.RETRY)
+UNKNOWN_CODE = FailureKind("bad_reply", uncertain=True, then=NextStep.END)
+TIMEOUT = FailureKind("timeout", uncertain=True, then=NextStep.RETRY)
+RATE_LIMITED = FailureKind("rate_limited", uncertain=False, then=NextStep.PAUSE)
+SERVER = FailureKind("server", uncertain=True, then=NextStep.RETRY)
+ISOLATE = FailureKind("refused", uncertain=False, then=NextStep.ISOLATE)
+REFUSED = FailureKind("refused", uncertain=False, then=NextStep.END)
+AUTH = FailureKind("auth", uncertain=False, then=NextStep.STOP)
+FORBIDDEN = FailureKind("forbidden", uncertain=False, then=NextStep.END_USER)
+NOT_FOUND = FailureKind("not_found", uncertain=False, then=NextStep.END_USER)
+REDIRECT = FailureKind("redirect", uncertain=False, then=NextStep.STOP)
+INTERRUPTED = FailureKind("interrupted", uncertain=True, then=NextStep.STOP)
 
 _BY_CODE = {
     400: ISOLATE,
@@ -81,7 +81,7 @@ _BY_CODE = {
 _REFUSED_NUMBERS = 6007
 
 
-def _fate_of_code(code: int) -> Fate | None:
+def _kind_of_code(code: int) -> FailureKind | None:
     """Return the row of a 4xx or 5xx code, or None: HTTP and the envelope share these rows."""
     if code in _BY_CODE:
         return _BY_CODE[code]
@@ -92,25 +92,25 @@ def _fate_of_code(code: int) -> Fate | None:
     return None
 
 
-def fate_of_http(status: int) -> Fate:
+def kind_of_http(status: int) -> FailureKind:
     """Return what an HTTP status other than 200 means."""
     if 300 <= status < 400:
         return REDIRECT
-    return _fate_of_code(status) or BAD_REPLY
+    return _kind_of_code(status) or BAD_REPLY
 
 
-def fate_of_envelope(code: int) -> Fate:
+def kind_of_envelope(code: int) -> FailureKind:
     """Return what an envelope `code` other than 200 means, in a reply with HTTP 200."""
     if code == _REFUSED_NUMBERS:
         return ISOLATE
-    return _fate_of_code(code) or UNKNOWN_CODE
+    return _kind_of_code(code) or UNKNOWN_CODE
 
 
 class AttemptFailed(Exception):
     """An attempt that was not confirmed; never leaves `delivery`.
 
     Args:
-        fate: The row of the outcome table.
+        kind: The row of the outcome table.
         left: Whether the request's headers were sent (only those count as attempts in the audit).
         http_status: The reply's HTTP status, if there was one.
         code: The envelope's code, if there was one.
@@ -120,7 +120,7 @@ class AttemptFailed(Exception):
 
     def __init__(
         self,
-        fate: Fate,
+        kind: FailureKind,
         *,
         left: bool,
         http_status: int | None = None,
@@ -128,8 +128,8 @@ class AttemptFailed(Exception):
         message: str = "",
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(f"{fate.error}: {message}" if message else fate.error)
-        self.fate = fate
+        super().__init__(f"{kind.error}: {message}" if message else kind.error)
+        self.kind = kind
         self.left = left
         self.http_status = http_status
         self.code = code

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.program import Program, Sandbox
+from tests.support.program import Program, Sandbox
 
 
 @pytest.fixture

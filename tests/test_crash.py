@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 
-from tests.evidence import Plan, check_evidence, covered, of_type, read_lines
-from tests.program import USER, numbers, until
+from tests.support.evidence import Plan, check_evidence, covered, of_type, read_lines
+from tests.support.program import USER, numbers, until
 
 KILLS = 20
 BATCHES = 500

@@ -7,19 +7,20 @@ import shlex
 import click
 import pytest
 
-from runner import breaker, delivery, outcomes, pacing, settings
+from runner import outcomes, settings
 from runner.audit.records import COMMON_FIELDS, ERROR_WORDS, FIELDS, STATUSES
 from runner.cli import EXIT_CODES, cli
 from runner.job.schema import job_schema
 from runner.phones import PHONE_RULES
 from runner.sandbox.faults import FAULTS
-from tests.readme import PROSE, ROOT, TEXT, blocks, names, table, words
+from runner.send import breaker, delivery, pacing
+from tests.support.docs import PROSE, ROOT, TEXT, blocks, names, table, words
 
 DEMO = "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/bulk-delete demo"
 TESTS = ".venv/bin/pip install -q '.[test]' && .venv/bin/python -m pytest -q"
 MOST_LINES = 640
 
-FATES = {name: fate for name, fate in vars(outcomes).items() if isinstance(fate, outcomes.Fate)}
+KINDS = {name: kind for name, kind in vars(outcomes).items() if isinstance(kind, outcomes.FailureKind)}
 HELP = {"-h", "--help", "--version"}
 
 
@@ -131,7 +132,9 @@ def test_every_command_of_a_developer_exists(line):
     program = f"{rest[1].replace('.', '/')}.py" if rest[0] == "-m" else rest[0]
     if program == "runner.py":
         return
-    source = (ROOT / program).read_text(encoding="utf-8")
+    folder = ROOT / program.removesuffix(".py")
+    files = folder.glob("*.py") if folder.is_dir() else [ROOT / program]
+    source = "".join(file.read_text(encoding="utf-8") for file in files)
     assert [word for word in rest if word.startswith("--") and f'"{word}"' not in source] == []
 
 
@@ -182,20 +185,20 @@ def outcome_rows():
 
 def test_every_fate_has_its_row():
     rows = sorted((error, uncertain, then) for _, error, uncertain, then in outcome_rows())
-    assert rows == sorted((fate.error, fate.uncertain, fate.then.value) for fate in FATES.values())
+    assert rows == sorted((kind.error, kind.uncertain, kind.then.value) for kind in KINDS.values())
 
 
 @pytest.mark.parametrize(("codes", "error", "uncertain", "then"), [row for row in outcome_rows() if row[0]])
 def test_a_code_means_what_its_row_says(codes, error, uncertain, then):
     for code in codes:
-        fate = (
-            outcomes.fate_of_envelope(code)
+        kind = (
+            outcomes.kind_of_envelope(code)
             if code > 599 or error != "redirect"
-            else outcomes.fate_of_http(code)
+            else outcomes.kind_of_http(code)
         )
-        assert (fate.error, fate.uncertain, fate.then.value) == (error, uncertain, then), code
+        assert (kind.error, kind.uncertain, kind.then.value) == (error, uncertain, then), code
         if code < 600:
-            assert outcomes.fate_of_http(code) == fate
+            assert outcomes.kind_of_http(code) == kind
 
 
 def test_every_code_of_the_table_in_code_is_shown():

@@ -12,16 +12,16 @@ import pytest
 import trustme
 import uvloop
 
-from runner.api import open_client
-from runner.breaker import FAILURES_IN_A_ROW, PROBE_PAUSES_S
+from runner.api.client import open_client
 from runner.errors import Exit
 from runner.model import DeleteRequest
-from runner.pacing import Pacer
+from runner.send.breaker import FAILURES_IN_A_ROW, PROBE_PAUSES_S
+from runner.send.pacing import Pacer
 from runner.settings import Limits, Rate, Token
 from runner.stop import Stop
-from tests.bench_outage import through_an_outage
-from tests.enforcer import Rules, enforcer
-from tests.fakes import Rig, batches
+from tests.bench.outage import through_an_outage
+from tests.support.enforcer import Rules, enforcer
+from tests.support.fakes import Rig, batches
 
 WORKERS = 16
 NOISE_S = 0.06

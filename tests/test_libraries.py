@@ -13,8 +13,8 @@ import yarl
 from aiohttp.client_reqrep import ClientRequest
 from aiolimiter import AsyncLimiter
 
-from tests.rawserver import cut, http, raw_server, success
-from tests.simclock import run_simulated
+from tests.support.rawserver import cut, http, raw_server, success
+from tests.support.simclock import run_simulated
 
 # --- aiohttp: what is sent, and how often
 

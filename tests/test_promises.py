@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from tests.evidence import check_equation, check_evidence, covered, of_type, read_lines
-from tests.program import OTHER, TOKEN, USER, numbers, seeded
+from tests.support.evidence import check_equation, check_evidence, covered, of_type, read_lines
+from tests.support.program import OTHER, TOKEN, USER, numbers, seeded
 
 WINDOW = ["2024-07-26 00:00:00", "2024-07-27 23:59:59"]
 MIXED = {

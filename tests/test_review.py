@@ -1,6 +1,6 @@
 """What a hostile reader tried: jobs, evidence, replies, environments that must not widen it or make it lie.
 
-Every case runs the real program. Evidence is forged here as somebody with an editor and a hash function would
+Every case runs the real program. RunFiles is forged here as somebody with an editor and a hash function would
 do it: the digest and the chain fit, and what they cover does not.
 """
 
@@ -16,8 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.evidence import check_evidence, of_type, read_audit, read_lines, rechain
-from tests.program import OTHER, PATIENCE_S, TOKEN, USER, numbers, seeded
+from tests.support.evidence import check_evidence, of_type, read_audit, read_lines, rechain
+from tests.support.program import OTHER, PATIENCE_S, TOKEN, USER, numbers, seeded
 
 JANUARY = ("2024-01-01 00:00:00", "2024-01-31 23:59:59")
 FAST = ("--yes", "--rate", "unlimited")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.evidence import read_lines
-from tests.program import OTHER, TOKEN, USER, numbers
+from tests.support.evidence import read_lines
+from tests.support.program import OTHER, TOKEN, USER, numbers
 
 PHONES = numbers(700)
 FAULTS = ("error", "429", "500", "503-after", "lost", "lost-after", "garbage", "truncated", "garbled")

@@ -21,15 +21,20 @@ from runner.cli import cli
 from runner.job.arguments import read_jobs
 from runner.plan.file import read_plan
 from runner.plan.planner import plan_job
-from tests.readme import ROOT, names, table, words
+from tests.support.docs import ROOT, names, table, words
 
 PACKAGE = ROOT / "runner"
 FILES = sorted(PACKAGE.rglob("*.py"))
 JOBS = sorted(path for path in (ROOT / "jobs").iterdir() if path.is_file())
 LONGEST_FUNCTION, MEDIAN_FUNCTION, LONGEST_MODULE = 60, 8, 450
 
-GROUPS = {group: set(words(allowed)) for group, allowed in table("group", "may import")}
-ROOMS = {names(module)[0]: group for module, group, _ in table("module", "group", "owns")}
+FOLDERS = {
+    names(folder)[0].rstrip("/"): set(words(allowed))
+    for folder, _, allowed in table("folder", "owns", "may import, beside the shared words")
+}
+SHARED = {names(word)[0] for word, _ in table("shared word", "owns")}
+ENTRY = {"cli", "__main__"}
+"""Names at the top that nobody shares: they may import every folder's public side."""
 LIBRARIES = {library: words(rooms) for library, rooms in table("library", "only in")}
 EVERYWHERE = {"orjson"}
 DISTRIBUTIONS = {
@@ -51,12 +56,9 @@ def module_of(path):
 MODULES = {module_of(path): path for path in FILES}
 
 
-def room_of(module):
-    """The row that speaks for a module: its own, or `folder/` for all in a folder."""
-    if module in ROOMS:
-        return module
-    folder = f"{module.split('.')[0]}/"
-    return folder if folder in ROOMS else None
+def folder_of(module):
+    """The folder of a module; of one at the top, itself."""
+    return module.split(".")[0]
 
 
 @cache
@@ -111,40 +113,39 @@ def public_names(module):
 # ---- who imports whom ---------------------------------------------------------------------------------
 
 
-def test_every_module_stands_in_the_architecture_table_and_nothing_else_does():
-    rooms = {module: room_of(module) for module in MODULES}
-    assert [module for module, room in rooms.items() if room is None] == []
-    assert set(ROOMS) - set(rooms.values()) == set(), "rows without a file"
-    assert set(ROOMS.values()) == set(GROUPS)
+def test_the_architecture_tables_name_what_lies_in_the_package_and_nothing_else():
+    assert {folder_of(module) for module in MODULES} == set(FOLDERS) | SHARED
+    assert set(FOLDERS) == {path.parent.name for path in FILES} - {PACKAGE.name}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_only_from_the_groups_of_its_row(module):
-    group = ROOMS[room_of(module)]
-    used = {other: ROOMS[room_of(other)] for other in own_imports(module)}
-    strangers = {other: of for other, of in used.items() if of != group and of not in GROUPS[group]}
-    assert strangers == {}
+@pytest.mark.parametrize("module", [module for module in MODULES if module not in ENTRY])
+def test_a_module_imports_only_what_its_folder_may(module):
+    folder = folder_of(module)
+    allowed = FOLDERS[folder] | {folder} if folder in FOLDERS else set()
+    if folder != "sandbox":
+        allowed |= SHARED - ENTRY
+    assert {other for other in own_imports(module) if folder_of(other) not in allowed} == set()
 
 
-def test_what_a_group_may_import_it_does_import():
-    used = {group: set() for group in GROUPS}
+def test_what_a_folder_may_import_it_does_import():
+    used = {folder: set() for folder in FOLDERS}
     for module in MODULES:
-        group = ROOMS[room_of(module)]
-        used[group] |= {ROOMS[room_of(other)] for other in own_imports(module)} - {group}
-    assert used == GROUPS
+        if (folder := folder_of(module)) in FOLDERS:
+            used[folder] |= {folder_of(other) for other in own_imports(module)} & set(FOLDERS) - {folder}
+    assert used == FOLDERS
 
 
 def test_the_edges_do_not_know_each_other():
-    edges = {"api", "pacing", "audit"}
-    assert [GROUPS[edge] & edges for edge in edges] == [set()] * 3
-    assert "api" not in GROUPS["middle"], "the middle runs on any sender"
+    assert FOLDERS["api"] == FOLDERS["audit"] == set()
+    assert "api" not in FOLDERS["send"], "the middle runs on any sender"
+    assert not any(name.startswith("runner.audit.journal") for name in imported("send.pacing"))
 
 
 def test_the_sandbox_shares_nothing_with_the_client():
     for module in MODULES:
         if module.split(".")[0] == "sandbox":
             assert {other.split(".")[0] for other in own_imports(module)} <= {"sandbox"}, module
-    assert GROUPS["sandbox"] == set()
+    assert FOLDERS["sandbox"] == set()
 
 
 def test_no_module_imports_itself_by_way_of_others():
@@ -181,7 +182,7 @@ def test_every_library_has_a_row_and_is_a_declared_dependency():
 
 
 def test_the_client_has_no_server_and_the_sandbox_no_client():
-    assert not any(name.startswith("aiohttp.web") for name in imported("api"))
+    assert not any(name.startswith("aiohttp.web") for name in imported("api.client"))
     served = {
         name
         for module in MODULES
@@ -232,8 +233,8 @@ def loaded_by(module):
 
 
 def test_plan_cannot_reach_the_network():
-    loaded = loaded_by("runner.inspections")
-    assert not loaded & {"aiohttp", "runner.api", "runner.pacing", "runner.runs"}
+    loaded = loaded_by("runner.commands.inspections")
+    assert not loaded & {"aiohttp", "runner.api.client", "runner.send.pacing", "runner.commands.execute"}
 
 
 def test_help_is_quick_because_it_loads_nothing_heavy():
@@ -241,7 +242,7 @@ def test_help_is_quick_because_it_loads_nothing_heavy():
 
 
 def test_a_plan_is_sent_without_loading_what_only_job_files_and_lists_need():
-    assert not loaded_by("runner.commands") & {"pydantic", "ruamel", "runner.plan.planner"}
+    assert not loaded_by("runner.commands.sending") & {"pydantic", "ruamel", "runner.plan.planner"}
 
 
 # ---- sizes and names ----------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Seeded histories, and the promises that are exact on a simulated clock.
 
 Each history mixes faults, crashes, power cuts, full disks and signals, and resumes until the job ends; see
-`tests/simulation.py` for what is drawn and `tests/simchecks.py` for what must hold. More of them:
+`tests/simulation/histories.py` for what is drawn and `tests/simulation/checks.py` for what must hold. More:
 `python -m tests.simulation --histories 20000`; one again: `python -m tests.simulation --seed N -v`.
 """
 
@@ -11,9 +11,9 @@ from collections import Counter
 import pytest
 
 from runner.settings import Limits, Rate
-from tests.fakes import MemoryFile, batches, departures, live_session, records_of, refusal
-from tests.simulation import BEFALLS, live, live_many
-from tests.simvendor import FAULTS
+from tests.simulation.histories import BEFALLS, live, live_many
+from tests.simulation.vendor import FAULTS
+from tests.support.fakes import MemoryFile, batches, departures, live_session, records_of, refusal
 
 CHUNKS, CHUNK = 12, 50
 SEEN: Counter[str] = Counter()
@@ -49,7 +49,7 @@ def test_a_seed_is_the_same_history_every_time(seed):
 
 
 def test_a_seed_that_fails_says_how_to_replay_it(monkeypatch, capsys):
-    monkeypatch.setattr("runner.delivery.MAX_REQUESTS_ISOLATING", 1000)
+    monkeypatch.setattr("runner.send.delivery.MAX_REQUESTS_ISOLATING", 1000)
     _, failed = live_many(range(90))
     assert failed
     assert f"replay: python -m tests.simulation --seed {failed[0]} -v" in capsys.readouterr().out

@@ -13,8 +13,8 @@ import sys
 
 import pytest
 
-from tests.evidence import check_evidence, of_type, read_audit, read_lines
-from tests.program import PATIENCE_S, numbers
+from tests.support.evidence import check_evidence, of_type, read_audit, read_lines
+from tests.support.program import PATIENCE_S, numbers
 
 USERS = {f"user-{n}": numbers(2, 10 * n) for n in range(5)}
 ARGS = ("--yes", "--rate", "unlimited", "--concurrency", "2")

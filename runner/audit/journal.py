@@ -21,9 +21,9 @@ from typing import Any, Protocol
 import orjson
 
 from runner.errors import AuditDamaged, Refused, Stopped
+from runner.files import create_private, make_private_folder, sync_folder
 from runner.locks import lock_descriptor
 from runner.model import WallClock
-from runner.private import create_private, make_private_folder, sync_folder
 
 __all__ = ["AppendFile", "DiskFile", "Journal", "encode_record"]
 

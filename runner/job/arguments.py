@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
 from runner.errors import Fault, Faults, Refused
+from runner.job.document import first_faults
 from runner.job.entries import Entry, Job
+from runner.job.read import default_name, read_job_file
 from runner.job.requests import REQUEST_KEYS, read_requests
-from runner.job.rules import default_name, read_job_file
 from runner.job.schema import job_schema
-from runner.job.text import first_faults
 from runner.lists.decode import open_source
 from runner.lists.rows import ListSpec
 from runner.model import is_safe_user_id

@@ -24,8 +24,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from runner.job.messages import fault_words, kind_of, unknown_key
 from runner.job.windows import RelativeWindow, parse_instant, zone
-from runner.job.words import fault_words, kind_of, unknown_key
 from runner.model import is_safe_user_id
 from runner.phones import PHONE_RULES, PhoneRule
 from runner.settings import (

@@ -21,6 +21,7 @@ from typing import BinaryIO, Final
 import orjson
 
 from runner.errors import AuditDamaged, Refused
+from runner.files import create_private, sync_folder
 from runner.model import MAX_PHONES, Batch, Target
 from runner.plan.header import (
     MAX_HEADER_BYTES,
@@ -30,7 +31,6 @@ from runner.plan.header import (
     PlanWindow,
     Reject,
 )
-from runner.private import create_private, sync_folder
 
 __all__ = [
     "PlanFile",

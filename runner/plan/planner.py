@@ -15,18 +15,15 @@ from typing import BinaryIO, Final
 from runner.errors import Fault, Faults, Refused
 from runner.job.entries import Entry, Job, Table
 from runner.job.requests import read_requests
+from runner.lists.read import read_rows
 from runner.lists.rows import Rows
-from runner.lists.sources import read_rows
 from runner.model import Target, is_safe_user_id
 from runner.phones import mask_text
 from runner.plan.batching import BatchWriter
 from runner.plan.file import refuse_existing, write_plan
 from runner.plan.grouping import MAX_TARGETS, Context, Grouping
 from runner.plan.header import PlanHeader, PlanTotals, PlanWindow, Reject
-from runner.plan.intake import Intake, printable
-from runner.plan.overlaps import Overlaps
-from runner.plan.protect import ProtectList, read_protect_file
-from runner.plan.rows import (
+from runner.plan.normalise import (
     ROWS_AT_ONCE,
     alike,
     context_of,
@@ -35,7 +32,10 @@ from runner.plan.rows import (
     rows_of,
     without_bad,
 )
+from runner.plan.overlaps import Overlaps
+from runner.plan.protect import ProtectList, read_protect_file
 from runner.plan.spill import open_private, spill_full
+from runner.plan.tally import Intake, printable
 from runner.settings import Safety
 
 __all__ = ["Planner", "Progress", "plan_batches_again", "plan_job"]

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from runner.errors import Fault, Faults
+from runner.lists.read import read_rows
 from runner.lists.rows import ListSpec, Rows
-from runner.lists.sources import read_rows
 from runner.phones import REASONS, PhoneRule, mask, normalise_many
 
 __all__ = ["ProtectList", "read_protect_file"]

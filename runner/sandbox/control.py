@@ -13,11 +13,11 @@ from typing import Any, cast, get_args
 
 import orjson
 
-from runner.sandbox.calls import Query
+from runner.sandbox.endpoints import Query
 from runner.sandbox.faults import Dice, Faults
 from runner.sandbox.ledger import Ledger
 from runner.sandbox.pool import Pool
-from runner.sandbox.settings import Outage, RateLimit, SandboxSettings, Turnstile, parse_rate_limit
+from runner.sandbox.settings import Outage, RateLimit, SandboxSettings, SlidingWindowLimit, parse_rate_limit
 
 __all__ = ["Control", "Running", "answer_inside"]
 
@@ -49,7 +49,7 @@ class Control:
         if before is None or before.faults != settings.faults:
             self.dice = Dice(settings.faults)
         if before is None or before.rate_limit != settings.rate_limit:
-            self.turnstile = Turnstile(settings.rate_limit) if settings.rate_limit else None
+            self.turnstile = SlidingWindowLimit(settings.rate_limit) if settings.rate_limit else None
 
     def change(self, **changes: Any) -> None:
         """Put the present settings in force again with these fields of `SandboxSettings` replaced."""

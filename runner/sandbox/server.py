@@ -16,9 +16,9 @@ from urllib.parse import parse_qs, unquote
 import orjson
 from aiohttp import web
 
-from runner.sandbox import calls
-from runner.sandbox.calls import Answer, failure
+from runner.sandbox import endpoints
 from runner.sandbox.control import Control, Running, answer_inside
+from runner.sandbox.endpoints import Answer, failure
 from runner.sandbox.faults import Dice, is_after, kind_of
 from runner.sandbox.ledger import Entry, Ledger
 from runner.sandbox.pool import Pool
@@ -91,16 +91,16 @@ class _Server:
         """Do what the call is for, if it is allowed. Nothing can come between looking and deleting."""
         pool, settings = self.running.pool, self.running.control.settings
         if entry.call == "token":
-            return calls.token_info(entry)
+            return endpoints.token_info(entry)
         if entry.user_id in settings.forbidden_users:
             return failure(403, "无权操作该用户")
         if not settings.knows(entry.user_id):
             return failure(404, "用户不存在")
         if entry.call == "get_customer":
-            return calls.get_customer(pool, settings, entry, parse_qs(query))
+            return endpoints.get_customer(pool, settings, entry, parse_qs(query))
         if entry.call == "async_customer":
-            return calls.async_customer(pool, settings, entry, body)
-        return calls.del_customer(pool, settings, entry, body)
+            return endpoints.async_customer(pool, settings, entry, body)
+        return endpoints.del_customer(pool, settings, entry, body)
 
 
 def _at_gateway(wire: Wire, control: Control) -> web.Response | None:

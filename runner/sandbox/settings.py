@@ -11,7 +11,7 @@ from typing import Literal
 
 from runner.sandbox.faults import Faults
 
-__all__ = ["Outage", "RateLimit", "SandboxSettings", "Turnstile", "parse_rate_limit"]
+__all__ = ["Outage", "RateLimit", "SandboxSettings", "SlidingWindowLimit", "parse_rate_limit"]
 
 Outage = Literal["503", "closed"]
 """Everything is answered with 503, or every connection is closed."""
@@ -81,7 +81,7 @@ class SandboxSettings:
         return self.known_users is None or user_id in self.known_users
 
 
-class Turnstile:
+class SlidingWindowLimit:
     """Lets requests through by a `RateLimit`; times are seconds of one monotonic clock."""
 
     def __init__(self, limit: RateLimit) -> None:

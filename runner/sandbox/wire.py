@@ -17,7 +17,7 @@ from email.utils import formatdate
 import orjson
 from aiohttp import web
 
-from runner.sandbox.calls import Answer, failure
+from runner.sandbox.endpoints import Answer, failure
 from runner.sandbox.ledger import Entry
 
 __all__ = ["JSON", "Wire", "go_wrong", "send_answer", "send_closed", "send_page", "send_too_many"]

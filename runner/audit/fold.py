@@ -1,0 +1,443 @@
+"""What an audit adds up to: the one place where records become states and totals.
+
+Keeps promises 4 and 5: totals are a fold of the records and the plan, over the whole audit, and every attempt
+whose end nobody knows is counted as uncertain. The same fold is fed by the journal while a run lasts and
+by a file afterwards. It must never keep a count that a record did not give, and never accept a history that
+cannot have happened.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from runner.audit.durations import Durations
+from runner.audit.reader import (
+    MALFORMED,
+    AuditLines,
+    BatchRead,
+    Inconsistent,
+    OpenRead,
+    RecordRead,
+    RunRead,
+    SendingRead,
+    ShortfallRead,
+    SummaryRead,
+    decode_mapping,
+    decode_record,
+    decode_shortfall,
+    read_records,
+    select_for_rerun,
+)
+from runner.audit.records import AUDIT_VERSION, FIELDS, STATUSES
+from runner.errors import AuditDamaged
+from runner.model import Prior
+
+__all__ = [
+    "Fold",
+    "PhonesOf",
+    "Session",
+    "Totals",
+    "feed_lines",
+    "fold_audit",
+    "read_records",
+    "select_for_rerun",
+]
+
+_CODE: dict[str, int] = {status: code for code, status in enumerate(STATUSES, start=1)}
+_DELETED, _UNKNOWN, _NOT_SENT = _CODE["deleted"], _CODE["unknown"], _CODE["not_sent"]
+_READ_PARTS = ("unique", "duplicate", "rejected", "protected")
+_OF_SESSION = FIELDS["summary"][FIELDS["summary"].index("requests") :]
+_MOST_BATCHES = 10**8
+_MOST_CAUSES = 200
+_SHORTEST_ECHO = 4
+_SKIPPING = frozenset({"forbidden", "not_found"})
+_LONG_NUMBER = re.compile(r"[0-9]{6,}")
+
+PhonesOf = Callable[[int], int]
+"""How many phones the plan has in a batch, by its `seq`."""
+
+Cause = tuple[str, str | None, int | None, int | None, str]
+"""Batch status, `error`, `http_status`, `code`, and the vendor's words with long numbers masked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The totals of an audit, in the summary's words; a fold's answer, never counted elsewhere."""
+
+    batches: Mapping[str, int]
+    """`planned`, and one for each status."""
+    phones: Mapping[str, int]
+    """`unique` (those asked), and one for each status."""
+    count: int
+    uncertain_batches: int
+    empty_batches: int
+    attempts: int
+    open_batches: int
+    phones_known: bool = True
+    """False: without the plan, phones of open uncertain batches stand under `not_sent`."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether asked = deleted + failed + unknown + not_sent, in batches and in phones (promise 4)."""
+        by_status = [(self.batches[s], self.phones[s]) for s in STATUSES]
+        return (
+            min(min(pair) for pair in by_status) >= 0
+            and sum(pair[0] for pair in by_status) == self.batches["planned"]
+            and sum(pair[1] for pair in by_status) == self.phones["unique"]
+        )
+
+    @property
+    def all_confirmed(self) -> bool:
+        """Whether every batch was confirmed by the server (exit code 0)."""
+        return self.batches["deleted"] == self.batches["planned"]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session of an audit; `end` is None when it was killed."""
+
+    mode: str
+    start: str
+    end: str | None = None
+    status: str | None = None
+    why: str | None = None
+    exit_code: int | None = None
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    """What its summary tells of this session alone (`requests` to the end)."""
+
+
+class Fold:
+    """Records in, states and totals out; in memory one byte a batch and the few that are open.
+
+    Args:
+        name: The audit's path, for errors.
+        phones_of: The plan's number of phones by `seq`; without it a summary's phones are held against the
+            fold only as far as records tell.
+    """
+
+    def __init__(self, name: str = "audit", *, phones_of: PhonesOf | None = None) -> None:
+        self.name = name
+        self.records = 0
+        self.first_run: Mapping[str, Any] = {}
+        self.last_run: Mapping[str, Any] = {}
+        self.last_summary: Mapping[str, Any] | None = None
+        self.sessions: list[Session] = []
+        self.skipped_users: set[str] = set()
+        """Users with a batch that ended `forbidden` or `not_found`: the rest of theirs is not sent."""
+        self.causes: Counter[Cause] = Counter()
+        """Batches that did not end `deleted`, by cause; past 200 causes without the vendor's words."""
+        self.durations = Durations()
+        self.chain = ""
+        """The last record's chain, where the fold was given one."""
+        self.torn_bytes = 0
+        self.planned_batches = 0
+        self.planned_phones = 0
+        self.in_session = False
+        """Between a run record and its summary."""
+        self._attempts = 0
+        self._phones_of = phones_of
+        self._state = bytearray(1)
+        self._pending: set[int] = set()
+        self._prior: dict[int, tuple[int, int]] = {}
+        self._batches = [0] * (len(STATUSES) + 1)
+        self._phones = [0] * (len(STATUSES) + 1)
+        self._count = 0
+        self._uncertain = 0
+        self._empty = 0
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Take in the next record.
+
+        Raises:
+            AuditDamaged: It cannot follow what came before; the fold is of no use any more.
+        """
+        try:
+            self.apply(decode_mapping(record), record)
+        except MALFORMED as error:
+            raise AuditDamaged(self.name, self.records + 1, str(error)) from error
+        self.records += 1
+        self.chain = str(record.get("chain", ""))
+
+    def apply(self, record: RecordRead, source: bytes | Mapping[str, Any]) -> None:
+        """Take in a typed record; `source` is what it was read from. Raises `Inconsistent`."""
+        if type(record) is RunRead:
+            self._begin(record, _as_mapping(source))
+            return
+        if not self.in_session:
+            raise Inconsistent("a run record must stand here: at the start, and after every summary")
+        if type(record) is BatchRead:
+            self.end_batch(record, source)
+        elif type(record) is SendingRead:
+            self._intend(record)
+        elif type(record) is OpenRead:
+            self._leave_open(record)
+        elif type(record) is SummaryRead:
+            self._finish(record, _as_mapping(source))
+
+    def _begin(self, record: RunRead, source: Mapping[str, Any]) -> None:
+        if record.v != AUDIT_VERSION:
+            raise Inconsistent(f"version {record.v} of the audit format; this program reads {AUDIT_VERSION}")
+        if not self.sessions:
+            self._size(record)
+            self.first_run = source
+        elif record.mode != "resume":
+            raise Inconsistent(f"a later session says mode {record.mode}, not resume")
+        elif any(source[key] != self.first_run[key] for key in ("plan_sha256", "planned", "base_url")):
+            raise Inconsistent("a later session has another plan or origin than the first")
+        self._settle()
+        self.last_run = source
+        self.sessions.append(Session(record.mode, record.at))
+        self.in_session = True
+
+    def _size(self, record: RunRead) -> None:
+        batches, phones = record.planned.batches, record.planned.phones
+        if record.mode == "resume":
+            raise Inconsistent("the first session says mode resume")
+        if not 0 <= batches <= _MOST_BATCHES or phones < 0:
+            raise Inconsistent("planned numbers that cannot be")
+        self.planned_batches, self.planned_phones = batches, phones
+        self._state = bytearray(batches + 1)
+
+    def _settle(self) -> None:
+        """Count every intent that a session left behind as one attempt whose end nobody knows."""
+        for seq in self._pending:
+            attempts, uncertain = self._prior.get(seq, (0, 0))
+            self._prior[seq] = (attempts + 1, uncertain + 1)
+        self._pending.clear()
+
+    def _intend(self, record: SendingRead) -> None:
+        if record.seq is not None and record.first is None and record.last is None:
+            first = last = record.seq
+        elif record.seq is None and record.first is not None and record.last is not None:
+            first, last = record.first, record.last
+        else:
+            raise Inconsistent("an intent has seq, or from and to")
+        if not 1 <= first <= last <= self.planned_batches:
+            raise Inconsistent(f"an intent for {first} to {last} of {self.planned_batches} batches")
+        span = last - first + 1
+        if self._state.count(0, first, last + 1) != span:
+            raise Inconsistent(f"an intent over {first} to {last} covers a batch that has ended")
+        before = len(self._pending)
+        self._pending.update(range(first, last + 1))
+        if len(self._pending) != before + span:
+            raise Inconsistent(f"a second intent within {first} to {last} before the first one's end")
+
+    def _leave_open(self, record: OpenRead) -> None:
+        seq = record.seq
+        if seq not in self._pending:
+            raise Inconsistent(f"batch {seq} is left open without an intent")
+        self._check_attempts(seq, record.attempts, record.uncertain_attempts)
+        self._pending.remove(seq)
+        self._prior[seq] = (record.attempts, record.uncertain_attempts)
+
+    def _check_attempts(self, seq: int, attempts: int, uncertain: int) -> None:
+        before = self._prior.get(seq, (0, 0))
+        if not 0 <= uncertain <= attempts or attempts < before[0] or uncertain < before[1]:
+            raise Inconsistent(f"attempts of batch {seq} that cannot be: {attempts}, {uncertain} uncertain")
+
+    def end_batch(self, record: BatchRead, source: bytes | Mapping[str, Any]) -> None:
+        """Take in a batch's end (the hot path of a large audit); raises `Inconsistent`."""
+        seq, state = record.seq, self._state
+        attempts, uncertain = record.attempts, record.uncertain_attempts
+        if not 0 < seq < len(state):
+            raise Inconsistent(f"batch {seq} of {self.planned_batches}")
+        if state[seq]:
+            raise Inconsistent(f"batch {seq} ends a second time")
+        try:
+            self._pending.remove(seq)
+        except KeyError:
+            if (attempts, uncertain) != self._prior.get(seq, (0, 0)):
+                raise Inconsistent(f"batch {seq} was sent without an intent") from None
+        if uncertain or seq in self._prior:
+            self._check_attempts(seq, attempts, uncertain)
+            self._prior.pop(seq, None)
+            self._uncertain += uncertain > 0
+        count = record.count
+        if record.status == "deleted":
+            if record.phones_left or count is None or attempts < 1:
+                raise Inconsistent(f"batch {seq} says deleted and shows no confirmation")
+            code = _DELETED
+            self._phones[_DELETED] += record.phones
+        else:
+            code = self._end_short(record, decode_shortfall(source))
+        state[seq] = code
+        self._batches[code] += 1
+        self._attempts += attempts
+        if count:
+            self._count += count
+        elif count == 0:
+            self._empty += 1
+        if record.duration_ms is not None:
+            self.durations.add(record.duration_ms)
+
+    def _end_short(self, record: BatchRead, rest: ShortfallRead) -> int:
+        """Take in what only a batch that was not confirmed whole has; returns its status's code."""
+        if not min(record.phones, 1) <= record.phones_left <= record.phones:
+            raise Inconsistent(f"batch {record.seq} is {record.status} with {record.phones_left} phones left")
+        if rest.error in _SKIPPING:
+            self.skipped_users.add(rest.user_id)
+        words = _without_numbers(rest)
+        cause = (record.status, rest.error, rest.http_status, rest.code, words)
+        if cause not in self.causes and len(self.causes) >= _MOST_CAUSES:
+            cause = (*cause[:4], "")
+        self.causes[cause] += 1
+        code = _CODE[record.status]
+        self._phones[code] += record.phones_left
+        self._phones[_DELETED] += record.phones - record.phones_left
+        return code
+
+    def _finish(self, record: SummaryRead, source: Mapping[str, Any]) -> None:
+        self._settle()
+        try:
+            totals = self.totals(self._phones_of)
+        except IndexError:
+            raise Inconsistent("the plan beside it has no such batch: it is of another run") from None
+        if not totals.holds:
+            raise Inconsistent("the records do not add up to what was planned")
+        if not _agrees(record, totals):
+            raise Inconsistent("the summary is not the sum of the records")
+        self.last_summary = source
+        self.in_session = False
+        self.sessions[-1] = replace(
+            self.sessions[-1],
+            end=record.at,
+            status=record.status,
+            why=record.why,
+            exit_code=record.exit_code,
+            figures={key: source[key] for key in _OF_SESSION if key in source},
+        )
+
+    def totals(self, phones_of: PhonesOf | None = None) -> Totals:
+        """Return the totals up to now; an intent without an end counts as an uncertain attempt.
+
+        Args:
+            phones_of: The plan's phones by `seq`; asked for open uncertain batches only.
+        """
+        doubtful = self._doubtful()
+        batches = self._batches.copy()
+        phones = self._phones.copy()
+        batches[_UNKNOWN] += len(doubtful)
+        batches[_NOT_SENT] += self.planned_batches - self.ended - len(doubtful)
+        if phones_of is not None:
+            phones[_UNKNOWN] += sum(map(phones_of, doubtful))
+        phones[_NOT_SENT] += self.planned_phones - sum(phones)
+        return Totals(
+            batches={"planned": self.planned_batches, **dict(zip(STATUSES, batches[1:], strict=True))},
+            phones={"unique": self.planned_phones, **dict(zip(STATUSES, phones[1:], strict=True))},
+            count=self._count,
+            uncertain_batches=self._uncertain + len(doubtful),
+            empty_batches=self._empty,
+            attempts=self._attempts + len(self._pending) + sum(prior[0] for prior in self._prior.values()),
+            open_batches=self.planned_batches - self.ended,
+            phones_known=phones_of is not None or not doubtful,
+        )
+
+    def _doubtful(self) -> set[int]:
+        """Return the open batches with an attempt whose end nobody knows."""
+        return {seq for seq, prior in self._prior.items() if prior[1]} | self._pending
+
+    @property
+    def ended(self) -> int:
+        """How many batches have their `batch` record."""
+        return sum(self._batches)
+
+    def is_ended(self, seq: int) -> bool:
+        """Tell whether a batch has its `batch` record."""
+        return bool(self._state[seq])
+
+    def open_seqs(self) -> Iterator[int]:
+        """Yield the batches without a `batch` record, in plan order."""
+        seq = self._state.find(0, 1)
+        while seq > 0:
+            yield seq
+            seq = self._state.find(0, seq + 1)
+
+    def prior(self, seq: int) -> Prior:
+        """Return what was done for an open batch so far; an intent without an end is an uncertain attempt."""
+        attempts, uncertain = self._prior.get(seq, (0, 0))
+        left_behind = seq in self._pending
+        return Prior(attempts + left_behind, uncertain + left_behind)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last session has its summary."""
+        return bool(self.sessions) and self.sessions[-1].end is not None
+
+
+def _without_numbers(rest: ShortfallRead) -> str:
+    """Return the vendor's words with the numbers they echo masked, so that alike words are one cause."""
+    words = rest.message or ""
+    if rest.phone and not rest.phone[0].isdigit():
+        for value in rest.phone:
+            if len(value) >= _SHORTEST_ECHO:
+                words = words.replace(value, "*" * _SHORTEST_ECHO)
+    return _LONG_NUMBER.sub(lambda match: "*" * len(match[0]), words)
+
+
+def _as_mapping(source: bytes | Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(source, bytes):
+        parsed: Mapping[str, Any] = orjson.loads(source)
+        return parsed
+    return dict(source)
+
+
+def _agrees(summary: SummaryRead, totals: Totals) -> bool:
+    """Tell whether a summary says what the fold says, as far as phones are known."""
+    phones, told = summary.phones, totals.phones
+    exact = STATUSES if totals.phones_known else STATUSES[:2]
+    try:
+        return (
+            summary.batches == totals.batches
+            and all(phones[status] == told[status] for status in exact)
+            and phones["unique"] == sum(phones[status] for status in STATUSES) == told["unique"]
+            and phones["read"] == sum(phones[key] for key in _READ_PARTS)
+            and summary.count == totals.count
+            and summary.uncertain_batches == totals.uncertain_batches
+            and summary.empty_batches == totals.empty_batches
+            and (summary.status == "complete") <= totals.all_confirmed
+        )
+    except KeyError:
+        return False
+
+
+def fold_audit(path: Path, *, verify_chain: bool, phones_of: PhonesOf | None = None) -> Fold:
+    """Return the fold of an audit; a torn last line is left out and counted in `torn_bytes`.
+
+    Args:
+        path: The audit.
+        verify_chain: Prove every record's chain (`resume`, `rerun` and `verify` do).
+        phones_of: The plan's phones by `seq`, to hold the summaries' phones against.
+
+    Raises:
+        Refused: The file cannot be read.
+        AuditDamaged: A record is malformed, or cannot follow those before it.
+    """
+    lines = AuditLines(path, verify_chain=verify_chain)
+    fold = Fold(str(path), phones_of=phones_of)
+    feed_lines(fold, lines)
+    if not fold.sessions:
+        raise AuditDamaged(str(path), 0, "no whole record in it", hint="nothing was sent; run the job again")
+    return fold
+
+
+def feed_lines(fold: Fold, lines: AuditLines) -> None:
+    """Take every whole line into a fold; raises AuditDamaged with the line."""
+    decode, end_batch, apply = decode_record, fold.end_batch, fold.apply
+    try:
+        for line in lines:
+            record = decode(line)
+            # The common record goes the short way; `apply` does the same for it, and more checks.
+            if type(record) is BatchRead and fold.in_session:
+                end_batch(record, line)
+            else:
+                apply(record, line)
+    except MALFORMED as error:
+        raise lines.damaged(str(error)) from error
+    fold.records = lines.number
+    fold.chain = lines.chain
+    fold.torn_bytes = lines.torn

@@ -1,0 +1,203 @@
+"""Probation and breaker, one mechanism: who may send while nobody knows whether sending does any good.
+
+A session starts probing: one batch at a time, until one ends `deleted` within the caps; then the way is
+clear for all. When too much fails, everybody stops and, after a pause, one batch probes. Each probe that
+fails makes the next pause longer; when they run out the run stops (README, breaker). It counts only this
+session, and only since the way was last cleared; it never touches the audit and never sends.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, unique
+from typing import Final
+
+from runner.outcomes import AttemptFailed
+from runner.send.delivery import Ended
+from runner.stop import Interruptible, Stop
+
+__all__ = ["PROBE_PAUSES_S", "Breaker", "Counts"]
+
+PROBE_PAUSES_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""Before each probe; when the last one fails the run stops."""
+
+FAILURES_IN_A_ROW: Final = 10
+MIN_ENDED: Final = 20
+RETRY_SHARE: Final = 0.25
+FREE_REQUESTS: Final = 50
+"""The retry budget is looked at once more requests than these have left."""
+
+_SUFFERING: Final = frozenset({"connection", "timeout", "server", "bad_reply"})
+
+
+@unique
+class _Way(Enum):
+    CLEAR = "clear"
+    PROBING = "probing"
+    BLOCKED = "blocked"
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was seen since the way was last cleared."""
+
+    requests: int = 0
+    retries: int = 0
+    in_a_row: int = 0
+    ended: int = 0
+    failed: int = 0
+
+    def reason_to_open(self, max_failed: float) -> str | None:
+        """Return why the breaker opens, or None."""
+        if self.in_a_row >= FAILURES_IN_A_ROW:
+            return f"{self.in_a_row} attempts in a row failed"
+        if self.ended >= MIN_ENDED and self.failed > max_failed * self.ended:
+            return f"{self.failed} of {self.ended} batches failed, more than {max_failed:.4g} of them"
+        if self.requests > FREE_REQUESTS and self.retries > RETRY_SHARE * self.requests:
+            return f"{self.retries} of {self.requests} requests were retries, more than {RETRY_SHARE:.0%}"
+        return None
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Implements `delivery.SendPermit`, and admits batches for `dispatch`.
+
+    Args:
+        stop: Told when the probes run out, or when a pause would outlast the deadline.
+        max_failed: Share of ended batches that may fail.
+        on_pause: Called with the pause's length in seconds (None: the way is clear again) and the reason.
+        deadline_s: Loop time after which no request leaves, or None.
+    """
+
+    stop: Stop
+    max_failed: float
+    on_pause: Callable[[float | None, str], None]
+    deadline_s: float | None = None
+    requests: int = 0
+    """Requests of this session that left."""
+    retries: int = 0
+    counts: Counts = field(default_factory=Counts)
+    _way: _Way = _Way.PROBING
+    _prober: int | None = None
+    _in_hand: int = 0
+    _pauses: int = 0
+    _timer: asyncio.TimerHandle | None = None
+    _recall: Stop = field(default_factory=Stop)
+    """Calls back the attempts that have not left yet, when the way is blocked."""
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def clear(self) -> bool:
+        """Whether all may send."""
+        return self._way is _Way.CLEAR
+
+    async def admit(self) -> None:
+        """Wait until one more batch may be taken in hand; raise `Stopping` when none will be."""
+        self.stop.check()
+        while not (self.clear or (self._way is _Way.PROBING and self._in_hand == 0)):
+            await self._change()
+        self._in_hand += 1
+
+    def release(self, seq: int | None) -> None:
+        """Note that an admitted batch is out of hand, ended or not (None: there was none to take)."""
+        self._in_hand -= 1
+        if seq is not None and self._prober == seq:
+            self._prober = None
+        self._wake()
+
+    async def wait_for_permit(self, seq: int) -> None:
+        """Wait until this batch may make an attempt; raise `Stopping` when it never will."""
+        self.stop.check()
+        while not self.clear:
+            if self._way is _Way.PROBING and self._prober in {None, seq}:
+                self._prober = seq
+                return
+            await self._change()
+
+    def permit(self) -> Interruptible:
+        """Return a context that ends with `Stopping` when the way is blocked, until its `keep` is called."""
+        return self._recall.interruptible()
+
+    def departed(self, *, retry: bool) -> None:
+        """Note that a request left."""
+        self.requests += 1
+        self.counts.requests += 1
+        self.retries += retry
+        self.counts.retries += retry
+
+    def attempt_ended(self, seq: int, failure: AttemptFailed | None) -> None:
+        """Note how an attempt ended; a probe that fails blocks the way again, for longer."""
+        suffering = failure is not None and failure.kind.error in _SUFFERING
+        self.counts.in_a_row = self.counts.in_a_row + 1 if suffering else 0
+        if suffering and self._is_probe(seq):
+            self._block("the probe failed")
+        else:
+            self._judge()
+
+    def batch_ended(self, ended: Ended) -> None:
+        """Note how a batch ended; one that was confirmed within the caps clears the way."""
+        bad = not ended.skipped and ended.status in {"failed", "unknown"}
+        self.counts.ended += not ended.skipped
+        self.counts.failed += bad
+        if self._way is _Way.PROBING and self._prober == ended.seq:
+            if ended.status == "deleted" and ended.within_caps:
+                self._clear()
+                return
+            # One that ended `not_sent` (a number in it is protected by now) says nothing about the server.
+            if self._pauses and bad:
+                self._block(f"the probe ended {ended.status}")
+                return
+        self._judge()
+
+    def close(self) -> None:
+        """Forget the timer of a pause."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _is_probe(self, seq: int) -> bool:
+        return self._way is _Way.PROBING and self._prober == seq and self._pauses > 0
+
+    def _judge(self) -> None:
+        reason_to_open = self.counts.reason_to_open(self.max_failed)
+        if reason_to_open is not None and self._way is not _Way.BLOCKED and not self._pauses:
+            self._block(reason_to_open)
+
+    def _block(self, why: str) -> None:
+        if self.stop:
+            return
+        if self._pauses == len(PROBE_PAUSES_S):
+            self.stop.request(f"breaker: {why}, after {self._pauses} probes")
+            return
+        loop = asyncio.get_running_loop()
+        pause_s = PROBE_PAUSES_S[self._pauses]
+        if self.deadline_s is not None and loop.time() + pause_s > self.deadline_s:
+            self.stop.request(f"deadline: breaker open ({why})")
+            return
+        self._pauses += 1
+        self._way, self._prober = _Way.BLOCKED, None
+        recall, self._recall = self._recall, Stop()
+        recall.request(why)
+        self._timer = loop.call_later(pause_s, self._probe)
+        self.on_pause(pause_s, f"breaker: {why}")
+
+    def _probe(self) -> None:
+        self._way, self._timer = _Way.PROBING, None
+        self._wake()
+
+    def _clear(self) -> None:
+        was_blocked = self._pauses > 0
+        self._way, self._prober, self._pauses = _Way.CLEAR, None, 0
+        # Those still in hand try once more for what failed before: no sign that it goes on.
+        self.counts = Counts(retries=-max(0, self._in_hand - 1))
+        self._wake()
+        if was_blocked:
+            self.on_pause(None, "breaker: a probe was confirmed")
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _change(self) -> None:
+        async with self.stop.interruptible():
+            await self._changed.wait()

@@ -1,0 +1,432 @@
+"""One batch to its end: intent, attempts, isolation, outcome.
+
+Keeps the invariant that nothing is sent unrecorded: `deliver` takes only batches that `announce` made
+durable, and every announced batch ends in one `batch` record, or stays open (promises 4 to 6). An attempt's
+kind comes from `outcomes`; what it means for the batch is decided here. It never knows whether the run is a
+first one, a resume or a rerun, and it never decides how many batches are under way: that is `dispatch`.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from runner.audit.records import BatchStatus, batch_record, open_record, sending_record
+from runner.model import DeleteRequest, Prior, Reply, Sender, Work, phones_sha256
+from runner.outcomes import INTERRUPTED, AttemptFailed, NextStep
+from runner.send.pacing import retrying
+from runner.stop import Interruptible, Stop, Stopping
+
+__all__ = ["MAX_REQUESTS_ISOLATING", "Delivery", "Ended", "Policy", "Ports", "StillOpen"]
+
+MAX_REQUESTS_ISOLATING = 40
+"""Requests that one batch may cost in a session once it is being split."""
+
+_SEVERITY: Mapping[BatchStatus, int] = {"deleted": 0, "not_sent": 1, "failed": 2, "unknown": 3}
+
+
+class Recorder(Protocol):
+    """The audit, as delivery sees it; both raise `Stopped` when it cannot be written."""
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one record."""
+        ...
+
+    async def sync(self) -> None:
+        """Return once everything appended so far is durable."""
+        ...
+
+
+class SendPermit(Protocol):
+    """Probation and breaker, as delivery sees them."""
+
+    async def wait_for_permit(self, seq: int) -> None:
+        """Wait until this batch may make an attempt; raise `Stopping` when it never will."""
+        ...
+
+    def permit(self) -> Interruptible:
+        """Return a context that ends with `Stopping` when the permit is withdrawn, until it is `keep`-ed."""
+        ...
+
+    def departed(self, *, retry: bool) -> None:
+        """Note that a request left."""
+        ...
+
+    def attempt_ended(self, seq: int, failure: AttemptFailed | None) -> None:
+        """Note how an attempt ended."""
+        ...
+
+
+class Pace(Protocol):
+    """The pacing, as delivery sees it."""
+
+    def rate_limited(self, retry_after_s: float | None) -> None:
+        """Note that the server asked for less, with or without saying for how long."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The edges that a delivery works on, opened by its caller."""
+
+    sender: Sender
+    recorder: Recorder
+    traffic: SendPermit
+    pace: Pace
+    stop: Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The rules of a run that bear on one batch."""
+
+    max_attempts: int = 6
+    max_rows_per_phone: int = 20
+    audit_all_phones: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A batch that has its `batch` record."""
+
+    seq: int
+    status: BatchStatus
+    skipped: bool = False
+    """True: it was never tried, because its user had been refused."""
+    user_refused: bool = False
+    """True: the rest of its user is not to be tried."""
+    within_caps: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StillOpen:
+    """A batch that a stop left open."""
+
+    seq: int
+
+
+@dataclass(slots=True, eq=False)
+class _Part:
+    """Numbers of a batch that share a request, and what became of them."""
+
+    phones: tuple[str, ...]
+    tainted: bool
+    """An attempt on these numbers, or on a whole that held them, may have been processed unseen."""
+    refusal: AttemptFailed | None = None
+    """Of the whole that this part was cut from."""
+    status: BatchStatus = "not_sent"
+    departures: int = 0
+    reply: Reply | None = None
+    failure: AttemptFailed | None = None
+    reason: str | None = None
+    """The audit's word where no attempt gave one."""
+
+    def confirmed(self, reply: Reply) -> None:
+        self.reply, self.status = reply, "deleted"
+
+    def unconfirmed(self, failure: AttemptFailed) -> None:
+        self.failure, self.status = failure, "unknown" if self.tainted else "failed"
+
+    def untried(self, reason: str) -> None:
+        self.reason, self.status = reason, "unknown" if self.tainted else "not_sent"
+
+    def halves(self) -> "tuple[_Part, _Part]":
+        middle = (len(self.phones) + 1) // 2
+        return (
+            _Part(self.phones[:middle], self.tainted, refusal=self.failure),
+            _Part(self.phones[middle:], self.tainted, refusal=self.failure),
+        )
+
+
+@dataclass(slots=True)
+class BatchProgress:
+    """How far one batch has come; the numbers are of all its sessions, but for `departures`."""
+
+    work: Work
+    attempts: int
+    uncertain: int
+    waiting: deque[_Part]
+    started_s: float | None = None
+    """When the first request of this session left."""
+    settled: list[_Part] = field(default_factory=list)
+    departures: int = 0
+    on_the_wire: bool = False
+    isolating: bool = False
+    user_refused: bool = False
+    within_caps: bool = True
+
+    def may_send(self) -> bool:
+        return not self.isolating or self.departures < MAX_REQUESTS_ISOLATING
+
+    def duration_ms(self) -> float | None:
+        if self.started_s is None:
+            return None
+        return round((asyncio.get_running_loop().time() - self.started_s) * 1000, 1)
+
+    def settle_untried(self, reason: str) -> None:
+        """Settle what waits: by its own last attempt if there was one, else as never tried."""
+        for part in self.waiting:
+            if part.failure is not None:
+                part.unconfirmed(part.failure)
+            else:
+                part.untried(reason)
+        self.settled.extend(self.waiting)
+        self.waiting.clear()
+
+
+class Delivery:
+    """Brings announced batches to their end, each in its own task; one instance serves them all."""
+
+    def __init__(self, ports: Ports, policy: Policy) -> None:
+        self._ports = ports
+        self._policy = policy
+        self._announced: dict[int, Prior] = {}
+
+    async def announce(self, works: Sequence[Work]) -> None:
+        """Make the intent to send these batches durable; `works` come in `seq` order.
+
+        Raises:
+            Stopped: The audit cannot be written.
+        """
+        for first, last in _ranges(work.batch.seq for work in works):
+            self._ports.recorder.append(sending_record(first=first, last=last))
+        self._announced.update((work.batch.seq, work.prior) for work in works)
+        await self._ports.recorder.sync()
+
+    def end_unsent(self, work: Work, reason: str) -> Ended:
+        """End a batch that is decided never to be tried (`skipped`, `protected`)."""
+        progress = _course_of(work)
+        progress.settle_untried(reason)
+        return self._end(progress)
+
+    async def deliver(self, work: Work) -> Ended | StillOpen:
+        """Send an announced batch until it ends or the run stops.
+
+        A cancellation leaves a batch whose request is on the wire open and uncertain, without a record.
+
+        Raises:
+            Stopped: The audit cannot be written; the batch stays open.
+        """
+        if work.batch.seq not in self._announced:
+            raise AssertionError(f"batch {work.batch.seq} was not announced")
+        progress = _course_of(work)
+        try:
+            while progress.waiting:
+                await self._settle_next(progress)
+        except Stopping:
+            if not progress.isolating:
+                return self._stay_open(progress)
+            progress.settle_untried("interrupted")
+        except asyncio.CancelledError:
+            self._abandon(progress)
+            raise
+        except Exception:
+            # Whatever it was, nobody can say any more what left: no `open` record may claim to know.
+            self._announced.pop(work.batch.seq, None)
+            raise
+        return self._end(progress)
+
+    def leave_open(self) -> None:
+        """Write an `open` record for every announced batch that has no end and no doubt about it."""
+        for seq, prior in sorted(self._announced.items()):
+            self._ports.recorder.append(
+                open_record(seq=seq, attempts=prior.attempts, uncertain_attempts=prior.uncertain)
+            )
+        self._announced.clear()
+
+    async def _settle_next(self, progress: BatchProgress) -> None:
+        """Bring the first waiting part to its end, or replace it by its halves."""
+        part = progress.waiting[0]
+        if progress.user_refused:
+            part.untried("skipped")
+        elif part.refusal is not None and not progress.may_send():
+            part.unconfirmed(part.refusal)
+        else:
+            await self._send(part, progress)
+        progress.waiting.popleft()
+        if _can_split(part, progress):
+            progress.isolating = True
+            progress.waiting.extend(part.halves())
+        else:
+            progress.settled.append(part)
+
+    async def _send(self, part: _Part, progress: BatchProgress) -> None:
+        request = DeleteRequest.of(progress.work.batch.target, part.phones)
+        retry = retrying(self._policy.max_attempts, self._ports.stop, may_retry=progress.may_send)
+        try:
+            part.confirmed(await retry(self._attempt, request, part, progress))
+        except AttemptFailed as failure:
+            part.unconfirmed(failure)
+            if failure.kind.then is NextStep.STOP:
+                self._ports.stop.request(_why_stopped(failure))
+                raise Stopping from failure
+            progress.user_refused = failure.kind.then is NextStep.END_USER
+        else:
+            self._check_cap(part, progress)
+
+    async def _attempt(self, request: DeleteRequest, part: _Part, progress: BatchProgress) -> Reply:
+        """Make one attempt and tell everybody how it ended."""
+        seq = progress.work.batch.seq
+        try:
+            reply = await self._pass(request, part, progress)
+        except AttemptFailed as failure:
+            progress.on_the_wire = False
+            self._note(failure, part, progress)
+            self._ports.traffic.attempt_ended(seq, failure)
+            raise
+        progress.on_the_wire = False
+        self._ports.traffic.attempt_ended(seq, None)
+        return reply
+
+    async def _pass(self, request: DeleteRequest, part: _Part, progress: BatchProgress) -> Reply:
+        """Send with a permit; where that is withdrawn before the request left, wait for it anew."""
+        while True:
+            await self._ports.traffic.wait_for_permit(progress.work.batch.seq)
+            try:
+                async with self._ports.traffic.permit() as permit:
+                    return await self._send_once(request, part, progress, permit)
+            except Stopping:
+                self._ports.stop.check()
+
+    async def _send_once(
+        self, request: DeleteRequest, part: _Part, progress: BatchProgress, permit: Interruptible
+    ) -> Reply:
+        def left() -> None:
+            permit.keep()
+            self._ports.traffic.departed(retry=part.departures > 0)
+            progress.started_s = progress.started_s or asyncio.get_running_loop().time()
+            progress.on_the_wire = True
+            part.departures += 1
+            progress.departures += 1
+            progress.attempts += 1
+
+        return await self._ports.sender.send(request, left)
+
+    def _note(self, failure: AttemptFailed, part: _Part, progress: BatchProgress) -> None:
+        part.failure = failure
+        if failure.kind.uncertain:
+            part.tainted = True
+            progress.uncertain += 1
+        if failure.kind.then is NextStep.PAUSE or failure.retry_after_s is not None:
+            self._ports.pace.rate_limited(failure.retry_after_s)
+
+    def _check_cap(self, part: _Part, progress: BatchProgress) -> None:
+        most = self._policy.max_rows_per_phone * len(part.phones)
+        if part.reply is not None and part.phones and part.reply.count > most:
+            progress.within_caps = False
+            self._ports.stop.request(
+                f"max_rows_per_phone: batch {progress.work.batch.seq} deleted {part.reply.count} rows"
+                f" for {len(part.phones)} numbers, {most} at most",
+                even_if_done=True,
+            )
+
+    def _abandon(self, progress: BatchProgress) -> None:
+        """Settle a batch whose task is cancelled: what is on the wire is in doubt."""
+        if progress.on_the_wire and not progress.isolating:
+            del self._announced[progress.work.batch.seq]
+        elif progress.isolating:
+            if progress.on_the_wire:
+                part = progress.waiting[0]
+                part.tainted = True
+                progress.uncertain += 1
+                part.failure = AttemptFailed(INTERRUPTED, left=True)
+            progress.settle_untried("interrupted")
+            self._end(progress)
+        else:
+            self._stay_open(progress)
+
+    def _stay_open(self, progress: BatchProgress) -> StillOpen:
+        seq = progress.work.batch.seq
+        self._announced[seq] = Prior(progress.attempts, progress.uncertain)
+        return StillOpen(seq)
+
+    def _end(self, progress: BatchProgress) -> Ended:
+        """Write the batch's one record."""
+        work = progress.work
+        parts = list(progress.settled)
+        if work.protected and work.batch.phones:
+            parts.append(_protected_part(work))
+        worst = max(parts, key=lambda part: _SEVERITY[part.status])
+        gone = {phone for part in parts if part.status == "deleted" for phone in part.phones}
+        left = [phone for phone in work.batch.phones if phone not in gone]
+        also = (
+            [phone for phone in work.batch.phones if phone in gone] if self._policy.audit_all_phones else []
+        )
+        counts = [part.reply.count for part in parts if part.reply is not None]
+        self._ports.recorder.append(
+            batch_record(
+                seq=work.batch.seq,
+                target=work.batch.target,
+                phones=len(work.batch.phones),
+                phones_left=len(left),
+                phones_sha256=phones_sha256(work.batch.phones),
+                status=worst.status,
+                count=sum(counts) if counts else None,
+                attempts=progress.attempts,
+                uncertain_attempts=progress.uncertain,
+                **_words(worst),
+                duration_ms=progress.duration_ms(),
+                phone=left + also,
+            )
+        )
+        self._announced.pop(work.batch.seq, None)
+        return Ended(
+            work.batch.seq,
+            worst.status,
+            skipped=worst.reason in {"skipped", "protected"} and not progress.departures,
+            user_refused=progress.user_refused,
+            within_caps=progress.within_caps,
+        )
+
+
+def _course_of(work: Work) -> BatchProgress:
+    phones = tuple(phone for phone in work.batch.phones if phone not in work.protected)
+    parts = [_Part(phones, tainted=work.prior.uncertain > 0)] if phones or not work.batch.phones else []
+    return BatchProgress(work, work.prior.attempts, work.prior.uncertain, deque(parts))
+
+
+def _protected_part(work: Work) -> _Part:
+    part = _Part(tuple(p for p in work.batch.phones if p in work.protected), work.prior.uncertain > 0)
+    part.untried("protected")
+    return part
+
+
+def _can_split(part: _Part, progress: BatchProgress) -> bool:
+    refused = part.failure is not None and part.failure.kind.then is NextStep.ISOLATE
+    unresolved = refused and part.reply is None and part.departures > 0 and len(part.phones) > 1
+    return unresolved and progress.departures < MAX_REQUESTS_ISOLATING
+
+
+def _words(part: _Part) -> dict[str, Any]:
+    """Return the record's fields that say how the part ended, in the server's words."""
+    if part.reply is not None:
+        return {"http_status": 200, "code": 200, "message": part.reply.message, "error": None}
+    if part.reason is not None or part.failure is None:
+        return {"http_status": None, "code": None, "message": None, "error": part.reason}
+    failure = part.failure
+    return {
+        "http_status": failure.http_status,
+        "code": failure.code,
+        "message": failure.message or None,
+        "error": failure.kind.error,
+    }
+
+
+def _why_stopped(failure: AttemptFailed) -> str:
+    words = {"auth": "token refused", "redirect": "redirect refused"}[failure.kind.error]
+    return words if failure.http_status is None else f"{words} (HTTP {failure.http_status})"
+
+
+def _ranges(seqs: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Yield (first, last) of each run of consecutive numbers."""
+    first = last = None
+    for seq in seqs:
+        if last is not None and seq == last + 1:
+            last = seq
+            continue
+        if first is not None and last is not None:
+            yield first, last
+        first = last = seq
+    if first is not None and last is not None:
+        yield first, last

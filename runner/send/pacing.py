@@ -1,0 +1,404 @@
+"""When the next request may leave: the gate, the server's word on it, and the back-off between attempts.
+
+Keeps promise 3: in every sliding window of one second (one minute for N/m) at most the configured rate
+leaves, by construction and not by tuning. A request leaves inside `Pacer.leave`, between a look at the clock
+that allows it and a second look that dates it; the window counts from the later look, so that no blocked
+loop, no stopped process and no changed rate can put one request too many into it. aiolimiter makes the flow
+smooth; it guards nothing. This room never sends, never reads a reply, and its waits are plain: the caller
+wraps them in `Stop.interruptible()`, so that a stop ends each at once.
+
+The ramp (one mechanism): when the server says "too many" the rate halves, once in `CUT_AT_MOST_EVERY_S` and
+never below `FLOOR` of the configured rate; with advice on how long, everybody pauses until then first. After
+that it comes back by `STEP` of the configured rate in every `STEP_S` seconds (five departures, where those
+take longer), and never above it. `unlimited` has no rate to halve: the ramp then starts from what really left
+in the last second, and ends in unlimited again.
+"""
+
+import asyncio
+import math
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from aiolimiter import AsyncLimiter
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from runner.model import WallClock
+from runner.outcomes import AttemptFailed, NextStep
+from runner.settings import Rate
+from runner.stop import Stop
+
+__all__ = ["Meter", "PaceChange", "Pacer", "retrying"]
+
+MARGIN_S: Final = 0.01
+"""A window is kept this much longer than promised, for jitter on the way to the server: 1 % of a second."""
+START_MARGIN_S: Final = 0.08
+"""Added to that for the first window after a quiet time: while many connections open, the first requests over
+them are read late (over TLS, by a busy server: 60 ms), and would meet those of the next window there."""
+QUIET_S: Final = 4.0
+"""After so long without a departure no connection is kept open any more, and all begin anew."""
+BURST_S: Final = 0.02
+"""After a hiccup at most what belongs to this much time leaves at once."""
+AHEAD_S: Final = 5.0
+"""Nobody holds a connection at the gate for longer than about this."""
+LONGEST_PAUSE_S: Final = 600.0
+FLOOR: Final = 1 / 20
+STEP: Final = 1 / 10
+STEP_S: Final = 2.0
+CUT_AT_MOST_EVERY_S: Final = 1.0
+LEAST_BASE: Final = 20.0
+"""Requests a second that a ramp of `unlimited` ends at, if fewer left before it."""
+
+_LONGEST_JITTER_S = 1.0
+_JITTER_SHARE = 0.05
+_LONGEST_LOOK_S = 1.0
+_WORTH_TELLING_S = 1.0
+_LONGEST_BACK_OFF_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class PaceChange:
+    """The allowed rate changed, or everybody pauses: the content of a `pace` record."""
+
+    rate: str
+    """`12.5/s`, `30/m` or `unlimited`; with a pause, the rate after it."""
+    until: datetime | None
+    """When the pause ends; None: there is none."""
+    why: str
+
+
+class Meter:
+    """What really left, counted apart from the guard that limits it.
+
+    Remembers the departures of one period: of a second, what a process can send in it; of a minute, the rate.
+    """
+
+    def __init__(self, period_s: float) -> None:
+        self._period_s = period_s
+        self._window: deque[float] = deque()
+        self.departures = 0
+        self.max_in_window = 0
+        """Most departures in any closed window of one period."""
+        self.in_flight = 0
+        self.peak_in_flight = 0
+        self.first_s: float | None = None
+        """Loop time of the first departure."""
+        self.last_s: float | None = None
+
+    @property
+    def rate_achieved(self) -> float:
+        """Requests a second between the first and the last departure; 0 where there is no between."""
+        if self.first_s is None or self.last_s is None or self.last_s <= self.first_s:
+            return 0.0
+        return (self.departures - 1) / (self.last_s - self.first_s)
+
+    def in_window(self, at_s: float) -> int:
+        """Return how many left in the period that ends at this loop time."""
+        while self._window and self._window[0] < at_s - self._period_s:
+            self._window.popleft()
+        return len(self._window)
+
+    def departed(self, at_s: float) -> None:
+        """Note a departure at this loop time."""
+        self._window.append(at_s)
+        self.max_in_window = max(self.max_in_window, self.in_window(at_s))
+        self.departures += 1
+        self.in_flight += 1
+        self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
+        self.first_s = at_s if self.first_s is None else self.first_s
+        self.last_s = at_s
+
+
+class _Guard:
+    """The exact limit: the last `whole` departures, the oldest of which says when the next may follow."""
+
+    def __init__(self, rate: Rate) -> None:
+        self._last: deque[float] = deque(maxlen=rate.whole)
+        self._whole = rate.whole
+        self._span_s = rate.period_s + MARGIN_S
+        self._latest_s = -math.inf
+        self._to_settle = 0
+        """Departures that still belong to the first window after a quiet time."""
+
+    def wait_s(self, now_s: float) -> float:
+        """Return how long until one may leave; 0: now."""
+        if self._whole is None or len(self._last) < self._whole:
+            return 0.0
+        return max(0.0, self._last[0] + self._span_s - now_s)
+
+    def departed(self, at_s: float) -> None:
+        if self._whole is None:
+            return
+        if at_s - self._latest_s > QUIET_S:
+            self._to_settle = self._whole
+        self._latest_s = at_s
+        settling = self._to_settle > 0
+        self._to_settle -= settling
+        self._last.append(at_s + START_MARGIN_S * settling)
+
+
+class _Ramp:
+    """Which share of the configured rate is allowed just now, and when it grows."""
+
+    def __init__(self, rate: Rate) -> None:
+        self._configured = rate
+        self._base = rate
+        self._share = 1.0
+        self._next_step_s = 0.0
+
+    @property
+    def rate(self) -> Rate:
+        """The rate allowed just now."""
+        if self._base.count is None:
+            return self._base
+        return Rate(self._base.count * self._share, self._base.period_s)
+
+    @property
+    def _step_s(self) -> float:
+        return max(STEP_S, 5 / self._base.per_second)
+
+    def cut(self, now_s: float, recent: int) -> None:
+        """Halve the rate; the way back starts at `now_s`. `recent`: what left in the last second."""
+        if self._base.count is None:
+            self._base = Rate(max(LEAST_BASE, float(recent)))
+        self._share = max(FLOOR, self._share / 2)
+        self._next_step_s = now_s + self._step_s
+
+    def hold(self, until_s: float) -> None:
+        """Start the way back at `until_s`."""
+        self._next_step_s = until_s + self._step_s
+
+    def climb(self, now_s: float) -> bool:
+        """Take the steps that are due; tell whether there were any."""
+        if self._share >= 1 or now_s < self._next_step_s:
+            return False
+        steps = 1 + int((now_s - self._next_step_s) / self._step_s)
+        self._next_step_s += steps * self._step_s
+        self._share += steps * STEP
+        if self._share > 1 - STEP / 2:
+            self._share, self._base = 1.0, self._configured
+        return True
+
+
+class Pacer:
+    """The gate of one session; implements `model.Gate`, first come, first served.
+
+    Create it inside the running loop; all its times are the loop's. The waits in it are plain: the caller
+    wraps them in `Stop.interruptible()`.
+
+    Args:
+        rate: The configured rate; what leaves is never more.
+        stop: Told when a pause would end beyond the deadline.
+        on_change: Called with every change, after it took effect; what it raises goes to whoever caused
+            the change (`rate_limited`, `quota_exhausted`, `approach`), never through a request.
+        now: The wall clock, for `PaceChange.until`.
+        deadline_s: Loop time at which the session ends; None: never.
+    """
+
+    def __init__(
+        self,
+        rate: Rate,
+        stop: Stop,
+        *,
+        on_change: Callable[[PaceChange], None],
+        now: WallClock,
+        deadline_s: float | None = None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = stop
+        self._on_change = on_change
+        self._now = now
+        self._deadline_s = deadline_s
+        self.meter = Meter(rate.period_s)
+        self._guard = _Guard(rate)
+        self._ramp = _Ramp(rate)
+        self._limiter = _limiter(rate)
+        self._free_at_first: float | None = 1.0
+        self._has_token = False
+        self._at_gate = asyncio.Lock()
+        self._approaching = asyncio.Lock()
+        self._near = 0
+        self._paused_until_s = self._last_cut_s = self._loop.time() - CUT_AT_MOST_EVERY_S
+
+    @property
+    def rate(self) -> str:
+        """The rate allowed just now, as a `pace` record says it."""
+        return str(self._ramp.rate)
+
+    async def approach(self) -> None:
+        """Wait, without a connection, until a departure is less than about `AHEAD_S` away."""
+        self._climb()
+        if self._approaching.locked() or self._far_s() > 0:
+            async with self._approaching:
+                while (far_s := self._far_s()) > 0:
+                    await asyncio.sleep(min(far_s, _LONGEST_LOOK_S))
+                    self._climb()
+        self._near += 1
+
+    async def leave(self, depart: Callable[[], bool]) -> bool:
+        """Wait for a turn and let `depart` write the request; False: it would not, the turn is free again.
+
+        Nothing runs between the last look at the clock, `depart` and the note of it.
+        """
+        if self._limiter is None and not self._pause_s():
+            return self._depart(depart)
+        async with self._at_gate:
+            while not await self._turn_has_come():
+                pass
+            return self._depart(depart)
+
+    def attempt_over(self, *, left: bool) -> None:
+        """Note that an attempt which had approached is over."""
+        if left:
+            self.meter.in_flight -= 1
+        else:
+            self._near = max(0, self._near - 1)
+
+    def rate_limited(self, retry_after_s: float | None) -> None:
+        """Obey a "too many": pause everybody for that many seconds, or, without advice, halve the rate."""
+        if retry_after_s is not None and retry_after_s > 0:
+            self._pause(retry_after_s, "the server asked for a pause")
+            return
+        now_s = self._loop.time()
+        if self._pause_s() or now_s - self._last_cut_s < CUT_AT_MOST_EVERY_S:
+            return
+        self._cut(now_s)
+        self._tell(None, "the server said too many requests: rate halved")
+
+    def quota_exhausted(self, reset_s: float) -> None:
+        """Pause everybody until the server's quota is filled again, in that many seconds."""
+        if reset_s > 0:
+            self._pause(reset_s, "the server's quota is used up")
+
+    def _pause_s(self) -> float:
+        return max(0.0, self._paused_until_s - self._loop.time())
+
+    def _far_s(self) -> float:
+        """Return how much too early it is to take a connection for one more departure."""
+        now_s = self._loop.time()
+        due_s = max(self._paused_until_s, now_s + self._guard.wait_s(now_s))
+        per_second = self._ramp.rate.per_second
+        if self.meter.last_s is not None:
+            due_s = max(due_s, self.meter.last_s + 1 / per_second)
+        return due_s + self._near / per_second - now_s - AHEAD_S
+
+    async def _turn_has_come(self) -> bool:
+        """Wait for pause, flow and window, one after the other; tell whether all three still agree."""
+        if pause_s := self._pause_s():
+            await asyncio.sleep(pause_s)
+        elif not self._has_token and self._limiter is not None:
+            await self._take_token(self._limiter)
+        elif wait_s := self._guard.wait_s(self._loop.time()):
+            await asyncio.sleep(wait_s)
+        else:
+            return True
+        return False
+
+    async def _take_token(self, limiter: AsyncLimiter) -> None:
+        if self._free_at_first is not None:
+            # A fresh bucket has room for a whole burst: the run starts with one request, a ramp with none.
+            surplus, self._free_at_first = limiter.max_rate - self._free_at_first, None
+            await limiter.acquire(surplus)
+        await limiter.acquire()
+        self._has_token = True
+
+    def _depart(self, depart: Callable[[], bool]) -> bool:
+        if not depart():
+            return False
+        now_s = self._loop.time()
+        self._has_token = False
+        self._guard.departed(now_s)
+        self.meter.departed(now_s)
+        self._near = max(0, self._near - 1)
+        return True
+
+    def _pause(self, wait_s: float, why: str) -> None:
+        """Pause everybody; the longest pause wins, and the first of overlapping ones cuts the rate."""
+        wait_s = min(wait_s, LONGEST_PAUSE_S)
+        # Other clients of the vendor were told the same second.
+        wait_s += random.uniform(0, min(_LONGEST_JITTER_S, wait_s * _JITTER_SHARE))  # noqa: S311 - no secret
+        now_s, was_paused_s = self._loop.time(), self._pause_s()
+        if wait_s <= was_paused_s:
+            return
+        self._paused_until_s = now_s + wait_s
+        if not was_paused_s:
+            self._cut(now_s)
+        self._ramp.hold(self._paused_until_s)
+        until = self._now() + timedelta(seconds=wait_s)
+        if self._deadline_s is not None and self._paused_until_s > self._deadline_s:
+            self._stop.request(f"deadline: {why} until {until:%H:%M:%S}, which is beyond it")
+        if wait_s - was_paused_s > _WORTH_TELLING_S or not was_paused_s:
+            self._tell(until, why)
+
+    def _cut(self, now_s: float) -> None:
+        self._last_cut_s = now_s
+        self._ramp.cut(now_s, self.meter.in_window(now_s))
+        self._rate_changed()
+
+    def _climb(self) -> None:
+        if self._ramp.climb(self._loop.time()):
+            self._rate_changed()
+            self._tell(None, "no more complaints: rate raised")
+
+    def _rate_changed(self) -> None:
+        self._limiter = _limiter(self._ramp.rate)
+        self._free_at_first = 0.0
+        self._has_token = False
+
+    def _tell(self, until: datetime | None, why: str) -> None:
+        self._on_change(PaceChange(self.rate, until, why))
+
+
+def _limiter(rate: Rate) -> AsyncLimiter | None:
+    """Return the smooth flow of a rate, with room for `BURST_S` of lateness; None when unlimited.
+
+    A bucket for one alone loses every millisecond that a timer is late.
+    """
+    if rate.count is None:
+        return None
+    per_second = rate.count / (rate.period_s + MARGIN_S)
+    burst = 1 + per_second * BURST_S
+    return AsyncLimiter(burst, burst / per_second)
+
+
+_full_jitter = wait_random_exponential(multiplier=0.5, max=_LONGEST_BACK_OFF_S)
+
+
+def _back_off_s(state: RetryCallState) -> float:
+    """Return seconds before the next attempt: any up to 0.5, 1, 2 … 30; none where the gate pauses anyway."""
+    failure = state.outcome.exception() if state.outcome is not None else None
+    if isinstance(failure, AttemptFailed) and failure.retry_after_s:
+        return 0.0
+    return _full_jitter(state)
+
+
+def retrying(max_attempts: int, stop: Stop, *, may_retry: Callable[[], bool] = lambda: True) -> AsyncRetrying:
+    """Return a fresh retry, to be called once with a function and its arguments; never shared by tasks.
+
+    Tries again only after an `AttemptFailed` that the outcome table tries again, and only while `may_retry`
+    says so; the last failure is raised as it is. Waits end with `Stopping`.
+    """
+
+    def again(error: BaseException) -> bool:
+        return (
+            isinstance(error, AttemptFailed)
+            and error.kind.then in {NextStep.RETRY, NextStep.PAUSE}
+            and may_retry()
+        )
+
+    return AsyncRetrying(
+        sleep=stop.sleep,
+        stop=stop_after_attempt(max_attempts),
+        wait=_back_off_s,
+        retry=retry_if_exception(again),
+        reraise=True,
+    )

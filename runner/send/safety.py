@@ -1,0 +1,151 @@
+"""The safety rules that are looked at before anything is sent, the same on every path that sends.
+
+Each refusal names the rule, the limit and the value. The rules that act while a run is under way stand where
+they act: `max_rows_per_phone` in `delivery`, `max_failed` in `breaker`, `stop_when_empty` below.
+"""
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Final
+
+from runner.audit.fold import Fold
+from runner.errors import AuditDamaged, Refused
+from runner.model import Target
+from runner.outcomes import AttemptFailed
+from runner.plan.header import PlanHeader, PlanWindow
+from runner.settings import Safety
+from runner.stop import Stop
+
+__all__ = [
+    "EmptyWatch",
+    "Question",
+    "audit_age",
+    "check_plan",
+    "check_windows",
+    "is_stale",
+    "plan_age",
+    "was_capped",
+]
+
+STALE: Final = timedelta(days=1)
+EMPTY_BATCHES: Final = 20
+"""When the first so many batches all deleted nothing, it may be the wrong account."""
+
+_CAPS = ("max_rows_per_phone", "stop_when_empty")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Something a person must say yes to, and the flag that says it for them."""
+
+    text: str
+    flag: str
+
+
+def check_plan(header: PlanHeader) -> None:
+    """Refuse a plan that breaks its own rules: more phones, or more unreadable values, than allowed."""
+    safety, totals = header.safety, header.totals
+    if safety.max_phones is not None and totals.unique > safety.max_phones:
+        raise Refused(
+            f"max_phones: the plan holds {totals.unique:,} phones, {safety.max_phones:,} are allowed",
+            hint="look at the lists; if they are right, raise safety.max_phones in the job",
+        )
+    if totals.read and totals.rejected > safety.max_invalid * totals.read:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in (header.rejects or {}).items())
+        raise Refused(
+            f"max_invalid: {totals.rejected:,} of {totals.read:,} values are unreadable"
+            f" ({totals.rejected / totals.read:.2%}, {safety.max_invalid:.4%} allowed): {reasons}",
+            hint="usually the wrong column; `plan --rejects FILE` lists them all",
+        )
+
+
+def plan_age(mtime_s: float, header: PlanHeader, now: datetime) -> timedelta:
+    """Return how old a plan is: its file, or the day it says it was made on, whichever is older."""
+    by_file = now - datetime.fromtimestamp(mtime_s, UTC)
+    end_of_day = datetime.combine(date.fromisoformat(header.made_on) + timedelta(days=1), time(), UTC)
+    return max(by_file, now - end_of_day)
+
+
+def audit_age(fold: Fold, now: datetime) -> timedelta:
+    """Return how long ago an audit was begun; AuditDamaged where it does not say."""
+    try:
+        return now - datetime.fromisoformat(str(fold.first_run["at"]))
+    except (ValueError, TypeError) as error:
+        raise AuditDamaged(fold.name, 1, "its time is none") from error
+
+
+def is_stale(age: timedelta) -> bool:
+    """Tell whether so much time has passed that rows imported since would go as well."""
+    return age > STALE
+
+
+def was_capped(fold: Fold) -> str | None:
+    """Return why the last session stopped, if a cap stopped it: its scope was not what was thought."""
+    why = str((fold.last_summary or {}).get("why") or "")
+    return why if why.startswith(_CAPS) else None
+
+
+async def check_windows(
+    windows: Iterable[PlanWindow], list_total: Callable[[Target], Awaitable[int]]
+) -> Mapping[str, int]:
+    """Read the listing's total of every window and refuse an entry above its `max_rows`.
+
+    Entries are told apart by their number: several may stand in one line of a job, and so share a place.
+    Returns the rows by place.
+
+    Raises:
+        Refused: An entry matches more rows than its `max_rows`, or the listing cannot be read.
+    """
+    totals: dict[int, int] = defaultdict(int)
+    most: dict[int, int] = {}
+    by_place: dict[str, int] = defaultdict(int)
+    places: dict[int, str] = {}
+    for window in windows:
+        entry = window.entry
+        most[entry] = min(window.max_rows, most.get(entry, window.max_rows))
+        places[entry] = window.place
+        try:
+            rows = await list_total(
+                Target(window.user_id, window.created_at, window.encryption, delete_window=True)
+            )
+        except AttemptFailed as error:
+            raise Refused(
+                f"max_rows: the listing of {window.place} could not be read: {error}",
+                hint="a window is deleted only when its size is known; try again later",
+            ) from error
+        totals[entry] += rows
+        by_place[window.place] += rows
+    for entry, total in totals.items():
+        if total > most[entry]:
+            raise Refused(
+                f"max_rows: {places[entry]} matches {total:,} rows, {most[entry]:,} are allowed",
+                hint="look at the window; if it is right, raise max_rows in the job",
+            )
+    return by_place
+
+
+class EmptyWatch:
+    """Notices when the first batches all deleted nothing: stops the run or warns, after `stop_when_empty`."""
+
+    def __init__(self, fold: Fold, safety: Safety, stop: Stop, warn: Callable[[str], None]) -> None:
+        self._fold = fold
+        self._safety = safety
+        self._stop = stop
+        self._warn = warn
+        self._over = False
+
+    def look(self, record: Mapping[str, Any]) -> None:
+        """Look at the fold after a record went into it."""
+        if self._over or record["type"] != "batch" or self._fold.ended < EMPTY_BATCHES:
+            return
+        totals = self._fold.totals()
+        self._over = totals.batches["deleted"] >= EMPTY_BATCHES
+        if totals.batches["deleted"] != EMPTY_BATCHES or totals.count:
+            return
+        words = f"stop_when_empty: the first {EMPTY_BATCHES} batches deleted nothing (wrong account?)"
+        if self._safety.stop_when_empty:
+            self._stop.request(words, even_if_done=True)
+        else:
+            self._warn(words.removeprefix("stop_when_empty: "))

@@ -1,0 +1,217 @@
+"""One session of a run, from its `run` record to its summary, on edges that somebody else opened.
+
+Keeps promise 4: the summary is a fold of the records and the plan, and its equation is checked before it is
+written. It does not know whether the API, the disk and the clock behind its ports are real or simulated.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from runner.audit.fold import Fold, PhonesOf
+from runner.audit.journal import Journal
+from runner.audit.records import Mode, RunStatus, pace_record, run_record, summary_record
+from runner.errors import Exit, Stopped
+from runner.model import Sender, WallClock, Work
+from runner.plan.header import PlanTotals
+from runner.send.breaker import Breaker
+from runner.send.delivery import Delivery, Policy, Ports
+from runner.send.dispatch import Dispatch
+from runner.send.pacing import PaceChange, Pacer
+from runner.settings import Limits, Safety
+from runner.stop import Stop
+from runner.terms import limits_to_json, safety_to_json
+
+__all__ = ["PaceNotes", "RunSpec", "Session", "Tools"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """What a session was told to do, and how; all of it goes into the audit."""
+
+    mode: Mode
+    run_id: str
+    job: str
+    plan_sha256: str
+    version: str
+    base_url: str
+    limits: Limits
+    safety: Safety
+    planned: PlanTotals
+    phones_of: PhonesOf
+    plan_s: float = 0.0
+    reason: str | None = None
+    operator: str | None = None
+    audit_all_phones: bool = False
+    proxy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The opened edges of a session."""
+
+    sender: Sender
+    pacer: Pacer
+    journal: Journal
+    fold: Fold
+    """Fed by the journal; holds the earlier sessions already."""
+    stop: Stop
+    now: WallClock
+
+
+class PaceNotes:
+    """Where changes of the pace go: into the audit, once there is one."""
+
+    def __init__(self) -> None:
+        self.journal: Journal | None = None
+
+    def __call__(self, change: PaceChange) -> None:
+        """Write a `pace` record; raises Stopped when the audit cannot be written."""
+        if self.journal is not None:
+            until = None if change.until is None else change.until.isoformat(timespec="milliseconds")
+            self.journal.append(pace_record(rate=change.rate, until=until, why=change.why))
+
+
+class Session:
+    """Conducts one session.
+
+    Args:
+        terms: What it was told.
+        tools: What it works with.
+        pace_notes: Also used for the breaker's pauses.
+    """
+
+    def __init__(self, terms: RunSpec, tools: Tools, pace_notes: PaceNotes, deadline_s: float | None) -> None:
+        self._terms = terms
+        self._tools = tools
+        self._pace_notes = pace_notes
+        self._deadline_s = deadline_s
+        self.breaker = Breaker(tools.stop, terms.safety.max_failed, self._note_pause, deadline_s)
+
+    async def run(
+        self, works: Iterator[Work], rejected: Iterable[Mapping[str, Any]] = ()
+    ) -> tuple[dict[str, Any], bool]:
+        """Send the batches and return the summary record, and whether it stands in the audit.
+
+        Args:
+            works: In `seq` order: those of the plan that have no end.
+            rejected: `rejected` records of the planning.
+        """
+        tools = self._tools
+        self._pace_notes.journal = tools.journal
+        loop = asyncio.get_running_loop()
+        timer = self._arm_deadline()
+        started_s = loop.time()
+        try:
+            tools.journal.append(self._run_record())
+            for record in rejected:
+                tools.journal.append(record)
+            await self._dispatch(works).run()
+        except Stopped as stopped:
+            tools.stop.request(stopped.why, even_if_done=True)
+        finally:
+            if timer is not None:
+                timer.cancel()
+        self._check_books()
+        summary = self._summary(loop.time() - started_s)
+        try:
+            tools.journal.append(summary)
+            await tools.journal.sync()
+        except Stopped as stopped:
+            tools.stop.request(stopped.why, even_if_done=True)
+            return self._summary(loop.time() - started_s), False
+        return summary, True
+
+    def _dispatch(self, works: Iterator[Work]) -> Dispatch:
+        terms, tools = self._terms, self._tools
+        ports = Ports(tools.sender, tools.journal, self.breaker, tools.pacer, tools.stop)
+        policy = Policy(
+            max_attempts=terms.limits.max_attempts,
+            max_rows_per_phone=terms.safety.max_rows_per_phone,
+            audit_all_phones=terms.audit_all_phones,
+        )
+        return Dispatch(
+            works,
+            Delivery(ports, policy),
+            self.breaker,
+            tools.stop,
+            concurrency=terms.limits.concurrency,
+            skipped_users=tools.fold.skipped_users,
+        )
+
+    def _arm_deadline(self) -> asyncio.TimerHandle | None:
+        """Stop taking work while there is time to drain: an attempt's timeout, or half of what there is."""
+        deadline_s, limits = self._deadline_s, self._terms.limits
+        if deadline_s is None or limits.deadline_s is None:
+            return None
+        drain_s = min(limits.timeout_s, limits.deadline_s / 2)
+        return asyncio.get_running_loop().call_at(
+            deadline_s - drain_s, self._tools.stop.request, "deadline: its time is used up"
+        )
+
+    def _note_pause(self, pause_s: float | None, why: str) -> None:
+        until = None if pause_s is None else self._tools.now() + timedelta(seconds=pause_s)
+        self._pace_notes(PaceChange(self._tools.pacer.rate, until, why))
+
+    def _run_record(self) -> dict[str, Any]:
+        terms = self._terms
+        return run_record(
+            run_id=terms.run_id,
+            job=terms.job,
+            plan_sha256=terms.plan_sha256,
+            version=terms.version,
+            base_url=terms.base_url,
+            limits=limits_to_json(terms.limits),
+            safety=safety_to_json(terms.safety),
+            mode=terms.mode,
+            reason=terms.reason,
+            operator=terms.operator,
+            planned_batches=terms.planned.batches,
+            planned_phones=terms.planned.unique,
+        )
+
+    def _check_books(self) -> None:
+        """Check the equation before the summary is written; a fault here would be ours."""
+        if not self._tools.fold.totals(self._terms.phones_of).holds:
+            raise AssertionError("the records do not add up to the plan")
+
+    def _summary(self, duration_s: float) -> dict[str, Any]:
+        terms, meter = self._terms, self._tools.pacer.meter
+        totals = self._tools.fold.totals(terms.phones_of)
+        status, why, exit_code = verdict(
+            totals.open_batches, self._tools.stop, confirmed=totals.all_confirmed
+        )
+        read = {name: getattr(terms.planned, name) for name in _OF_THE_PLAN}
+        return summary_record(
+            status=status,
+            why=why,
+            exit_code=exit_code,
+            batches=totals.batches,
+            phones={**totals.phones, **read},
+            count=totals.count,
+            uncertain_batches=totals.uncertain_batches,
+            empty_batches=totals.empty_batches,
+            requests=self.breaker.requests,
+            retries=self.breaker.retries,
+            plan_s=round(terms.plan_s, 3),
+            duration_s=round(duration_s, 3),
+            rate_achieved=round(meter.rate_achieved, 3),
+            max_in_window=meter.max_in_window,
+            peak_in_flight=meter.peak_in_flight,
+            proxy=terms.proxy,
+        )
+
+
+_OF_THE_PLAN: Final = ("read", "unique", "duplicate", "rejected", "protected")
+
+
+def verdict(open_batches: int, stop: Stop, *, confirmed: bool) -> tuple[RunStatus, str | None, Exit]:
+    """Return a session's status, the reason if it stopped early, and its exit code (README, exit codes)."""
+    reason = stop.reason
+    if reason is not None and (open_batches or reason.even_if_done):
+        return "stopped", reason.why, reason.exit_code
+    if open_batches:
+        raise AssertionError(f"{open_batches} batches are open, and nobody stopped the run")
+    return ("complete", None, Exit.OK) if confirmed else ("partial", None, Exit.PARTIAL)

@@ -1,0 +1,206 @@
+"""`report`, `verify`, `schema`, help: what only reads; no connection, no token, no change."""
+
+import json
+import re
+
+import pytest
+
+from tests.support.evidence import of_type, read_audit, rechain
+from tests.support.program import USER, Listener, numbers
+
+PHONES = numbers(250)
+
+
+@pytest.fixture
+def audit(program, sandbox):
+    """An audit of three batches, the second of which ended unknown."""
+    sandbox.pool.add_phones(USER, PHONES)
+    sandbox.script(None, "error", error_code=7431)
+    job = program.job({USER: PHONES})
+    program("run", job, "--yes", "--concurrency", "1", "--audit", "a.jsonl", "--reason", "opt-out").expect(1)
+    return program.folder / "a.jsonl"
+
+
+@pytest.fixture
+def two_sessions(program, sandbox):
+    sandbox.pool.add_phones(USER, PHONES)
+    sandbox.control(token_expires_after=1)
+    program("run", program.job({USER: PHONES}), "--yes", "--audit", "t.jsonl").expect(3)
+    sandbox.control(token_expires_after=None)
+    path = program.folder / "t.jsonl"
+    head = read_audit(path)[-1]["chain"]
+    program("resume", path).expect(0)
+    return path, head
+
+
+def test_report_shows_totals_causes_and_the_vendors_words(program, audit):
+    out = re.sub(r" +", " ", program("report", audit).expect(0).out)
+    assert "deleted 2 150" in out
+    assert "unknown 1 100" in out
+    assert "bad_reply" in out
+    assert "系统繁忙" in out
+    assert not any(phone in out for phone in PHONES)
+
+
+def test_report_needs_no_token_and_opens_no_connection(program, audit):
+    with Listener() as listener:
+        env = {"BULK_DELETE_TOKEN": None, "BULK_DELETE_BASE_URL": listener.url}
+        program("report", audit, env=env).expect(0)
+        program("verify", audit, env=env).expect(0)
+        assert listener.calls == []
+
+
+def test_report_json_is_one_object(program, audit):
+    record = program("report", audit, "--json").expect(0).record
+    text = json.dumps(record)
+    assert not any(phone in text for phone in PHONES)
+    batches = record["batches"] if "batches" in record else record["totals"]["batches"]
+    assert batches["unknown"] == 1
+
+
+def test_report_html_is_one_page_that_needs_nothing_from_elsewhere(program, audit):
+    program("report", audit, "--html", "r.html").expect(0)
+    page = (program.folder / "r.html").read_text(encoding="utf-8")
+    assert page.lstrip().lower().startswith("<!doctype html>")
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
+    assert "<script" not in page
+    assert not any(phone in page for phone in PHONES)
+
+
+def test_report_html_writes_over_nothing(program, audit):
+    file = program.write("r.html", "mine")
+    program("report", audit, "--html", file).expect(2)
+    assert file.read_text() == "mine"
+
+
+def test_report_of_several_audits(program, audit, two_sessions):
+    out = program("report", audit, two_sessions[0]).expect(0).out
+    assert "a.jsonl" in out
+    assert "t.jsonl" in out
+
+
+def test_report_changes_nothing(program, audit):
+    before = audit.read_bytes()
+    program("report", audit).expect(0)
+    program("verify", audit)
+    assert audit.read_bytes() == before
+
+
+def test_report_of_what_is_no_audit_is_2(program):
+    program.write("x.jsonl", "hello\n")
+    program("report", "x.jsonl").expect(2)
+    program("report", "nowhere.jsonl").expect(2)
+
+
+def test_verify_of_a_whole_audit_is_0(program, audit, two_sessions):
+    program("verify", audit).expect(0)
+    program("verify", two_sessions[0]).expect(0)
+    assert isinstance(program("verify", audit, "--json").expect(0).record, dict)
+
+
+DAMAGE = {
+    "a number changed": lambda lines: [line.replace(b'"count":100', b'"count":101') for line in lines],
+    "a line taken out": lambda lines: lines[:2] + lines[3:],
+    "the first line taken out": lambda lines: lines[1:],
+    "two lines swapped": lambda lines: [lines[0], lines[2], lines[1], *lines[3:]],
+    "a line twice": lambda lines: [*lines[:3], lines[2], *lines[3:]],
+    "a space more": lambda lines: [line.replace(b'"seq":1', b'"seq": 1') for line in lines],
+    "a blank line": lambda lines: [lines[0], b"\n", *lines[1:]],
+    "something after the chain": lambda lines: [*lines[:-1], lines[-1].replace(b'"}\n', b'","x":1}\n')],
+    "garbage in the middle": lambda lines: [lines[0], b"\xff\x00\n", *lines[1:]],
+}
+
+
+def test_verify_of_a_damaged_audit_is_1(program, audit):
+    lines = audit.read_bytes().splitlines(keepends=True)
+    for n, damage in enumerate(DAMAGE.values()):
+        assert damage(lines) != lines
+        (program.folder / f"{n}.jsonl").write_bytes(b"".join(damage(lines)))
+    for how, ended in program.together({how: ("verify", f"{n}.jsonl") for n, how in enumerate(DAMAGE)}):
+        assert ended.code == 1, f"{how}: {ended}"
+        ended.expect(1)
+        assert not any(phone in ended.out + ended.err for phone in PHONES)
+
+
+def test_verify_holds_the_equation_against_one_who_forged_the_chain(program, audit):
+    def forge(record):
+        if record["type"] == "summary":
+            record["phones"]["deleted"] += 1
+        return record
+
+    rechain(audit, forge)
+    program("verify", audit).expect(1)
+
+
+def test_verify_of_an_audit_cut_after_a_whole_line_is_3(program, audit):
+    lines = audit.read_bytes().splitlines(keepends=True)
+    for keep in range(1, len(lines)):
+        if keep in (1, 2, len(lines) - 1):
+            audit.write_bytes(b"".join(lines[:keep]))
+            program("verify", audit).expect(3)
+
+
+def test_verify_of_a_torn_audit_is_3(program, audit):
+    audit.write_bytes(audit.read_bytes()[:-30])
+    program("verify", audit).expect(3)
+
+
+def test_only_a_head_kept_elsewhere_shows_a_cut_at_the_end_of_a_session(program, two_sessions):
+    path, first_head = two_sessions
+    head = read_audit(path)[-1]["chain"]
+    assert head in program("verify", path).expect(0).out
+    program("verify", path, "--head", head).expect(0)
+    program("verify", path, "--head", first_head).expect(0)
+    lines = path.read_bytes().splitlines(keepends=True)
+    second = next(n for n, line in enumerate(lines) if n and line.startswith(b'{"type":"run"'))
+    path.write_bytes(b"".join(lines[:second]))
+    program("verify", path).expect(0)
+    assert program("verify", path, "--head", head).code == 1
+    program("verify", path, "--head", first_head).expect(0)
+
+
+def test_verify_of_several_audits_tells_the_worst(program, audit, two_sessions):
+    audit.write_bytes(audit.read_bytes().replace(b'"count":100', b'"count":101'))
+    program("verify", two_sessions[0], audit).expect(1)
+
+
+def test_schema_is_json_schema_and_names_every_key(program):
+    schema = json.loads(program("schema").expect(0).out)
+    text = json.dumps(schema)
+    assert "$schema" in schema
+    keys = (
+        "name",
+        "limits",
+        "safety",
+        "phone_rule",
+        "timezone",
+        "users",
+        "tables",
+        "max_rows",
+        "delete_window",
+    )
+    assert all(f'"{key}"' in text for key in keys)
+    assert program("schema", "job").expect(0).out == program("schema").expect(0).out
+
+
+def test_schema_of_the_audit_knows_every_type(program, audit):
+    schema = json.loads(program("schema", "audit").expect(0).out)
+    text = json.dumps(schema)
+    kinds = {"run", "sending", "open", "batch", "pace", "rejected", "summary"}
+    assert all(f'"{kind}"' in text for kind in kinds)
+    assert {record["type"] for record in read_audit(audit)} <= kinds
+    assert len(of_type(read_audit(audit), "batch")) == 3
+
+
+VERBS = ("run", "plan", "resume", "rerun", "report", "verify", "check", "sandbox", "demo", "schema")
+
+
+def test_every_verb_has_help_on_standard_output(program):
+    for verb, ended in program.together({verb: (verb, "--help") for verb in VERBS}):
+        ended.expect(0)
+        assert ended.err == ""
+        assert f"{verb} [OPTIONS]" in ended.out
+
+
+def test_an_unknown_verb_is_2(program):
+    program("purge").expect(2)
