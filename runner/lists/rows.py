@@ -1,9 +1,16 @@
 """What a list is on its way in: where it stands, and its rows as they come out. Types only."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
-__all__ = ["ListSpec", "Rows"]
+__all__ = ["ColumnRead", "HiddenRows", "HowFound", "ListSpec", "Rows"]
+
+HiddenRows = Literal["include", "skip"]
+"""What a job says of rows that a filter hides."""
+
+HowFound = Literal["asked", "header", "content", "only"]
+"""How the phone column was found: the job names it, its header does, what stands in it does, or it is the one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +23,7 @@ class ListSpec:
         phone_column: Header name, or column number counted from 1; None: found.
         user_column: The same, for tables of many users; None: the list is one user's.
         encoding: Forced encoding; None: found.
+        hidden_rows: What is done with rows that a filter hides; None: a list that has such rows is refused.
     """
 
     paths: tuple[str, ...]
@@ -23,6 +31,24 @@ class ListSpec:
     phone_column: str | int | None = None
     user_column: str | int | None = None
     encoding: str | None = None
+    hidden_rows: HiddenRows | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRead:
+    """Which column of a source was read for phones, and what else was looked at.
+
+    Args:
+        column: Number of the column that was read, counted from 1.
+        header: Its header as it stands in the source; "" where there is none.
+        how: How it was found.
+        passed_over: Headers (or `column N` where there is none) of other columns that might hold phones.
+    """
+
+    column: int
+    header: str
+    how: HowFound
+    passed_over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +62,11 @@ class Rows:
         users: The user column, or None where the list is one user's.
         flaws: Index into `values` → reason, for cells that the format itself spoils (a float, a numeric cell
             with six or more trailing zeros); such a value is rejected for that reason whatever it looks like.
+        user_flaws: Index into `users` → reason, for cells that say no user id exactly (a date, a float, an
+            error, a number that the format does not hold exactly); one such row refuses the list.
+        column: Which column was read; the same for all rows of a source, None where it has no columns.
+        blank: Rows of this stretch whose phone cell is blank; they stand in none of the sequences.
+        hidden: Rows of this stretch that a filter hides, whether they were taken or skipped.
     """
 
     source: str
@@ -43,3 +74,7 @@ class Rows:
     values: list[str]
     users: list[str] | None
     flaws: dict[int, str]
+    user_flaws: dict[int, str] = field(default_factory=dict)
+    column: ColumnRead | None = None
+    blank: int = 0
+    hidden: int = 0
