@@ -10,7 +10,7 @@ HiddenRows = Literal["include", "skip"]
 """What a job says of rows that a filter hides."""
 
 HowFound = Literal["asked", "header", "content", "only"]
-"""How the phone column was found: the job names it, its header does, what stands in it does, or it is the one."""
+"""How the column was found: the job names it, its header or its content tells, or it is the only one."""
 
 
 @dataclass(frozen=True, slots=True)
