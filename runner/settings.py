@@ -176,6 +176,8 @@ class Safety:
     max_phones: int | None = None
     max_invalid: float = 0.01
     max_failed: float = 0.05
+    max_refused: float = 0.1
+    """Of the numbers sent, those that the vendor refused for what they are."""
     max_rows_per_phone: int = 20
     stop_when_empty: bool = False
     protect_file: str | None = None

@@ -12,6 +12,10 @@ from runner.settings import Limits, LimitsGiven, Safety, parse_percent, parse_ra
 
 __all__ = ["limits_from_json", "limits_to_json", "safety_from_json", "safety_to_json"]
 
+_SHARES = ("max_invalid", "max_failed", "max_refused")
+_LATER_RULES = {"max_refused": "10%"}
+"""Rules that plans and audits did not have from the beginning, as they stand for one that lacks them."""
+
 
 def limits_to_json(limits: Limits | LimitsGiven) -> dict[str, Any]:
     """Return the limits that are given, in the job file's notation (`deadline` in seconds)."""
@@ -42,15 +46,20 @@ def limits_from_json(found: Mapping[str, Any]) -> LimitsGiven:
 def safety_to_json(safety: Safety) -> dict[str, Any]:
     """Return the safety rules in the job file's notation."""
     found = {field.name: getattr(safety, field.name) for field in fields(safety)}
-    return {**found, "max_invalid": _percent(safety.max_invalid), "max_failed": _percent(safety.max_failed)}
+    return {**found, **{name: _percent(found[name]) for name in _SHARES}}
 
 
 def safety_from_json(found: Mapping[str, Any]) -> Safety:
     """Return what `safety_to_json` wrote; ValueError, TypeError or KeyError where it did not.
 
-    A rule of another type would only be noticed when it is asked, which may be after a deletion.
+    A rule that came later and is absent takes its default; a missing one of the first is an error. A rule
+    of another type would only be noticed when it is asked, which may be after a deletion.
     """
-    shares = {name: parse_percent(found[name]) for name in ("max_invalid", "max_failed")}
+    found = {**_LATER_RULES, **found}
+    missing = {field.name for field in fields(Safety)} - set(found)
+    if missing:
+        raise KeyError(min(missing))
+    shares = {name: parse_percent(found[name]) for name in _SHARES}
     safety = Safety(**{**found, **shares})
     if safety.max_phones is not None:
         _check(safety.max_phones, "max_phones", least=1)

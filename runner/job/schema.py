@@ -247,6 +247,9 @@ class SafetyModel(_Strict):
     max_failed: Percent | None = Field(
         default=None, description="The breaker's share of failed batches; default 5%."
     )
+    max_refused: Percent | None = Field(
+        default=None, description="More of the numbers sent refused for what they are: stops; default 10%."
+    )
     max_rows_per_phone: int | None = Field(
         default=None, ge=1, description="A batch that deleted more rows per number stops the run; default 20."
     )

@@ -311,9 +311,10 @@ _Terms = TypeVar("_Terms", LimitsGiven, Safety)
 def _terms(
     data: object, read: Callable[[Mapping[str, Any]], _Terms], write: Callable[[_Terms], dict[str, Any]]
 ) -> _Terms:
-    """Return limits or safety rules; what would not be written just so is refused."""
+    """Return limits or safety rules; what stands there and would not be written just so is refused."""
     found = _object(data, "limits and safety")
     terms = read(found)
-    if write(terms) != found:
+    written = write(terms)
+    if {**written, **found} != written:
         raise ValueError("limits or safety are not as they are written")
     return terms

@@ -319,9 +319,22 @@ def test_totals_that_are_not_those_of_the_batches_are_refused(tmp_path):
             read_plan(path)
 
 
+def without(*rules):
+    """The safety rules of the header as they are written, but for some."""
+    return {
+        rule: value for rule, value in orjson.loads(HEADER.to_json())["safety"].items() if rule not in rules
+    }
+
+
 def header_with(**changes):
     data = orjson.loads(HEADER.to_json()) | changes
     return orjson.dumps({key: value for key, value in data.items() if value is not ...})[:-1]
+
+
+def test_a_plan_of_a_version_without_max_refused_is_read_with_its_default(tmp_path):
+    path = tmp_path / "old.plan"
+    path.write_bytes(sealed(header_with(safety=without("max_refused")), BODY))
+    assert read_plan(path).header.safety == HEADER.safety
 
 
 @pytest.mark.parametrize(
@@ -337,6 +350,9 @@ def header_with(**changes):
         {"limits": {"speed": 1}},
         {"safety": {}},
         {"safety": {"max_invalid": 1}},
+        {"safety": without("max_failed")},
+        {"safety": without("max_phones")},
+        {"safety": {**without(), "max_refused": 0.1}},
         {"totals": {"read": 1}},
         {"totals": {"read": -1, "unique": -1}},
         {"totals": 7},
