@@ -5,11 +5,12 @@ nothing is ever written over. It knows nothing of what is in them.
 """
 
 import os
+import shutil
 from pathlib import Path
 
 from runner.errors import Refused
 
-__all__ = ["create_private", "make_private_folder", "sync_folder", "write_private"]
+__all__ = ["copy_private", "create_private", "make_private_folder", "sync_folder", "write_private"]
 
 
 def create_private(path: Path, *, append: bool = False) -> int:
@@ -30,6 +31,15 @@ def write_private(path: Path, data: bytes) -> None:
             file.write(data)
     except OSError as error:
         raise Refused(f"{path}: cannot be written: {error.strerror}", hint="name another file") from error
+
+
+def copy_private(source: Path, target: Path) -> None:
+    """Copy a file of any length to a whole new one; raises Refused as `write_private` does."""
+    try:
+        with source.open("rb") as given, os.fdopen(create_private(target), "wb") as file:
+            shutil.copyfileobj(given, file)
+    except OSError as error:
+        raise Refused(f"{target}: cannot be written: {error.strerror}", hint="name another file") from error
 
 
 def make_private_folder(folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from runner.api.client import Client, open_client
 from runner.audit.fold import Fold
 from runner.audit.journal import DiskFile, Journal
 from runner.audit.records import rejected_record
-from runner.errors import Exit, RunnerError
+from runner.errors import Exit, RunnerError, Stopped
 from runner.locks import origin_lock
 from runner.model import Prior, Target, Work
 from runner.outcomes import AttemptFailed, NextStep
@@ -58,10 +58,18 @@ class RunFiles:
     """`rejected` records of the planning, as JSON lines."""
 
     def works(self, fold: Fold, protect: ProtectList) -> Iterator[Work]:
-        """Yield what has no end yet, in plan order."""
-        for batch in self.plan.batches(lambda seq: not fold.is_ended(seq)):
-            prior = fold.prior(batch.seq) if self.fold is not None else Prior()
-            yield Work(batch, prior, protect.matches(batch.phones))
+        """Yield what has no end yet, in plan order.
+
+        Raises:
+            Stopped: The plan is no longer what was confirmed; nothing of what changed was yielded.
+        """
+        try:
+            for batch in self.plan.batches(lambda seq: not fold.is_ended(seq)):
+                prior = fold.prior(batch.seq) if self.fold is not None else Prior()
+                yield Work(batch, prior, protect.matches(batch.phones))
+        except RunnerError as error:
+            why = f"the plan is no longer what was confirmed: {error.message}"
+            raise Stopped(why, hint=error.hint) from error
 
     def open_windows(self) -> tuple[PlanWindow, ...]:
         """Return the windows that are still to be deleted."""
@@ -177,6 +185,7 @@ async def _carry_out(order: RunRequest, console: Console, stop: Stop, stack: Asy
         for place, total in rows.items():
             console.say(f"{place}: {total:,} rows match just now")
         await _ask(order.questions, console, stop)
+    order.evidence.plan.check()
     fold = order.evidence.fold or Fold(str(order.evidence.audit), phones_of=terms.phones_of)
     file = order.evidence.file or DiskFile.create(order.evidence.audit)
     stack.callback(file.close)

@@ -19,7 +19,7 @@ from runner.audit.verify import State, Verification
 from runner.audit.verify import verify as verify_audit
 from runner.commands.invocation import Call, Scratch, draft_plan, only_plan, plan_beside, temporary_folder
 from runner.errors import AuditDamaged, Exit, Refused
-from runner.files import write_private
+from runner.files import copy_private, write_private
 from runner.job.arguments import job_schema, read_jobs
 from runner.output.plan_text import describe_plan
 from runner.output.report import make_report, report_text
@@ -62,7 +62,7 @@ def _made_plan(jobs: Sequence[str], scratch: Scratch, rejects: Path | None, call
     finally:
         # Wanted most where the plan is refused for them.
         if rejects is not None and scratch.rejects.exists():
-            write_private(rejects, scratch.rejects.read_bytes())
+            copy_private(scratch.rejects, rejects)
 
 
 def _probe(made: PlanFile, limits: Limits, call: Call) -> list[str]:

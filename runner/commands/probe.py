@@ -80,9 +80,8 @@ async def probe_plan(plan: PlanFile, access: Access, limits: Limits) -> list[str
                 raise Refused(f"the listing cannot be read: {error}") from error
 
         for window in plan.header.windows:
-            target = Target(window.user_id, window.created_at, window.encryption, delete_window=True)
             first, last = window.created_at
-            said.append(f"{window.place}: {await rows(target):,} rows from {first} to {last}")
+            said.append(f"{window.place}: {await rows(window.target):,} rows from {first} to {last}")
         step = max(1, (plan.header.totals.batches - plan.header.totals.windows) // SAMPLE)
         sample = islice(plan.batches(lambda seq: seq % step == 0), SAMPLE)
         found = [await rows(batch.target, batch.phones[0]) for batch in sample if batch.phones]

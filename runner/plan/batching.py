@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 import orjson
 
 from runner.model import MAX_PHONES, Target, Window
-from runner.plan.file import batch_prefix
+from runner.plan.lines import batch_prefix
 
 __all__ = ["BatchWriter"]
 

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
-from runner.model import Window, is_safe_user_id
+from runner.model import Target, Window, is_safe_user_id
 from runner.phones import PHONE_RULES, PhoneRule
 from runner.settings import LimitsGiven, Safety
 from runner.terms import limits_from_json, limits_to_json, safety_from_json, safety_to_json
@@ -116,6 +116,11 @@ class PlanWindow:
     max_rows: int
     place: str
     entry: int
+
+    @property
+    def target(self) -> Target:
+        """Return the target of its batch."""
+        return Target(self.user_id, self.created_at, self.encryption, delete_window=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ from runner.lists.rows import Rows
 from runner.model import Target, is_safe_user_id
 from runner.phones import mask_text
 from runner.plan.batching import BatchWriter
-from runner.plan.file import refuse_existing, write_plan
 from runner.plan.grouping import MAX_TARGETS, Context, Grouping
 from runner.plan.header import PlanHeader, PlanTotals, PlanWindow, Reject
 from runner.plan.normalise import (
@@ -36,6 +35,7 @@ from runner.plan.overlaps import Overlaps
 from runner.plan.protect import ProtectList, read_protect_file
 from runner.plan.spill import open_private, spill_full
 from runner.plan.tally import Intake, printable
+from runner.plan.write import refuse_existing, write_plan
 from runner.settings import Safety
 
 __all__ = ["Planner", "Progress", "plan_batches_again", "plan_job"]
@@ -184,9 +184,7 @@ class Planner:
     def _add_windows(self, entry: Entry) -> None:
         self._window_entries += 1
         for window in entry.windows:
-            target = Target(entry.user_id, window, entry.encryption, delete_window=True)
             self.add_window(
-                target,
                 PlanWindow(
                     seq=1,
                     user_id=entry.user_id,
@@ -195,12 +193,12 @@ class Planner:
                     max_rows=entry.max_rows or 1,
                     place=printable(entry.place),
                     entry=self._window_entries,
-                ),
+                )
             )
 
-    def add_window(self, target: Target, window: PlanWindow) -> None:
+    def add_window(self, window: PlanWindow) -> None:
         """Add a batch that deletes by window alone; its `seq` is given when the plan is finished."""
-        self._windows.setdefault(target, []).append(window)
+        self._windows.setdefault(window.target, []).append(window)
         if len(self._windows) > _MAX_WINDOWS:
             raise Refused(f"more than {_MAX_WINDOWS:,} windows", hint="Choose longer slices.")
 
@@ -420,7 +418,7 @@ def plan_batches_again(
             if target not in known:
                 raise Refused(f"{target.user_id}: a window whose max_rows is in no plan")
             for window in known[target]:
-                planner.add_window(target, window)
+                planner.add_window(window)
             known[target] = []
         return planner.finish(out, today=today, version=version)
 
@@ -431,6 +429,5 @@ def _by_target(windows: Sequence[PlanWindow]) -> dict[Target, list[PlanWindow]]:
     known: dict[Target, list[PlanWindow]] = {}
     for window in windows:
         entry = numbers.setdefault((window.place, window.entry, window.max_rows), len(numbers) + 1)
-        target = Target(window.user_id, window.created_at, window.encryption, delete_window=True)
-        known.setdefault(target, []).append(replace(window, entry=entry))
+        known.setdefault(window.target, []).append(replace(window, entry=entry))
     return known

@@ -107,9 +107,7 @@ async def check_windows(
         most[entry] = min(window.max_rows, most.get(entry, window.max_rows))
         places[entry] = window.place
         try:
-            rows = await list_total(
-                Target(window.user_id, window.created_at, window.encryption, delete_window=True)
-            )
+            rows = await list_total(window.target)
         except AttemptFailed as error:
             raise Refused(
                 f"max_rows: the listing of {window.place} could not be read: {error}",

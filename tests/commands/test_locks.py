@@ -76,6 +76,20 @@ def test_wait_waits_until_the_origin_is_free(program, sandbox, holder):
     assert [e["user_id"] for e in sandbox.deletions()] == [USER, OTHER]
 
 
+def test_a_plan_that_vanishes_during_the_wait_is_2_and_leaves_no_audit(program, sandbox, holder):
+    job = program.job({OTHER: PHONES}, name="second")
+    waiting = program.start("run", job, "--yes", "--wait", "--audit", "second.jsonl")
+    waiting.until(lambda: str(holder.pid) in waiting.err(), "that it waits")
+    (program.folder / "second.jsonl.plan").unlink()
+    holder.signal(signal.SIGKILL)
+    holder.wait()
+    ended = waiting.wait().expect(2)
+    assert "second.jsonl.plan: it was changed after it was verified: it is gone" in ended.err
+    assert "resume" not in ended.err
+    assert len(sandbox.deletions()) == 1
+    assert not (program.folder / "second.jsonl").exists()
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_wait_and_nothing_was_sent(program, sandbox, holder, number, code):
     job = program.job({OTHER: PHONES}, name="second")

@@ -11,8 +11,10 @@ import pytest
 from runner.errors import AuditDamaged, Refused
 from runner.model import Batch, Target
 from runner.plan.batching import BatchWriter
-from runner.plan.file import batch_prefix, copy_plan, is_plan, read_plan, write_plan
+from runner.plan.file import copy_plan, is_plan, read_plan
 from runner.plan.header import PlanHeader, PlanSource, PlanTotals, PlanWindow, Reject
+from runner.plan.lines import batch_prefix
+from runner.plan.write import write_plan
 from runner.settings import LimitsGiven, Rate, Safety
 
 WINDOW = ("2024-07-26 00:00:00", "2024-07-27 23:59:59")
@@ -86,7 +88,7 @@ def test_what_was_written_is_read(plan):
     assert [read.phones_of(seq) for seq in (1, 2, 3, 4)] == [100, 50, 3, 0]
     raw = plan.read_bytes()
     assert read.sha256 == hashlib.sha256(raw).hexdigest()
-    assert read.size == len(raw)
+    assert read.seal.size == len(raw)
     assert raw == sealed(HEADER.to_json()[:-1], BODY)
 
 

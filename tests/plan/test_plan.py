@@ -21,7 +21,8 @@ from runner.lists.rows import ListSpec, Rows
 from runner.model import Target
 from runner.phones import BadPhone, normalise
 from runner.plan import grouping, spill
-from runner.plan.file import PlanWindow, read_plan
+from runner.plan.file import read_plan
+from runner.plan.header import PlanWindow
 from runner.plan.planner import Planner, plan_batches_again, plan_job
 from runner.settings import LimitsGiven, Safety
 from tests.support.docs import ROOT

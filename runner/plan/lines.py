@@ -1,0 +1,97 @@
+"""One batch as a line of a plan: what stands in it, and what is taken for one when it is read again.
+
+Keeps the promise that a line says exactly one batch: it passes only in the very form in which it is written,
+so that no two readers of a plan can understand it differently. Nothing here opens a file.
+"""
+
+import re
+from typing import Final
+
+import orjson
+
+from runner.model import MAX_PHONES, Target
+
+__all__ = ["MAX_LINE_BYTES", "BatchLines", "batch_prefix"]
+
+MAX_LINE_BYTES: Final = 1 << 20
+"""Of one batch: 100 opaque values of 512 characters, escaped, with room to spare."""
+
+_TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
+_PHONE_KEY: Final = b',"phone":'
+
+
+def batch_prefix(target: Target) -> bytes:
+    """Return what stands between the `seq` and the phones of every batch line of a target."""
+    fields: dict[str, object] = {"user_id": target.user_id}
+    if target.created_at is not None:
+        fields["created_at"] = target.created_at
+    if target.encryption:
+        fields["encryption"] = True
+    if target.delete_window:
+        fields["delete_window"] = True
+    return b"," + orjson.dumps(fields)[1:-1]
+
+
+class BatchLines:
+    """Batch lines to targets and phones; a line passes only in the very form in which it is written."""
+
+    def __init__(self) -> None:
+        self._prefix = b""
+        self._target: Target | None = None
+
+    def parse(self, line: bytes, seq: int) -> tuple[Target, list[str]]:
+        """Return what a line says.
+
+        Raises:
+            ValueError: It is not the line that stands for one batch with this `seq`.
+        """
+        head = b'{"seq":%d' % seq
+        if not (line.startswith(head + b",") and line.endswith(b"}")):
+            raise ValueError("no whole batch with the next seq")
+        prefix, has_phones, phones = line[len(head) : -1].partition(_PHONE_KEY)
+        target = self._target if prefix == self._prefix else None
+        if target is None:
+            target = _parse_target(prefix)
+            self._prefix, self._target = prefix, target
+        if target.delete_window == bool(has_phones):
+            raise ValueError("a batch has phones, or deletes a window, never both or neither")
+        return target, _parse_phones(phones) if has_phones else []
+
+
+def _parse_target(prefix: bytes) -> Target:
+    """Return the target of `batch_prefix`."""
+    fields = orjson.loads(b"{" + prefix[1:] + b"}")
+    created_at = fields.get("created_at")
+    if created_at is not None and not (
+        type(created_at) is list
+        and len(created_at) == 2
+        and all(type(end) is str and _TIME.fullmatch(end) for end in created_at)
+    ):
+        raise ValueError("created_at is no pair of times")
+    if type(fields.get("user_id")) is not str:
+        raise ValueError("there is no user_id")
+    target = Target(
+        fields["user_id"],
+        None if created_at is None else (created_at[0], created_at[1]),
+        encryption=fields.get("encryption") is True,
+        delete_window=fields.get("delete_window") is True,
+    )
+    if batch_prefix(target) != prefix:
+        raise ValueError("a field that no batch has, or in a form that no plan has")
+    return target
+
+
+def _parse_phones(raw: bytes) -> list[str]:
+    phones = orjson.loads(raw)
+    if type(phones) is not list or not 1 <= len(phones) <= MAX_PHONES:
+        raise ValueError("a batch has 1 to 100 phones")
+    try:
+        "".join(phones)
+    except TypeError:
+        raise ValueError("a phone that is no text") from None
+    distinct = set(phones)
+    if len(distinct) != len(phones) or "" in distinct:
+        raise ValueError("a phone is empty or stands twice in one batch")
+    if orjson.dumps(phones) != raw:
+        raise ValueError("phones in a form that no plan has")
+    return phones
