@@ -142,7 +142,7 @@ def test_every_command_of_a_developer_exists(line):
 
 
 def test_the_example_is_the_job_file_itself():
-    example = (ROOT / "jobs" / "nightly-cleanup.yaml").read_text(encoding="utf-8")
+    example = (ROOT / "jobs" / "reference.yaml").read_text(encoding="utf-8")
     assert f"```yaml\n{example}```" in TEXT
 
 

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from runner.phones import PHONE_RULES, mask_text
+from runner.phones import mask_text
 
 __all__ = ["fault_words", "kind_of", "likely_key", "misplaced", "unknown_key"]
 
@@ -34,7 +34,7 @@ def fault_words(kind: str, context: Mapping[str, Any], value: object, otherwise:
     if kind in _EXPECTED:
         return f"expected {_EXPECTED[kind]}, not {kind_of(value)}"
     if kind == "literal_error":
-        return f"write one of {', '.join(PHONE_RULES)}"
+        return f"write {context['expected'].replace(chr(39), '')}"
     return otherwise
 
 

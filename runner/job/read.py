@@ -25,10 +25,10 @@ from runner.job.schema import (
     LimitsModel,
     SafetyModel,
     TableModel,
-    file_name,
     read_created_at,
     shape_faults,
 )
+from runner.job.values import file_name
 from runner.job.windows import RelativeWindow, absolute_window, relative_window, slice_window, wall_now, zone
 from runner.lists.rows import ListSpec
 from runner.model import Window
@@ -36,7 +36,7 @@ from runner.settings import LimitsGiven, Safety, parse_duration
 
 __all__ = ["ReadJob", "default_name", "read_job_file"]
 
-_NEEDS_FILE = ("phone_column", "encoding")
+_NEEDS_FILE = ("phone_column", "encoding", "hidden_rows")
 _NEEDS_WINDOW = ("slice", "max_rows")
 _NO_PHONES = (
     "without phones it would delete the whole window: give phone or phone_file (or, if the window is meant, "
@@ -273,6 +273,7 @@ class _Maker:
             phone_column=model.phone_column,
             user_column=model.user_column if isinstance(model, TableModel) else None,
             encoding=model.encoding,
+            hidden_rows=model.hidden_rows,
         )
 
     def _safety(self, model: SafetyModel) -> Safety:

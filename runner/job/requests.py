@@ -16,7 +16,7 @@ from runner.job.document import MAX_FAULTS, repeated_key, shown_key
 from runner.job.entries import Entry
 from runner.job.long_line import BadLine, LongLine, json_decoder
 from runner.job.messages import unknown_key
-from runner.job.schema import UNSAFE_USER_ID, check_phone
+from runner.job.values import UNSAFE_USER_ID, check_phone
 from runner.job.windows import absolute_window
 from runner.lists.decode import Source, open_source
 from runner.model import Window, is_safe_user_id

@@ -1,214 +1,54 @@
 """The shape of a job file, as pydantic models, its JSON Schema, and a fault's words for a person.
 
 Keeps the promise that a job file is strict: no unknown key, no guessed type, nothing out of bounds. Only the
-shape stands here; what keys mean together is the matter of `rules`. pydantic is known here and nowhere
-else. A message never holds a value from the file.
+shape stands here; what keys mean together is the matter of `read`, and what one value may be that of
+`values`. pydantic is known in these two and nowhere else. A message never holds a value from the file.
 """
 
-import codecs
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
-    PlainValidator,
     Tag,
     TypeAdapter,
     ValidationError,
-    WithJsonSchema,
 )
-from pydantic_core import PydanticCustomError
 
-from runner.job.messages import fault_words, kind_of, unknown_key
-from runner.job.windows import RelativeWindow, parse_instant, zone
-from runner.model import is_safe_user_id
-from runner.phones import PHONE_RULES, PhoneRule
-from runner.settings import (
-    MAX_ATTEMPTS,
-    MAX_CONCURRENCY,
-    MAX_TIMEOUT_S,
-    Rate,
-    parse_duration,
-    parse_percent,
-    parse_rate,
+from runner.job.messages import fault_words, unknown_key
+from runner.job.values import (
+    Column,
+    Duration,
+    Encoding,
+    File,
+    Files,
+    Instant,
+    Name,
+    Percent,
+    Phone,
+    RateText,
+    Timezone,
+    UserId,
 )
+from runner.job.windows import RelativeWindow
+from runner.lists.rows import HiddenRows
+from runner.phones import PHONE_RULES, PhoneRule
+from runner.settings import MAX_ATTEMPTS, MAX_CONCURRENCY, MAX_TIMEOUT_S
 
 __all__ = [
     "ENTRY_KEYS",
-    "UNSAFE_USER_ID",
     "EntryModel",
     "JobModel",
     "LimitsModel",
     "SafetyModel",
     "ShapeFault",
     "TableModel",
-    "check_phone",
-    "file_name",
-    "is_safe_name",
     "job_schema",
     "read_created_at",
     "shape_faults",
-]
-
-UNSAFE_USER_ID = "only 1-128 ASCII letters, digits and . _ ~ - may stand in it: it becomes part of a path"
-_INSTANT_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$"
-_DURATION_PATTERN = r"^[0-9]{1,9}[smhd]?$"
-
-
-def _fault(words: str) -> PydanticCustomError:
-    """Return a ValueError that pydantic takes for one of its own (a TypeError it would not)."""
-    return PydanticCustomError("ours", "{words}", {"words": words})
-
-
-def check_phone(value: object) -> str:
-    """Return an inline phone as text: text as it is, a whole number as its digits.
-
-    Raises:
-        ValueError: It is anything else; a floating-point number never is a phone.
-    """
-    if isinstance(value, str):
-        return value
-    if isinstance(value, float):
-        raise _fault("a number with a fraction or an exponent is no phone: put it in quotes")
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise _fault(f"expected a phone in quotes, not {kind_of(value)}")
-    if value < 0:
-        raise _fault("a negative number is no phone: put it in quotes")
-    return str(value)
-
-
-def _column(value: object) -> str | int:
-    if isinstance(value, str) and value.strip():
-        return value
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return value
-    raise _fault("write the column's header, or its number counted from 1")
-
-
-def _rate(value: object) -> Rate:
-    if not isinstance(value, str):
-        raise _fault("write N/s or N/m with N above 0, or unlimited")
-    return parse_rate(value)
-
-
-def _percent(value: object) -> float:
-    if not isinstance(value, str):
-        raise _fault("write a percentage from 0% to 100%, such as 5%")
-    return parse_percent(value)
-
-
-def _duration(value: object) -> str:
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(text, str):
-        raise _fault("write a duration such as 30m, 4h or 30d")
-    parse_duration(text)
-    return text
-
-
-def _instant(value: str) -> str:
-    parse_instant(value)
-    return value
-
-
-def _user_id(value: str) -> str:
-    if not is_safe_user_id(value):
-        raise ValueError(UNSAFE_USER_ID)
-    return value
-
-
-def is_safe_name(name: str) -> bool:
-    """Tell whether a job's name can name a file."""
-    return (
-        0 < len(name.encode(errors="replace")) <= 120
-        and name.isprintable()
-        and name == name.strip()
-        and name[0] not in ".-~"
-        and not set(name) & set('/\\:*?"<>|')
-    )
-
-
-def _name(value: str) -> str:
-    if not is_safe_name(value):
-        raise ValueError(
-            'it names files: at most 120 bytes, without slashes or any of :*?"<>|, no dot or dash first'
-        )
-    return value
-
-
-def _encoding(value: str) -> str:
-    try:
-        codecs.lookup(value)
-        "".encode(value)
-    except (LookupError, ValueError):
-        raise ValueError("no such text encoding: write one such as utf-8 or gb18030") from None
-    return value
-
-
-def _timezone(value: str) -> str:
-    zone(value)
-    return value
-
-
-def file_name(value: str) -> str:
-    """Return a file's name as a job may say it, or an empty text."""
-    return "" if not value.strip() or "\0" in value or value == "-" else value
-
-
-def _file(value: str) -> str:
-    if not value.strip() or "\0" in value:
-        raise ValueError("a file name is missing")
-    if value == "-":
-        raise ValueError("standard input is a JOB on the command line, not a file of a job")
-    return value
-
-
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-def _pattern(pattern: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": pattern})
-
-
-Phone = Annotated[
-    str,
-    PlainValidator(check_phone),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0}]}),
-]
-Column = Annotated[
-    str | int,
-    PlainValidator(_column),
-    WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"type": "integer", "minimum": 1}]}),
-]
-RateText = Annotated[Rate, PlainValidator(_rate), _pattern(r"^([0-9]{1,7}(\.[0-9]{1,6})?/[sm]|unlimited)$")]
-Percent = Annotated[float, PlainValidator(_percent), _pattern(r"^[0-9]{1,3}(\.[0-9]{1,6})?%$")]
-Duration = Annotated[
-    str,
-    PlainValidator(_duration),
-    WithJsonSchema(
-        {"anyOf": [{"type": "string", "pattern": _DURATION_PATTERN}, {"type": "integer", "minimum": 1}]}
-    ),
-]
-Instant = Annotated[str, AfterValidator(_instant), _pattern(_INSTANT_PATTERN)]
-UserId = Annotated[str, AfterValidator(_user_id), _pattern(r"^[A-Za-z0-9._~-]{1,128}$")]
-File = Annotated[str, AfterValidator(_file), WithJsonSchema({"type": "string", "minLength": 1})]
-Files = Annotated[
-    list[File],
-    BeforeValidator(_as_list),
-    Field(min_length=1),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "minLength": 1},
-                {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
-            ]
-        }
-    ),
 ]
 
 
@@ -309,8 +149,9 @@ class EntryModel(_Strict):
     )
     phone_file: Files | None = Field(default=None, description="Lists, relative to this file; globs work.")
     phone_column: Column | None = Field(default=None, description="Header or number of the phone column.")
-    encoding: Annotated[str, AfterValidator(_encoding)] | None = Field(
-        default=None, description="Of phone_file, if not found."
+    encoding: Encoding | None = Field(default=None, description="Of phone_file, if not found.")
+    hidden_rows: HiddenRows | None = Field(
+        default=None, description="What to do with rows that a filter hides; without it they refuse the list."
     )
     created_at: CreatedAt | None = Field(
         default=None, description="Import window: [from, to], both included, or relative."
@@ -335,8 +176,9 @@ class TableModel(_Strict):
     file: Files = Field(description="Lists, relative to this file; globs work.")
     user_column: Column = Field(description="Header or number of the column with the user ids.")
     phone_column: Column | None = Field(default=None, description="Header or number of the phone column.")
-    encoding: Annotated[str, AfterValidator(_encoding)] | None = Field(
-        default=None, description="Of the files, if not found."
+    encoding: Encoding | None = Field(default=None, description="Of the files, if not found.")
+    hidden_rows: HiddenRows | None = Field(
+        default=None, description="What to do with rows that a filter hides; without it they refuse the list."
     )
     created_at: CreatedAt | None = Field(
         default=None, description="Import window: [from, to], both included, or relative."
@@ -352,15 +194,11 @@ class JobModel(_Strict):
     model_config = ConfigDict(
         json_schema_extra={"anyOf": [{"required": ["users"]}, {"required": ["tables"]}]}
     )
-    name: Annotated[str, AfterValidator(_name)] | None = Field(
-        default=None, description="Names the audit; default the file's."
-    )
+    name: Name | None = Field(default=None, description="Names the audit; default the file's.")
     limits: LimitsModel = LimitsModel()
     safety: SafetyModel = SafetyModel()
     phone_rule: PhoneRule = Field(default=PHONE_RULES[0], description="What a phone is.")
-    timezone: Annotated[str, AfterValidator(_timezone)] = Field(
-        default="Asia/Shanghai", description="Of relative windows."
-    )
+    timezone: Timezone = Field(default="Asia/Shanghai", description="Of relative windows.")
     users: list[EntryModel] | None = Field(
         default=None, min_length=1, description="One entry per user and window."
     )

@@ -71,7 +71,7 @@ YAML = {
     "a base URL among the limits": (USERS + "limits: {url: https://evil.example}\n", [(2, 10, "--base-url")]),
     "a name with a path": (USERS + "name: ../../etc/cron.d/x\n", [(2, 7, "names files")]),
     "a name that is a number": (USERS + "name: 7\n", [(2, 7, "expected text")]),
-    "an unknown phone rule": (USERS + "phone_rule: mobile\n", [(2, 13, "mobile_cn, number, opaque")]),
+    "an unknown phone rule": (USERS + "phone_rule: mobile\n", [(2, 13, "write mobile_cn, number or opaque")]),
     "an unknown time zone": (USERS + "timezone: Asia/Shanghia\n", [(2, 11, "not known")]),
     "a time zone with a path": (USERS + "timezone: ../../etc/passwd\n", [(2, 11, "not known")]),
     # limits
@@ -121,6 +121,14 @@ YAML = {
     "a column without a file": (
         ENTRY + "    phone: ['1']\n    phone_column: x\n",
         [(4, 5, "phone_file only")],
+    ),
+    "hidden rows without a file": (
+        ENTRY + "    phone: ['1']\n    hidden_rows: skip\n",
+        [(4, 5, "phone_file only")],
+    ),
+    "hidden rows that are neither": (
+        ENTRY + "    phone_file: '*.csv'\n    hidden_rows: no\n",
+        [(4, 18, "write include or skip")],
     ),
     "column 0": (ENTRY + "    phone_file: '*.csv'\n    phone_column: 0\n", [(4, 19, "from 1")]),
     "an unknown encoding": (ENTRY + "    phone_file: '*.csv'\n    encoding: utf9\n", [(4, 15, "encoding")]),
