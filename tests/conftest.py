@@ -1,8 +1,13 @@
 """Fixtures of the tests that run the real program."""
 
+import signal
+
 import pytest
 
 from tests.support.program import Program, Sandbox
+
+# In the background ctrl-C may be ignored; what the tests start must not inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

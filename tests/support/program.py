@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.sandbox import Pool, SandboxSettings, serve
+from tests.support.warm import Fork
 
 TOKEN = "tkn-Zq81-never-to-be-seen"
 USER = "5832d184-dd53-42a0-8ace-0bf8d660f4cc"
@@ -153,11 +154,14 @@ class Ended:
 class Started:
     """A process under way; its outputs go to files, so that no pipe can fill up."""
 
-    def __init__(self, argv, cwd, env, folder, **more):
+    def __init__(self, argv, cwd, env, folder, *, cold=True, **more):
         self._out, self._err = folder / "out.txt", folder / "err.txt"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err, **more}
-            self.process = subprocess.Popen(argv, cwd=cwd, env=env, **streams)
+            if cold or streams.keys() != {"stdin", "stdout", "stderr"}:
+                self.process = subprocess.Popen(argv, cwd=cwd, env=env, **streams)
+            else:
+                self.process = Fork(argv, cwd, env, streams.values())
         self.pid = self.process.pid
 
     def err(self):
@@ -222,17 +226,19 @@ class Program:
     def _environment(self, changes):
         return {name: value for name, value in {**self.env, **(changes or {})}.items() if value is not None}
 
-    def start(self, *args, env=None, **more):
-        """Start it, with standard input empty unless given."""
+    def start(self, *args, env=None, cold=False, **more):
+        """Start it, with standard input empty unless given; `cold`: in an interpreter of its own in any case."""
         mine = self._runs / str(len(self.started))
         mine.mkdir()
         argv = [sys.executable, "-m", "runner", *map(str, args)]
-        started = Started(argv, self.folder, self._environment(env), mine, **more)
+        # What an interpreter reads at its start, a fork cannot be given.
+        cold = cold or any(name.startswith(("PYTHON", "LANG", "LC_")) for name in env or ())
+        started = Started(argv, self.folder, self._environment(env), mine, cold=cold, **more)
         self.started.append(started)
         return started
 
     def __call__(self, *args, stdin=None, env=None, **more):
-        """Run it to its end; `stdin` is text or bytes."""
+        """Run it to its end; `stdin` is text or bytes, the rest as in `start`."""
         if stdin is not None:
             file = self._runs / f"{len(self.started)}.stdin"
             file.write_bytes(stdin.encode() if isinstance(stdin, str) else stdin)
