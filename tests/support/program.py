@@ -227,7 +227,7 @@ class Program:
         return {name: value for name, value in {**self.env, **(changes or {})}.items() if value is not None}
 
     def start(self, *args, env=None, cold=False, **more):
-        """Start it, with standard input empty unless given; `cold`: in an interpreter of its own in any case."""
+        """Start it, standard input empty unless given; `cold`: by an interpreter of its own in any case."""
         mine = self._runs / str(len(self.started))
         mine.mkdir()
         argv = [sys.executable, "-m", "runner", *map(str, args)]
