@@ -12,7 +12,8 @@ from runner.audit.records import COMMON_FIELDS, ERROR_WORDS, FIELDS, STATUSES
 from runner.cli import EXIT_CODES, cli
 from runner.job.schema import job_schema
 from runner.phones import PHONE_RULES
-from runner.sandbox.faults import FAULTS
+from runner.sandbox import control
+from runner.sandbox.faults import FAULTS, Faults
 from runner.send import breaker, delivery, pacing
 from tests.support.docs import FENCED, PAGES, PROSE, ROOT, TEXT, blocks, names, table, words
 
@@ -248,6 +249,17 @@ def test_the_figures_of_the_breaker_are_those_of_the_code():
 
 def test_every_fault_of_the_sandbox_is_named():
     assert [name for name in FAULTS if f"`{name.removesuffix('-after')}`" not in PROSE] == []
+
+
+def test_every_control_of_the_sandbox_is_described():
+    rows = {names(setting)[0] for setting, _ in table("setting", "value")}
+    assert rows == {*control._PLAIN, *control._SETS, "rate_limit", "faults", "outage"}
+
+
+def test_every_setting_of_the_sandboxs_faults_is_described():
+    fields = set(Faults.__dataclass_fields__)
+    (described,) = [value for setting, value in table("setting", "value") if setting == "`faults`"]
+    assert set(names(described)) == fields
 
 
 # ---- links --------------------------------------------------------------------------------------------
