@@ -4,20 +4,28 @@ Nothing else is decided here. Heavy libraries are imported inside the commands, 
 traceback reaches the screen: a foreign exception is a bug, and is told in one line without values.
 """
 
+import functools
+import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
+import orjson
 
 from runner import __version__
 from runner.errors import Exit, RunnerError
+from runner.options import AccessOptions, OutputOptions, PlanOptions, ResumeOptions, RunOptions
 from runner.settings import LimitsGiven, parse_duration, parse_rate
 
 if TYPE_CHECKING:
+    from runner.commands.shown import Shown
     from runner.output.console import Console
+    from runner.settings import Access
 
 __all__ = ["EXIT_CODES", "cli", "main"]
 
@@ -55,13 +63,42 @@ _RATE = _Parsed("rate", parse_rate)
 _DURATION = _Parsed("duration", lambda text: parse_duration(text).total_seconds())
 _PATH = click.Path(path_type=Path)
 
-_OUTPUT_OPTIONS = (
+
+def _takes(name: str, kind: type[Any], *options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a decorator that adds flags and hands them to the command as one `kind`, named `name`.
+
+    A field of `kind` for which there is no flag keeps its default. Fields may themselves be made by a
+    decorator further up.
+    """
+
+    def decorate(command: Any) -> Any:
+        @functools.wraps(command)
+        def taking(**flags: Any) -> Any:
+            given = {field.name: flags.pop(field.name) for field in fields(kind) if field.name in flags}
+            try:
+                flags[name] = kind(**given)
+            except ValueError as error:  # NaN passes through every range of click's
+                raise click.UsageError(str(error)) from None
+            return command(**flags)
+
+        for option in reversed(options):
+            taking = option(taking)
+        return taking
+
+    return decorate
+
+
+_OUTPUT = _takes(
+    "output",
+    OutputOptions,
     click.option("--json", "as_json", is_flag=True, help="Write the result as one JSON object."),
     click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors."),
     click.option("--verbose", is_flag=True, help="Log every batch that fails."),
 )
 
-_ACCESS_OPTIONS = (
+_ACCESS = _takes(
+    "access",
+    AccessOptions,
     click.option(
         "--base-url", metavar="URL", help="The API's base URL [env BULK_DELETE_BASE_URL; the vendor's]."
     ),
@@ -74,7 +111,9 @@ _ACCESS_OPTIONS = (
     click.option("--proxy-from-env", is_flag=True, help="Go through the proxy that the environment names."),
 )
 
-_LIMIT_OPTIONS = (
+_LIMITS = _takes(
+    "limits",
+    LimitsGiven,
     click.option("--rate", type=_RATE, metavar="N/s|N/m|unlimited", help="Requests that may leave [20/s]."),
     click.option(
         "--concurrency", type=click.IntRange(1, 1024), metavar="N", help="Batches under way at most [16]."
@@ -98,9 +137,7 @@ _LIMIT_OPTIONS = (
     ),
 )
 
-_RUN_OPTIONS = (
-    *_ACCESS_OPTIONS,
-    *_LIMIT_OPTIONS,
+_OF_A_SESSION = (
     click.option(
         "--audit-phones", type=click.Choice(["left", "all"]), default="left", help="Numbers in the audit."
     ),
@@ -109,32 +146,12 @@ _RUN_OPTIONS = (
     click.option("--wait", is_flag=True, help="Wait for another run of this origin to end."),
     click.option("--yes", is_flag=True, help="Do not ask (needed where there is no terminal)."),
     click.option("--stale-ok", is_flag=True, help="Go on although the plan or audit is over a day old."),
-    *_OUTPUT_OPTIONS,
 )
 
 _NEW_AUDIT = click.option(
     "--audit", type=_PATH, metavar="PATH", help="Where the audit goes [audit/<name>-<UTC time>.jsonl]."
 )
 _USER_ID = click.option("--user-id", metavar="ID", help="The user whose numbers a list holds.")
-
-
-def _with(options: tuple[Callable[[Any], Any], ...]) -> Callable[[Any], Any]:
-    """Return a decorator that adds options in the order given."""
-
-    def decorate(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-def _limits(flags: dict[str, Any]) -> LimitsGiven:
-    names = ("rate", "concurrency", "timeout_s", "max_attempts", "deadline_s")
-    try:
-        return LimitsGiven(**{name: flags.pop(name) for name in names})
-    except ValueError as error:  # NaN passes through every range of click's
-        raise click.UsageError(str(error)) from None
 
 
 @click.group(context_settings=_CONTEXT, epilog=_EPILOG)
@@ -150,49 +167,88 @@ def cli() -> None:
 @cli.command(epilog=_EPILOG)
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
 @_USER_ID
-@_NEW_AUDIT
 @click.option("--dry-run", is_flag=True, help="Only show what would be done; the same as `plan`.")
-@_with(_RUN_OPTIONS)
-def run(jobs: tuple[str, ...], **flags: Any) -> None:
+@_ACCESS
+@_LIMITS
+@_takes("options", RunOptions, _NEW_AUDIT, *_OF_A_SESSION)
+@_OUTPUT
+def run(
+    jobs: tuple[str, ...],
+    user_id: str | None,
+    *,
+    dry_run: bool,
+    options: RunOptions,
+    access: AccessOptions,
+    output: OutputOptions,
+) -> None:
     """Plan, confirm, delete, audit.
 
     JOB is a job file, a JSON-lines job, a plan, a list (with --user-id), or - for standard input.
     """
-    from runner.commands import inspections  # noqa: PLC0415
-    from runner.commands import sending as commands  # noqa: PLC0415
+    if dry_run:
+        _plan(jobs, user_id, PlanOptions(limits=options.limits), access, output)
+    from runner.commands.run import run as run_jobs  # noqa: PLC0415
 
-    limits = _limits(flags)
-    if flags.pop("dry_run"):
-        _leave(inspections.plan(jobs, flags, limits))
-    _leave(commands.run(jobs, flags, limits))
+    screen = _screen(output)
+    _end(run_jobs(jobs, user_id, options, _open(access, screen), screen), screen, output)
 
 
 @cli.command(epilog=_EPILOG)
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
 @_USER_ID
-@click.option("--out", type=_PATH, metavar="FILE", help="Write the plan; `run FILE` applies exactly that.")
-@click.option(
-    "--rejects", type=_PATH, metavar="FILE", help="Write every rejected value, masked, as JSON lines."
+@_ACCESS
+@_LIMITS
+@_takes(
+    "options",
+    PlanOptions,
+    click.option(
+        "--out", type=_PATH, metavar="FILE", help="Write the plan; `run FILE` applies exactly that."
+    ),
+    click.option(
+        "--rejects", type=_PATH, metavar="FILE", help="Write every rejected value, masked, as JSON lines."
+    ),
+    click.option(
+        "--probe", is_flag=True, help="Ask the API how many rows match (connects; deletes nothing)."
+    ),
 )
-@click.option("--probe", is_flag=True, help="Ask the API how many rows match (connects; deletes nothing).")
-@_with((*_ACCESS_OPTIONS, *_LIMIT_OPTIONS, *_OUTPUT_OPTIONS))
-def plan(jobs: tuple[str, ...], **flags: Any) -> None:
+@_OUTPUT
+def plan(
+    jobs: tuple[str, ...],
+    user_id: str | None,
+    options: PlanOptions,
+    access: AccessOptions,
+    output: OutputOptions,
+) -> None:
     """Show what `run` would do, in numbers; connects to nothing unless --probe."""
-    from runner.commands import inspections  # noqa: PLC0415
+    _plan(jobs, user_id, options, access, output)
 
-    limits = _limits(flags)
-    _leave(inspections.plan(jobs, flags, limits))
+
+def _plan(
+    jobs: tuple[str, ...],
+    user_id: str | None,
+    options: PlanOptions,
+    access: AccessOptions,
+    output: OutputOptions,
+) -> None:
+    from runner.commands.plan import plan as plan_jobs  # noqa: PLC0415
+
+    screen = _screen(output)
+    vendor = _open(access, screen) if options.probe else None
+    _end(plan_jobs(jobs, user_id, options, screen, probe=vendor), screen, output)
 
 
 @cli.command(epilog=_EPILOG)
 @click.argument("audit", type=_PATH)
-@_with(_RUN_OPTIONS)
-def resume(audit: Path, **flags: Any) -> None:
+@_ACCESS
+@_LIMITS
+@_takes("options", ResumeOptions, *_OF_A_SESSION)
+@_OUTPUT
+def resume(audit: Path, options: ResumeOptions, access: AccessOptions, output: OutputOptions) -> None:
     """Go on with an interrupted run: send exactly the batches that AUDIT has no end for."""
-    from runner.commands import sending as commands  # noqa: PLC0415
+    from runner.commands.resume import resume as resume_run  # noqa: PLC0415
 
-    limits = _limits(flags)
-    _leave(commands.resume(audit, flags, limits))
+    screen = _screen(output)
+    _end(resume_run(audit, options, _open(access, screen), screen), screen, output)
 
 
 @cli.command(epilog=_EPILOG)
@@ -203,25 +259,34 @@ def resume(audit: Path, **flags: Any) -> None:
     multiple=True,
     help="Take only what ended so (may be repeated) [all three].",
 )
-@_NEW_AUDIT
-@_with(_RUN_OPTIONS)
-def rerun(audits: tuple[Path, ...], **flags: Any) -> None:
+@_ACCESS
+@_LIMITS
+@_takes("options", RunOptions, _NEW_AUDIT, *_OF_A_SESSION)
+@_OUTPUT
+def rerun(
+    audits: tuple[Path, ...],
+    only: tuple[str, ...],
+    options: RunOptions,
+    access: AccessOptions,
+    output: OutputOptions,
+) -> None:
     """Run again, with a new plan and audit, what ended failed, unknown or not_sent."""
-    from runner.commands import sending as commands  # noqa: PLC0415
+    from runner.commands.rerun import rerun as rerun_audits  # noqa: PLC0415
 
-    limits = _limits(flags)
-    _leave(commands.rerun(audits, flags, limits))
+    screen = _screen(output)
+    _end(rerun_audits(audits, only, options, _open(access, screen), screen), screen, output)
 
 
 @cli.command(epilog=_EPILOG)
 @click.argument("audits", nargs=-1, required=True, type=_PATH, metavar="AUDIT...")
 @click.option("--html", type=_PATH, metavar="FILE", help="Write a self-contained page.")
-@_with(_OUTPUT_OPTIONS)
-def report(audits: tuple[Path, ...], **flags: Any) -> None:
+@_OUTPUT
+def report(audits: tuple[Path, ...], html: Path | None, output: OutputOptions) -> None:
     """Show totals, failures by cause and timings of audits."""
-    from runner.commands import inspections  # noqa: PLC0415
+    from runner.commands.report import report as report_audits  # noqa: PLC0415
 
-    _leave(inspections.report(audits, flags))
+    screen = _screen(output)
+    _end(report_audits(audits, html=html), screen, output)
 
 
 @cli.command()
@@ -229,21 +294,24 @@ def report(audits: tuple[Path, ...], **flags: Any) -> None:
 @click.option(
     "--head", metavar="VALUE", help="A chain value noted after a session: proves that nothing before was cut."
 )
-@_with(_OUTPUT_OPTIONS)
-def verify(audits: tuple[Path, ...], **flags: Any) -> None:
+@_OUTPUT
+def verify(audits: tuple[Path, ...], head: str | None, output: OutputOptions) -> None:
     """Check integrity: 0 whole, 1 damaged, 3 intact but without an end (killed, torn, cut)."""
-    from runner.commands import inspections  # noqa: PLC0415
+    from runner.commands.verify import verify as verify_audits  # noqa: PLC0415
 
-    _leave(inspections.verify(audits, flags))
+    screen = _screen(output)
+    _end(verify_audits(audits, head=head), screen, output)
 
 
 @cli.command()
-@_with((*_ACCESS_OPTIONS, *_OUTPUT_OPTIONS))
-def check(**flags: Any) -> None:
+@_ACCESS
+@_OUTPUT
+def check(access: AccessOptions, output: OutputOptions) -> None:
     """Check base URL, TLS and token without deleting: 0 or 3."""
-    from runner.commands import inspections  # noqa: PLC0415
+    from runner.commands.check import check as check_access  # noqa: PLC0415
 
-    _leave(inspections.check(flags))
+    screen = _screen(output)
+    _end(check_access(_open(access, screen)), screen, output)
 
 
 @cli.command()
@@ -265,9 +333,9 @@ def check(**flags: Any) -> None:
 @click.option("--quiet", is_flag=True, help="Say nothing but errors.")
 def sandbox(**flags: Any) -> None:
     """Serve the vendor's API on this machine, with data and faults, to rehearse against."""
-    from runner.commands import rehearsal  # noqa: PLC0415
+    from runner.commands.sandbox import sandbox as serve_sandbox  # noqa: PLC0415
 
-    _leave(rehearsal.sandbox(**flags))
+    raise SystemExit(int(serve_sandbox(**flags)))
 
 
 @cli.command()
@@ -275,26 +343,55 @@ def sandbox(**flags: Any) -> None:
 @click.option(
     "--keep", type=_PATH, metavar="DIR", help="Keep job, lists, plan and audit there [a folder in /tmp]."
 )
-@_with(_OUTPUT_OPTIONS)
-def demo(**flags: Any) -> None:
+@_OUTPUT
+def demo(seed: int, keep: Path | None, output: OutputOptions) -> None:
     """Run a job of 50,000 rows against a sandbox with faults: no set-up, no network, no token."""
-    from runner.commands import rehearsal  # noqa: PLC0415
+    from runner.commands.demo import demo as run_demo  # noqa: PLC0415
 
-    _leave(rehearsal.demo(**flags))
+    screen = _screen(output)
+    _end(run_demo(seed, keep, screen), screen, output)
 
 
 @cli.command()
 @click.argument("what", type=click.Choice(["job", "audit"]), default="job")
-def schema(what: str) -> None:
+def schema(what: Literal["job", "audit"]) -> None:
     """Print the JSON Schema of the job file, or of an audit line."""
-    from runner.commands import inspections  # noqa: PLC0415
+    from runner.commands.schema import schema as show_schema  # noqa: PLC0415
 
-    _leave(inspections.schema(what))
+    output = OutputOptions()
+    _end(show_schema(what), _screen(output), output)
 
 
-def _leave(code: int) -> None:
-    """End the command with this exit code."""
-    raise SystemExit(int(code))
+def _screen(output: OutputOptions) -> "Console":
+    """Open the screen, and warn of variables that mean nothing."""
+    from runner.output.console import Console, Verbosity  # noqa: PLC0415
+    from runner.settings import environment_warnings  # noqa: PLC0415
+
+    screen = Console(Verbosity(quiet=output.quiet, verbose=output.verbose))
+    for warning in environment_warnings(os.environ):
+        screen.warn(warning)
+    return screen
+
+
+def _open(access: AccessOptions, screen: "Console") -> "Access":
+    """Return how the vendor is reached; raises Refused where the URL or the token is no good."""
+    from runner.access import read_access  # noqa: PLC0415
+
+    found = read_access(access, os.environ)
+    screen.hide(found.token)
+    return found
+
+
+def _end(shown: "Shown", screen: "Console", output: OutputOptions) -> None:
+    """Write a verb's result to standard output and leave with its code.
+
+    All is decided and written down: a signal from now on cuts the words short and changes nothing else.
+    """
+    from runner.process import Terminated  # noqa: PLC0415
+
+    with suppress(KeyboardInterrupt, Terminated):
+        screen.result(orjson.dumps(shown.result).decode() if output.as_json else shown.text())
+    raise SystemExit(int(shown.exit_code))
 
 
 def main() -> None:

@@ -233,7 +233,7 @@ def loaded_by(module):
 
 
 def test_plan_cannot_reach_the_network():
-    loaded = loaded_by("runner.commands.inspections")
+    loaded = loaded_by("runner.commands.plan")
     assert not loaded & {"aiohttp", "runner.api.client", "runner.send.pacing", "runner.commands.execute"}
 
 
@@ -241,8 +241,9 @@ def test_help_is_quick_because_it_loads_nothing_heavy():
     assert not loaded_by("runner.cli") & {"aiohttp", "pydantic", "rich", "structlog", "asyncio"}
 
 
-def test_a_plan_is_sent_without_loading_what_only_job_files_and_lists_need():
-    assert not loaded_by("runner.commands.sending") & {"pydantic", "ruamel", "runner.plan.planner"}
+@pytest.mark.parametrize("verb", ["run", "resume", "rerun"])
+def test_a_plan_is_sent_without_loading_what_only_job_files_and_lists_need(verb):
+    assert not loaded_by(f"runner.commands.{verb}") & {"pydantic", "ruamel", "runner.plan.planner"}
 
 
 # ---- sizes and names ----------------------------------------------------------------------------------

@@ -13,37 +13,27 @@ from typing import Any, TypeVar
 
 import orjson
 
-from runner.api.client import Client, open_client
 from runner.audit.fold import Fold
 from runner.audit.journal import DiskFile, Journal
 from runner.audit.records import rejected_record
+from runner.commands.vendor import Vendor, reach_vendor, stopped_by_signals
 from runner.errors import Exit, RunnerError, Stopped
 from runner.locks import origin_lock
-from runner.model import Prior, Target, Work
-from runner.outcomes import AttemptFailed, NextStep
+from runner.model import Prior, Work
 from runner.output.console import Console, Snapshot
 from runner.plan.file import PlanFile
 from runner.plan.header import PlanWindow
 from runner.plan.protect import ProtectList
-from runner.process import signals_to, utc_now
-from runner.send.pacing import Pacer, retrying
+from runner.process import utc_now
+from runner.send.pacing import Pacer
 from runner.send.safety import EmptyWatch, Question, check_windows
 from runner.send.session import PaceNotes, RunSpec, Session, Tools
 from runner.settings import Access
-from runner.stop import Stop, Stopping, StopReason
+from runner.stop import Stop, Stopping
 
-__all__ = ["Interrupted", "Listing", "Result", "RunFiles", "RunRequest", "carry_out"]
-
+__all__ = ["Result", "RunFiles", "RunRequest", "carry_out"]
 
 _Found = TypeVar("_Found")
-
-
-class Interrupted(RunnerError):
-    """A stop came before anything was sent."""
-
-    def __init__(self, reason: StopReason) -> None:
-        super().__init__(f"{reason.why}: nothing was sent")
-        self.exit_code = reason.exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +71,9 @@ class RunFiles:
 class RunRequest:
     """One session, decided but for the answers of a person."""
 
-    terms: RunSpec
+    spec: RunSpec
     access: Access
-    evidence: RunFiles
+    files: RunFiles
     protect: ProtectList
     questions: tuple[Question, ...]
     wait: bool = False
@@ -104,34 +94,7 @@ class Result:
         return Exit(self.summary["exit_code"])
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """The vendor's listing, asked as deletions are sent: tried again, and a `Retry-After` pauses it too."""
-
-    client: Client
-    pacer: Pacer
-    stop: Stop
-    max_attempts: int
-
-    async def total(self, target: Target, phone: str | None = None) -> int:
-        """Return how many rows match.
-
-        Raises:
-            AttemptFailed: It could not be read.
-            Stopping: The run was told to stop first.
-        """
-        return await retrying(self.max_attempts, self.stop)(self._attempt, target, phone)
-
-    async def _attempt(self, target: Target, phone: str | None) -> int:
-        try:
-            return await self.client.list_total(target, phone)
-        except AttemptFailed as failure:
-            if failure.kind.then is NextStep.PAUSE or failure.retry_after_s is not None:
-                self.pacer.rate_limited(failure.retry_after_s)
-            raise
-
-
-async def carry_out(order: RunRequest, console: Console) -> Result:
+async def carry_out(request: RunRequest, screen: Console) -> Result:
     """Ask, lock, send, and write the summary.
 
     Raises:
@@ -139,76 +102,71 @@ async def carry_out(order: RunRequest, console: Console) -> Result:
         Busy: Another run holds the origin or the audit.
         Interrupted: A signal came before anything was sent.
     """
-    stop = Stop()
-    with signals_to(
-        stop, lambda name: console.say(f"{name}: finishing what is under way; again to leave now")
-    ):
-        try:
-            async with AsyncExitStack() as stack:
-                return await _carry_out(order, console, stop, stack)
-        except Stopping:
-            assert stop.reason is not None  # noqa: S101 - only a stop raises Stopping
-            raise Interrupted(stop.reason) from None
+
+    def on_first(name: str) -> None:
+        screen.say(f"{name}: finishing what is under way; again to leave now")
+
+    async with stopped_by_signals(on_first) as stop, AsyncExitStack() as stack:
+        return await _carry_out(request, screen, stop, stack)
 
 
-async def _carry_out(order: RunRequest, console: Console, stop: Stop, stack: AsyncExitStack) -> Result:
-    terms, access, limits = order.terms, order.access, order.terms.limits
-    windows = order.evidence.open_windows()
+async def _carry_out(request: RunRequest, screen: Console, stop: Stop, stack: AsyncExitStack) -> Result:
+    spec, access, files = request.spec, request.access, request.files
+    windows = files.open_windows()
     if not windows:
-        await _ask(order.questions, console, stop)
+        await _ask(request.questions, screen, stop)
     lock = origin_lock(
         access.base_url,
-        wait=order.wait,
+        wait=request.wait,
         sleep=stop.sleep,
-        on_wait=lambda holder: console.say(f"waiting for the run of {holder}"),
+        on_wait=lambda holder: screen.say(f"waiting for the run of {holder}"),
     )
     await stack.enter_async_context(lock)
-    loop = asyncio.get_running_loop()
-    deadline_s = None if limits.deadline_s is None else loop.time() + limits.deadline_s
+    deadline_s = _deadline(spec.limits.deadline_s)
     notes = PaceNotes()
-    pacer = Pacer(limits.rate, stop, on_change=notes, now=utc_now, deadline_s=deadline_s)
-    client = await stack.enter_async_context(
-        open_client(
-            access.base_url,
-            access.token,
-            pacer,
-            stop,
-            timeout_s=limits.timeout_s,
-            concurrency=limits.concurrency,
-            ca_file=access.ca_file,
-            proxy_from_env=access.proxy_from_env,
-        )
+    vendor = await stack.enter_async_context(
+        reach_vendor(access, spec.limits, stop, on_pace=notes, deadline_s=deadline_s)
     )
     if windows:
-        listing = Listing(client, pacer, stop, limits.max_attempts)
-        rows = await _unless_abandoned(check_windows(windows, listing.total), stop)
-        for place, total in rows.items():
-            console.say(f"{place}: {total:,} rows match just now")
-        await _ask(order.questions, console, stop)
-    order.evidence.plan.check()
-    fold = order.evidence.fold or Fold(str(order.evidence.audit), phones_of=terms.phones_of)
-    file = order.evidence.file or DiskFile.create(order.evidence.audit)
+        await _show_windows(windows, vendor, screen)
+        await _ask(request.questions, screen, stop)
+    files.plan.check()
+    fold = files.fold or Fold(str(files.audit), phones_of=spec.phones_of)
+    file = files.file or DiskFile.create(files.audit)
     stack.callback(file.close)
     if cut := file.repair_tail():
-        console.warn(f"the audit's last line was torn by a crash: {cut} bytes cut off")
-    empty = EmptyWatch(fold, terms.safety, stop, console.warn)
+        screen.warn(f"the audit's last line was torn by a crash: {cut} bytes cut off")
+    empty = EmptyWatch(fold, spec.safety, stop, screen.warn)
 
     def on_record(record: Mapping[str, Any]) -> None:
         fold.add(record)
         empty.look(record)
-        console.tell(record)
+        screen.tell(record)
 
     journal = Journal(file, now=utc_now, on_record=on_record, chain=fold.chain)
-    session = Session(terms, Tools(client, pacer, journal, fold, stop, utc_now), notes, deadline_s)
-    progress = asyncio.create_task(console.follow(lambda: _snapshot(fold, pacer)))
+    tools = Tools(vendor.client, vendor.pacer, journal, fold, stop, utc_now)
+    session = Session(spec, tools, notes, deadline_s)
+    progress = asyncio.create_task(screen.follow(lambda: _snapshot(fold, vendor.pacer)))
     try:
-        works = order.evidence.works(fold, order.protect)
-        summary, recorded = await session.run(works, _read_rejects(order.evidence.rejects))
+        works = files.works(fold, request.protect)
+        summary, recorded = await session.run(works, _read_rejects(files.rejects))
     finally:
         progress.cancel()
         with suppress(asyncio.CancelledError):
             await progress
     return Result(fold.last_summary if recorded and fold.last_summary else summary, fold, recorded)
+
+
+def _deadline(deadline_s: float | None) -> float | None:
+    """Return when a session that starts now must be over, in the loop's time."""
+    return None if deadline_s is None else asyncio.get_running_loop().time() + deadline_s
+
+
+async def _show_windows(windows: tuple[PlanWindow, ...], vendor: Vendor, screen: Console) -> None:
+    """Say how many rows each window matches just now; raises Refused where they are too many."""
+    rows = await _unless_abandoned(check_windows(windows, vendor.total), vendor.stop)
+    for place, total in rows.items():
+        screen.say(f"{place}: {total:,} rows match just now")
 
 
 async def _unless_abandoned(asking: Coroutine[Any, Any, _Found], stop: Stop) -> _Found:
@@ -229,9 +187,9 @@ async def _unless_abandoned(asking: Coroutine[Any, Any, _Found], stop: Stop) -> 
         stop.on_abandon = None
 
 
-async def _ask(questions: tuple[Question, ...], console: Console, stop: Stop) -> None:
+async def _ask(questions: tuple[Question, ...], screen: Console, stop: Stop) -> None:
     for question in questions:
-        await console.ask(question.text, stop, unless=question.flag)
+        await screen.ask(question.text, stop, unless=question.flag)
 
 
 def _snapshot(fold: Fold, pacer: Pacer) -> Snapshot:

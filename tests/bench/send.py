@@ -43,7 +43,7 @@ def _run(folder: Path, url: str, plan, concurrency: int, *, durable: bool) -> fl
         DiskFile.sync = _no_sync
     try:
         limits = Limits(rate=Rate(None), concurrency=concurrency)
-        terms = RunSpec(
+        spec = RunSpec(
             mode="run",
             run_id="bench",
             job="bench",
@@ -56,11 +56,11 @@ def _run(folder: Path, url: str, plan, concurrency: int, *, durable: bool) -> fl
             phones_of=plan.phones_of,
         )
         audit = folder / f"{time.monotonic_ns()}.jsonl"
-        order = RunRequest(
-            terms, Access(url, Token("sandbox")), RunFiles(plan, audit), ProtectList("mobile_cn"), ()
+        request = RunRequest(
+            spec, Access(url, Token("sandbox")), RunFiles(plan, audit), ProtectList("mobile_cn"), ()
         )
         with asyncio.Runner(loop_factory=use_loop()) as runner:
-            result = runner.run(carry_out(order, Console(Verbosity(quiet=True))))
+            result = runner.run(carry_out(request, Console(Verbosity(quiet=True))))
         assert result.exit_code == 0, result.summary
         return result.summary["requests"] / result.summary["duration_s"]
     finally:

@@ -4,7 +4,7 @@ import csv
 
 import aiohttp
 
-from runner.commands.demo_job import find_jobs_dir, measure_demo, next_steps, prepare_demo
+from runner.commands.demo_data import find_jobs_dir, measure_demo, next_steps, prepare_demo
 from runner.sandbox import Faults, serve
 
 

@@ -1,0 +1,116 @@
+"""`rerun`: a new run, with a new plan and audit, of what ended failed, unknown or not_sent."""
+
+import time
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+from runner import __version__
+from runner.audit.fold import Fold, fold_audit
+from runner.audit.reader import select_for_rerun
+from runner.commands.drafting import Scratch, plan_beside
+from runner.commands.questions import confirmed, fresh_enough
+from runner.commands.sending import (
+    Sending,
+    check_is_plan_of,
+    check_origin,
+    drafted,
+    new_audit,
+    rules_of,
+    send_draft,
+)
+from runner.commands.shown import Shown
+from runner.errors import Refused
+from runner.job.entries import Job
+from runner.model import Target
+from runner.options import RunOptions
+from runner.output.console import Console
+from runner.plan.file import PlanFile, read_plan
+from runner.plan.header import PlanWindow
+from runner.process import utc_now
+from runner.send.safety import audit_age
+from runner.settings import Access
+from runner.terms import limits_from_json, limits_to_json
+
+__all__ = ["rerun"]
+
+_UNCONFIRMED: Final = ("failed", "unknown", "not_sent")
+
+
+def rerun(
+    audits: Sequence[Path], only: Sequence[str], options: RunOptions, access: Access, screen: Console
+) -> Shown:
+    """Run again what ended unconfirmed, or `only` what ended so."""
+    from runner.plan.planner import plan_batches_again  # noqa: PLC0415 - a plan starts sooner without
+
+    confirmed("Delete?", options)
+    folds = [_finished_fold(audit, access.base_url) for audit in audits]
+    stale = fresh_enough(max(audit_age(fold, utc_now()) for fold in folds), "audit", options)
+    plans = [_plan_of(audit, fold) for audit, fold in zip(audits, folds, strict=True)]
+    settings, windows = _settings_of(audits, folds, plans)
+    statuses = only or _UNCONFIRMED
+
+    def make(scratch: Scratch) -> PlanFile:
+        plan_batches_again(
+            chain.from_iterable(
+                _rest_of(audit, plan, statuses) for audit, plan in zip(audits, plans, strict=True)
+            ),
+            settings,
+            scratch.plan,
+            windows=windows,
+            today=utc_now().date(),
+            version=__version__,
+        )
+        return read_plan(scratch.plan)
+
+    started_s = time.monotonic()
+    with drafted(new_audit(options.audit, settings.name), make) as files:
+        sending = Sending("rerun", options, access, stale)
+        return send_draft(files, sending, screen, plan_s=time.monotonic() - started_s)
+
+
+def _finished_fold(audit: Path, base_url: str) -> Fold:
+    """Return the fold of an audit that may be rerun."""
+    fold = fold_audit(audit, verify_chain=True)
+    check_origin(audit, fold, base_url)
+    if fold.ended < fold.planned_batches:
+        raise Refused(
+            f"{audit}: {fold.planned_batches - fold.ended:,} batches are open",
+            hint=f"finish it first: bulk-delete resume {audit}",
+        )
+    return fold
+
+
+def _plan_of(audit: Path, fold: Fold) -> PlanFile:
+    """Return the plan beside an audit, if it is the one that the audit was made with."""
+    plan = read_plan(plan_beside(audit))
+    check_is_plan_of(plan, fold)
+    return plan
+
+
+def _rest_of(
+    audit: Path, plan: PlanFile, statuses: Sequence[str]
+) -> Iterator[tuple[Target, tuple[str, ...]]]:
+    """Yield what is to be sent again of an audit, each batch held against its plan."""
+    with plan.lookup() as asked:
+        yield from select_for_rerun(audit, statuses, asked)
+
+
+def _settings_of(
+    audits: Sequence[Path], folds: Sequence[Fold], plans: Sequence[PlanFile]
+) -> tuple[Job, list[PlanWindow]]:
+    """Return what the new plan takes over from the audits, which must agree, and their windows."""
+    rules = [rules_of(*of_one) for of_one in zip(audits, folds, plans, strict=True)]
+    headers = [plan.header for plan in plans]
+    if any(rule != rules[0] for rule in rules) or len({header.phone_rule for header in headers}) > 1:
+        raise Refused("the audits differ in limits, safety or phone rule", hint="rerun them one at a time")
+    limits, safety = rules[0]
+    settings = Job(
+        name=headers[0].name,
+        limits=limits_from_json(limits_to_json(limits)),
+        safety=safety,
+        phone_rule=headers[0].phone_rule,
+        timezone=headers[0].timezone,
+    )
+    return settings, [window for header in headers for window in header.windows]

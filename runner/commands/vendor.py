@@ -1,0 +1,103 @@
+"""The vendor within reach: one way to open a client behind its gate, for deletions and for questions.
+
+Whatever is asked passes the same gate as deletions, so that the rate stays one rate.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from runner.api.client import Client, open_client
+from runner.errors import RunnerError
+from runner.model import Target
+from runner.outcomes import AttemptFailed, NextStep
+from runner.process import signals_to, utc_now
+from runner.send.pacing import PaceChange, Pacer, retrying
+from runner.settings import Access, Limits
+from runner.stop import Stop, Stopping, StopReason
+
+__all__ = ["Interrupted", "Vendor", "reach_vendor", "stopped_by_signals"]
+
+
+class Interrupted(RunnerError):
+    """A stop came before anything was sent."""
+
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(f"{reason.why}: nothing was sent")
+        self.exit_code = reason.exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """An open client and its gate; the listing is tried again, and a `Retry-After` pauses it too."""
+
+    client: Client
+    pacer: Pacer
+    stop: Stop
+    max_attempts: int
+
+    async def total(self, target: Target, phone: str | None = None) -> int:
+        """Return how many rows match, by the vendor's listing.
+
+        Raises:
+            AttemptFailed: It could not be read.
+            Stopping: The run was told to stop first.
+        """
+        return await retrying(self.max_attempts, self.stop)(self._attempt, target, phone)
+
+    async def _attempt(self, target: Target, phone: str | None) -> int:
+        try:
+            return await self.client.list_total(target, phone)
+        except AttemptFailed as failure:
+            if failure.kind.then is NextStep.PAUSE or failure.retry_after_s is not None:
+                self.pacer.rate_limited(failure.retry_after_s)
+            raise
+
+
+@asynccontextmanager
+async def stopped_by_signals(on_first: Callable[[str], None]) -> AsyncIterator[Stop]:
+    """Give the switch that signals turn; `on_first` is told the first one's name.
+
+    Raises:
+        Interrupted: The block was told to stop before it had sent anything.
+    """
+    stop = Stop()
+    with signals_to(stop, on_first):
+        try:
+            yield stop
+        except Stopping:
+            assert stop.reason is not None  # noqa: S101 - only a stop raises Stopping
+            raise Interrupted(stop.reason) from None
+
+
+@asynccontextmanager
+async def reach_vendor(
+    access: Access,
+    limits: Limits,
+    stop: Stop,
+    *,
+    on_pace: Callable[[PaceChange], None] = lambda _change: None,
+    deadline_s: float | None = None,
+) -> AsyncIterator[Vendor]:
+    """Open the client and the gate for as long as the context lasts.
+
+    Args:
+        access: Where, and with which token.
+        limits: How fast and how patiently.
+        stop: Ends every wait.
+        on_pace: Told each change of the pace.
+        deadline_s: When the session must be over, in the loop's time.
+    """
+    pacer = Pacer(limits.rate, stop, on_change=on_pace, now=utc_now, deadline_s=deadline_s)
+    opening = open_client(
+        access.base_url,
+        access.token,
+        pacer,
+        stop,
+        timeout_s=limits.timeout_s,
+        concurrency=limits.concurrency,
+        ca_file=access.ca_file,
+        proxy_from_env=access.proxy_from_env,
+    )
+    async with opening as client:
+        yield Vendor(client, pacer, stop, limits.max_attempts)

@@ -1,0 +1,86 @@
+"""What a caller may choose, typed: built once by the command line, or by a script that imports the package.
+
+Nothing is read here and nothing checked beyond the bounds of the limits: what an option means stands with
+the command that takes it.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from runner.settings import LimitsGiven
+
+__all__ = ["AccessOptions", "AuditPhones", "OutputOptions", "PlanOptions", "ResumeOptions", "RunOptions"]
+
+AuditPhones = Literal["left", "all"]
+"""Which numbers a `batch` record lists: those not confirmed, or all that were asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """How the result is written, and how much is said meanwhile."""
+
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AccessOptions:
+    """How the vendor is reached, as far as it is given; the environment and the defaults say the rest."""
+
+    base_url: str | None = None
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    proxy_from_env: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeOptions:
+    """What holds for one session: a run, a resume or a rerun.
+
+    Args:
+        limits: Those given; they go over the job's or the audit's.
+        audit_phones: Which numbers the audit lists.
+        reason: Why, for the audit.
+        operator: Who, for the audit.
+        wait: Wait for another run of this origin to end.
+        yes: The totals are confirmed: nobody is asked.
+        stale_ok: A plan or audit of more than a day ago is good enough: nobody is asked.
+    """
+
+    limits: LimitsGiven = field(default_factory=LimitsGiven)
+    audit_phones: AuditPhones = "left"
+    reason: str | None = None
+    operator: str | None = None
+    wait: bool = False
+    yes: bool = False
+    stale_ok: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions(ResumeOptions):
+    """What holds for a run or a rerun, which write an audit of their own.
+
+    Args:
+        audit: Where it goes; None: `audit/<name>-<UTC time>.jsonl`.
+    """
+
+    audit: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """What becomes of a plan that is only made.
+
+    Args:
+        limits: Those given, for the time it would take and for `probe`.
+        out: Write the plan there.
+        rejects: Write every rejected value there, masked, as JSON lines.
+        probe: Ask the API how many rows match.
+    """
+
+    limits: LimitsGiven = field(default_factory=LimitsGiven)
+    out: Path | None = None
+    rejects: Path | None = None
+    probe: bool = False
