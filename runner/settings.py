@@ -36,6 +36,7 @@ __all__ = [
     "Safety",
     "Token",
     "environment_warnings",
+    "looks_like_token",
     "parse_base_url",
     "parse_duration",
     "parse_percent",
@@ -53,6 +54,9 @@ _ENV_CREDENTIALS = "CREDENTIALS_DIRECTORY"
 _CREDENTIAL = "bulk-delete-token"
 _MAX_TOKEN_BYTES = 16 * 1024
 
+SHORTEST_TOKEN = 5
+"""Characters; what is shorter would be found, and hidden, inside ordinary words of the output."""
+
 MAX_CONCURRENCY = 1024
 MAX_ATTEMPTS = 100
 MAX_TIMEOUT_S = 3600.0
@@ -64,6 +68,9 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?=[0-9_-]*[a-z]){_LABEL}")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LAST_PRINTABLE = 0x7E
+_LIKE_TOKEN = re.compile(r"[A-Za-z0-9_.~+/=|:-]{20,}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_ENDING = re.compile(r"\.[A-Za-z]{1,6}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +235,8 @@ class Token:
         value: As read from the environment or a file; surrounding white space is taken off.
 
     Raises:
-        ValueError: It is empty or holds anything but printable ASCII without spaces.
+        ValueError: It is empty, shorter than `SHORTEST_TOKEN`, or holds anything but printable ASCII without
+            spaces.
     """
 
     __slots__ = ("__value",)
@@ -239,6 +247,10 @@ class Token:
             raise ValueError("the token is empty")
         if not all("!" <= char <= chr(_LAST_PRINTABLE) for char in stripped):
             raise ValueError("the token holds a character that is not printable ASCII (BOM, space?)")
+        if len(stripped) < SHORTEST_TOKEN:
+            raise ValueError(
+                f"the token has fewer than {SHORTEST_TOKEN} characters: it is too short to be one"
+            )
         self.__value = stripped
 
     def reveal(self) -> str:
@@ -316,6 +328,21 @@ def read_token(env: Mapping[str, str], token_file: str | None = None) -> Token:
     )
 
 
+def looks_like_token(text: str) -> bool:
+    """Tell whether a text of the command line may be a token, so that no message may show it.
+
+    Long and without a break, and neither a UUID nor what names a file: an ending, or a folder that exists.
+    """
+    folder, _, name = text.rpartition("/")
+    return (
+        _LIKE_TOKEN.fullmatch(text) is not None
+        and _UUID.fullmatch(text) is None
+        and _ENDING.search(name) is None
+        and not os.path.lexists(text)
+        and not (folder and os.path.isdir(folder))  # noqa: PTH112 - a text that is no path at all may come
+    )
+
+
 def _variable(env: Mapping[str, str], name: str) -> str | None:
     """Return a variable, refusing one that is set but empty: most likely a script's slip."""
     value = env.get(name)
@@ -338,6 +365,11 @@ def _token_of_file(path: str, *, systemd: bool = False) -> Token:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "no path"
+        if looks_like_token(path):  # and is no file: most likely the token itself
+            raise Refused(
+                f"the token file that is named cannot be opened: {why}",
+                hint="Give the path of a file that holds the token, not the token.",
+            ) from None
         raise Refused(f"token file {path}: {why}", hint="Check the path, and who may read it.") from None
     try:
         _check_private(path, os.fstat(descriptor), systemd=systemd)

@@ -19,6 +19,7 @@ from runner.settings import (
     Rate,
     Token,
     environment_warnings,
+    looks_like_token,
     parse_base_url,
     parse_duration,
     parse_percent,
@@ -28,6 +29,7 @@ from runner.settings import (
 )
 
 SECRET = "s3cret-token-value"
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
 
 
 @given(
@@ -285,7 +287,19 @@ def test_systemds_credential_may_show_one_group_bit_and_another_file_may_not(tmp
 
 @pytest.mark.parametrize(
     "content",
-    ["", " \n", "two words", "zeile\nzwei", "tök", b"\xef\xbb\xbfabc", b"\xff\xfea\0", "a\x7f", "x" * 20_000],
+    [
+        "",
+        " \n",
+        "t",
+        "four",
+        "two words",
+        "zeile\nzwei",
+        "tök",
+        b"\xef\xbb\xbfabc",
+        b"\xff\xfea\0",
+        "a\x7f",
+        "x" * 20_000,
+    ],
 )
 def test_what_is_no_token_is_refused_and_not_shown(tmp_path, content):
     with pytest.raises(Refused) as caught:
@@ -293,6 +307,41 @@ def test_what_is_no_token_is_refused_and_not_shown(tmp_path, content):
     shown = "".join(traceback.format_exception(caught.value))
     for word in ("two words", "zeile", "tök", "xxxx"):
         assert word not in shown
+
+
+def test_a_token_of_five_characters_may_be_one_and_a_shorter_one_is_called_too_short(tmp_path):
+    assert read_token({"BULK_DELETE_TOKEN": "abcde"}).reveal() == "abcde"
+    with pytest.raises(Refused, match=r"BULK_DELETE_TOKEN: .* too short to be one"):
+        read_token({"BULK_DELETE_TOKEN": "abcd"})
+
+
+@pytest.mark.parametrize("token", [JWT, "12|a" + "b1" * 20, "ab/cd+ef" * 6 + "==", "x" * 20, "/" + "k9" * 16])
+def test_a_token_in_the_place_of_its_files_path_is_not_shown(token):
+    for env, flag in (({}, token), ({"BULK_DELETE_TOKEN_FILE": token}, None)):
+        with pytest.raises(Refused, match="token file that is named") as caught:
+            read_token(env, flag)
+        shown = "".join(traceback.format_exception(caught.value)) + caught.value.hint
+        assert token not in shown
+
+
+@pytest.mark.parametrize("path", ["tokn", "/nowhere/token", "my-own-long-named-token-file.txt", "{}/tokens"])
+def test_a_mistyped_path_of_a_token_file_is_shown(tmp_path, path):
+    path = path.format(tmp_path)
+    with pytest.raises(Refused, match=f"token file {path}: No such file"):
+        read_token({}, path)
+
+
+def test_a_user_id_and_a_file_do_not_look_like_tokens(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a-file-with-a-long-name-and-no-ending").touch()
+    for text in (
+        "5832d184-dd53-42a0-8ace-0bf8d660f4cc",
+        "a-file-with-a-long-name-and-no-ending",
+        "audit/nightly-20261123T040000Z.jsonl",
+        "https://ai.api.longlonglong.cn",
+        "users with spaces in their own long text",
+    ):
+        assert not looks_like_token(text)
 
 
 def test_missing_and_impossible_token_files_are_refused(tmp_path):

@@ -147,7 +147,7 @@ def next_steps(audit: Path, program: str = "bulk-delete") -> tuple[str, ...]:
 
 def _settings(seed: int, refused: frozenset[str]) -> SandboxSettings:
     return SandboxSettings(
-        token="demo",  # noqa: S106 - opens the demo's own sandbox only
+        token="rehearsal",  # noqa: S106 - opens the demo's own sandbox only
         latency_s=0.02,
         jitter_s=0.03,
         faults=Faults(_SHARES, seed=seed, retry_after_s=1, slow_s=0.8),

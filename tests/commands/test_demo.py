@@ -66,10 +66,10 @@ async def test_the_verdict_counts_what_went_unseen_and_what_should_have_stayed(t
     rows = [files.pool.count(user, seen), files.pool.count(other, unseen)]
     async with serve(files.settings, files.pool) as running:
         running.control.change(faults=Faults(script=(None, "502-after")), latency_s=0, jitter_s=0)
-        await delete(running, "demo", user, [seen])
-        await delete(running, "demo", other, [unseen])
+        await delete(running, "rehearsal", user, [seen])
+        await delete(running, "rehearsal", other, [unseen])
         assert measure_demo(files, running.ledger).outside_deleted == 0
-        await delete(running, "demo", bystander.user_id, [bystander.phone])
+        await delete(running, "rehearsal", bystander.user_id, [bystander.phone])
         truth = measure_demo(files, running.ledger)
     assert truth.deleted_rows == sum(rows) + 1
     assert truth.unseen_rows == rows[1]
@@ -83,7 +83,7 @@ async def test_the_demo_refuses_some_numbers_so_that_isolation_is_seen(tmp_path)
     assert len(refused) == 4
     async with serve(files.settings, files.pool) as running:
         running.control.change(faults=Faults(), latency_s=0, jitter_s=0)
-        assert b"6007" in await delete(running, "demo", refused[0][0], [refused[0][1]])
+        assert b"6007" in await delete(running, "rehearsal", refused[0][0], [refused[0][1]])
 
 
 def test_next_steps_are_commands_that_name_the_audit(tmp_path):
