@@ -1,0 +1,150 @@
+"""Full disks, links, small limits, odd files: each a clear refusal or a stop that loses nothing."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from tests.support.evidence import check_evidence
+from tests.support.forgery import FAST, refused, stopped_run
+from tests.support.program import OTHER, TOKEN, USER, numbers
+
+
+@pytest.fixture
+def small(program):
+    """A disk of 16 KiB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    folder = program.folder.parent / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no tmpfs can be mounted")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder):
+    """Leave no byte free."""
+    with (folder / "filler").open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 512)
+        except OSError:
+            pass
+
+
+def test_a_full_disk_for_the_audit_sends_nothing_and_is_2(program, sandbox, small):
+    fill(small)
+    refused(program("run", program.job({USER: numbers(3)}), *FAST, "--audit", small / "a.jsonl"), sandbox)
+
+
+def test_a_full_disk_for_locks_takes_nothing_from_a_run(program, sandbox, small):
+    """What the lock file says is for eyes; the lock is the kernel's."""
+    first = program("run", program.job({USER: numbers(3)}), *FAST, env={"XDG_STATE_HOME": str(small)}).expect(
+        0
+    )
+    fill(small)
+    env = {"XDG_STATE_HOME": str(small)}
+    again = program("run", program.job({USER: numbers(3)}, name="b"), *FAST, env=env).expect(0)
+    assert "internal" not in first.err + again.err
+
+
+def test_a_full_disk_for_temporary_files_is_2(program, sandbox, small):
+    fill(small)
+    os.truncate(small / "filler", (small / "filler").stat().st_size - 4096)  # enough to begin with
+    broken = [f"x{n}" for n in range(2000)]
+    job = program.job({USER: [*numbers(3), *broken]}, safety={"max_invalid": "100%"})
+    refused(program("run", job, *FAST, env={"TMPDIR": str(small)}), sandbox)
+
+
+def test_a_disk_that_fills_up_under_the_audit_stops_the_run_and_resume_goes_on(program, sandbox, small):
+    phones = {f"u{n}": numbers(1, n) for n in range(60)}
+    for user, mine in phones.items():
+        sandbox.pool.add_phones(user, mine)
+    job = program.job(phones)
+    program("run", job, *FAST, "--audit", small / "a.jsonl").expect(3)
+    assert 0 < len(sandbox.deletions()) < 60
+    for name in ("a.jsonl", "a.jsonl.plan"):
+        shutil.copy(small / name, program.folder / name)
+    program("resume", "a.jsonl", "--yes").expect(0)
+    check_evidence(program.folder / "a.jsonl", sandbox)
+    assert sandbox.stats()["rows_left"] == 0
+
+
+def test_a_limit_on_the_size_of_files_stops_the_run_and_resume_goes_on(program, sandbox):
+    phones = {f"u{n}": numbers(1, n) for n in range(60)}
+    for user, mine in phones.items():
+        sandbox.pool.add_phones(user, mine)
+    job = program.job(phones)
+    ended = program.shell(f"ulimit -f 12; exec $RUN run {job} {' '.join(FAST)} --audit a.jsonl")
+    assert ended.code == 3, ended.err
+    assert 0 < len(sandbox.deletions()) < 60
+    program("resume", "a.jsonl", "--yes").expect(0)
+    check_evidence(program.folder / "a.jsonl", sandbox)
+    assert sandbox.stats()["rows_left"] == 0
+
+
+def test_a_folder_that_is_gone_is_2(program, sandbox):
+    job = program.job({USER: numbers(3)})
+    refused(program.shell(f"mkdir gone; cd gone; rmdir ../gone; $RUN run {job} --yes"), sandbox)
+
+
+def test_an_audit_folder_that_is_a_dangling_link_is_2(program, sandbox):
+    (program.folder / "audit").symlink_to(program.folder / "nowhere")
+    refused(program("run", program.job({USER: numbers(3)}), *FAST), sandbox)
+
+
+def test_a_plan_beside_that_is_a_link_is_never_written_through(program, sandbox):
+    victim = program.write("victim", "mine")
+    (program.folder / "a.jsonl.plan").symlink_to(victim)
+    refused(program("run", program.job({USER: numbers(3)}), *FAST, "--audit", "a.jsonl"), sandbox)
+    assert victim.read_text() == "mine"
+
+
+def test_an_audit_that_is_a_link_is_not_resumed(program, sandbox):
+    audit = stopped_run(program, sandbox, {USER: numbers(500)})
+    (program.folder / "link.jsonl").symlink_to(audit)
+    (program.folder / "link.jsonl.plan").symlink_to(f"{audit}.plan")
+    before = len(sandbox.deletions())
+    program("resume", "link.jsonl", *FAST).expect(2)
+    assert len(sandbox.deletions()) == before
+
+
+@pytest.mark.parametrize(
+    "odd", ["/dev/null", "/dev/zero", "/dev/full", ".", "fifo", "no-such", "/proc/self/mem"]
+)
+def test_report_and_verify_of_odd_files_end_and_are_no_bug(program, odd):
+    os.mkfifo(program.folder / "fifo")
+    for verb, codes in (("report", {2}), ("verify", {1, 2, 3})):
+        ended = program(verb, odd)
+        assert ended.code in codes
+        assert "internal" not in ended.err
+
+
+def test_two_runs_at_once_on_one_origin_send_one_after_the_other(program, sandbox):
+    sandbox.control(latency_s=0.5)
+    for user in (USER, OTHER):
+        sandbox.pool.add_phones(user, numbers(200))
+    first, second = (
+        program.start(
+            "run", program.job({user: numbers(200)}, name=name), *FAST, "--wait", "--audit", f"{name}.jsonl"
+        )
+        for user, name in ((USER, "a"), (OTHER, "b"))
+    )
+    for started in (first, second):
+        started.wait().expect(0)
+    users = [entry["user_id"] for entry in sandbox.deletions()]
+    assert users in ([USER] * 2 + [OTHER] * 2, [OTHER] * 2 + [USER] * 2)
+
+
+def test_the_token_and_the_numbers_are_in_no_lock_file(program, sandbox):
+    sandbox.pool.add_phones(USER, numbers(3))
+    program("run", program.job({USER: numbers(3)}), *FAST).expect(0)
+    locks = [path for path in program.state.rglob("*") if path.is_file()]
+    assert locks
+    for path in locks:
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert TOKEN not in path.read_text()
+        assert "139000" not in path.read_text()
