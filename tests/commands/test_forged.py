@@ -1,4 +1,4 @@
-"""Plans and audits edited by hand, digest and chain made to fit: every verb notices, or does what was asked."""
+"""Plans and audits edited by hand, digest and chain made to fit: verbs notice, or do what was asked."""
 
 from functools import partial
 
