@@ -1,11 +1,31 @@
-"""How the vendor is reached, from what was given and from the environment; no file can say it."""
+"""How the vendor is reached: what was given, and what the environment says; no file can say it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from runner.options import AccessOptions
-from runner.settings import Access, read_base_url, read_token
+from runner.settings import Token, read_base_url, read_token
 
-__all__ = ["read_access"]
+__all__ = ["Access", "read_access"]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How the vendor is reached.
+
+    Args:
+        base_url: Checked and normalised.
+        token: Shown by nothing.
+        ca_file: Trusted in place of the system's authorities.
+        proxy_from_env: Whether the proxy is used that the environment names.
+        given: The options that it was made of, for commands that people are told to type.
+    """
+
+    base_url: str
+    token: Token
+    ca_file: str | None = None
+    proxy_from_env: bool = False
+    given: AccessOptions = field(default_factory=AccessOptions)
 
 
 def read_access(options: AccessOptions, env: Mapping[str, str]) -> Access:
@@ -19,4 +39,5 @@ def read_access(options: AccessOptions, env: Mapping[str, str]) -> Access:
         read_token(env, None if options.token_file is None else str(options.token_file)),
         None if options.ca_file is None else str(options.ca_file),
         options.proxy_from_env,
+        options,
     )

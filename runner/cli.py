@@ -23,9 +23,9 @@ from runner.options import AccessOptions, OutputOptions, PlanOptions, ResumeOpti
 from runner.settings import LimitsGiven, parse_duration, parse_rate
 
 if TYPE_CHECKING:
+    from runner.access import Access
     from runner.commands.shown import Shown
     from runner.output.console import Console
-    from runner.settings import Access
 
 __all__ = ["EXIT_CODES", "cli", "main"]
 

@@ -29,7 +29,6 @@ __all__ = [
     "MAX_ATTEMPTS",
     "MAX_CONCURRENCY",
     "MAX_TIMEOUT_S",
-    "Access",
     "Limits",
     "LimitsGiven",
     "Rate",
@@ -267,16 +266,6 @@ class Token:
 
     def __reduce__(self) -> str:
         raise TypeError("a token is not written anywhere")
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """How the vendor is reached."""
-
-    base_url: str
-    token: Token
-    ca_file: str | None = None
-    proxy_from_env: bool = False
 
 
 def environment_warnings(env: Mapping[str, str]) -> tuple[str, ...]:

@@ -3,12 +3,13 @@
 import asyncio
 from typing import Any
 
+from runner.access import Access
 from runner.commands.shown import Shown
 from runner.commands.vendor import reach_vendor, stopped_by_signals
 from runner.errors import Exit
 from runner.outcomes import AttemptFailed
 from runner.process import use_loop
-from runner.settings import Access, Limits
+from runner.settings import Limits
 
 __all__ = ["check"]
 

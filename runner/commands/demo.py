@@ -4,9 +4,6 @@ What it says at the end it says by the sandbox's word, not by the audit's.
 """
 
 import asyncio
-import shlex
-import shutil
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -15,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from runner.access import Access
 from runner.audit.fold import fold_audit
 from runner.commands.demo_data import DemoFiles, DemoTruth, measure_demo, next_steps, prepare_demo
 from runner.commands.run import run
@@ -23,7 +21,7 @@ from runner.errors import Exit, Refused
 from runner.options import RunOptions
 from runner.output.console import Console
 from runner.sandbox import Pool, Running, SandboxSettings, serve
-from runner.settings import Access, Token
+from runner.settings import Token
 
 __all__ = ["demo"]
 
@@ -62,15 +60,8 @@ def _judge(files: DemoFiles, truth: DemoTruth, audit: Path) -> tuple[bool, list[
         f"  rows of numbers outside the job: {files.outside:,} before, {truth.outside_deleted} deleted",
         "the audit holds" if honest else "THE AUDIT DOES NOT HOLD: please report this",
         "try next:",
-        *(f"  {step}" for step in next_steps(audit, _program())),
+        *(f"  {step}" for step in next_steps(audit)),
     ]
-
-
-def _program() -> str:
-    """Return how this program is called: by its path, as it was typed, where its name alone is not found."""
-    called = sys.argv[0]
-    typed = Path(called).name == "bulk-delete" and shutil.which("bulk-delete") is None
-    return shlex.quote(called) if typed else "bulk-delete"
 
 
 @contextmanager

@@ -7,7 +7,6 @@ seed. It must never write outside the folder it is given, nor open a connection.
 
 import csv
 import random
-import shlex
 import shutil
 import uuid
 from collections import Counter
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.errors import Refused
+from runner.invocation import command
 from runner.sandbox import Faults, Ledger, Pool, SandboxSettings
 
 __all__ = [
@@ -134,14 +134,13 @@ def measure_demo(files: DemoFiles, ledger: Ledger) -> DemoTruth:
     )
 
 
-def next_steps(audit: Path, program: str = "bulk-delete") -> tuple[str, ...]:
-    """Return commands to try after the demo; `program` is how this one is called here."""
-    quoted = shlex.quote(str(audit))
+def next_steps(audit: Path) -> tuple[str, ...]:
+    """Return commands to try after the demo."""
     return (
-        f"{program} report {quoted}",
-        f"{program} verify {quoted}",
-        f"{program} sandbox",
-        f"{program} plan {shlex.quote(str(find_jobs_dir() / 'inline.yaml'))}",
+        command("report", audit),
+        command("verify", audit),
+        command("sandbox"),
+        command("plan", find_jobs_dir() / "inline.yaml"),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from runner.access import Access
 from runner.audit.fold import Fold
 from runner.audit.journal import DiskFile, Journal
 from runner.audit.records import rejected_record
@@ -28,7 +29,6 @@ from runner.process import utc_now
 from runner.send.pacing import Pacer
 from runner.send.safety import EmptyWatch, Question, check_windows
 from runner.send.session import PaceNotes, RunSpec, Session, Tools
-from runner.settings import Access
 from runner.stop import Stop, Stopping
 
 __all__ = ["Result", "RunFiles", "RunRequest", "carry_out"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import orjson
 
+from runner.access import Access
 from runner.commands.drafting import Scratch, draft_plan, only_plan, temporary_folder
 from runner.commands.shown import Shown
 from runner.errors import Exit, Refused
@@ -21,7 +22,7 @@ from runner.output.plan_text import describe_plan
 from runner.plan.file import PlanFile, copy_plan, read_plan
 from runner.process import use_loop, utc_now
 from runner.send.safety import check_plan
-from runner.settings import Access, Limits
+from runner.settings import Limits
 
 __all__ = ["plan"]
 

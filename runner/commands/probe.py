@@ -7,13 +7,14 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final
 
+from runner.access import Access
 from runner.commands.vendor import reach_vendor, stopped_by_signals
 from runner.errors import Refused
 from runner.locks import origin_lock
 from runner.model import Target
 from runner.outcomes import AttemptFailed
 from runner.plan.file import PlanFile
-from runner.settings import Access, Limits
+from runner.settings import Limits
 
 __all__ = ["probe_plan"]
 

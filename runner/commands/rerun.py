@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from runner import __version__
+from runner.access import Access
 from runner.audit.fold import Fold, fold_audit
 from runner.audit.reader import select_for_rerun
 from runner.commands.drafting import Scratch, plan_beside
@@ -22,6 +23,7 @@ from runner.commands.sending import (
 )
 from runner.commands.shown import Shown
 from runner.errors import Refused
+from runner.invocation import command
 from runner.job.entries import Job
 from runner.model import Target
 from runner.options import RunOptions
@@ -30,7 +32,6 @@ from runner.plan.file import PlanFile, read_plan
 from runner.plan.header import PlanWindow
 from runner.process import utc_now
 from runner.send.safety import audit_age
-from runner.settings import Access
 from runner.terms import limits_from_json, limits_to_json
 
 __all__ = ["rerun"]
@@ -45,7 +46,7 @@ def rerun(
     from runner.plan.planner import plan_batches_again  # noqa: PLC0415 - a plan starts sooner without
 
     confirmed("Delete?", options)
-    folds = [_finished_fold(audit, access.base_url) for audit in audits]
+    folds = [_finished_fold(audit, access) for audit in audits]
     stale = fresh_enough(max(audit_age(fold, utc_now()) for fold in folds), "audit", options)
     plans = [_plan_of(audit, fold) for audit, fold in zip(audits, folds, strict=True)]
     settings, windows = _settings_of(audits, folds, plans)
@@ -70,14 +71,14 @@ def rerun(
         return send_draft(files, sending, screen, plan_s=time.monotonic() - started_s)
 
 
-def _finished_fold(audit: Path, base_url: str) -> Fold:
+def _finished_fold(audit: Path, access: Access) -> Fold:
     """Return the fold of an audit that may be rerun."""
     fold = fold_audit(audit, verify_chain=True)
-    check_origin(audit, fold, base_url)
+    check_origin(audit, fold, access.base_url)
     if fold.ended < fold.planned_batches:
         raise Refused(
             f"{audit}: {fold.planned_batches - fold.ended:,} batches are open",
-            hint=f"finish it first: bulk-delete resume {audit}",
+            hint=f"finish it first: {command('resume', audit, access=access.given)}",
         )
     return fold
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from runner.access import Access
 from runner.audit.fold import Fold, fold_audit
 from runner.audit.journal import DiskFile
 from runner.commands.drafting import plan_beside
@@ -16,7 +17,6 @@ from runner.output.report import make_report, report_text
 from runner.plan.file import PlanFile, read_plan
 from runner.process import utc_now
 from runner.send.safety import audit_age, was_capped
-from runner.settings import Access
 
 __all__ = ["resume"]
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 
+from runner.access import Access
 from runner.commands.drafting import draft_plan, only_plan
 from runner.commands.questions import confirmed, fresh_enough
 from runner.commands.sending import Sending, drafted, new_audit, send_draft
@@ -12,7 +13,6 @@ from runner.output.console import Console
 from runner.plan.file import copy_plan, read_plan
 from runner.process import utc_now
 from runner.send.safety import plan_age
-from runner.settings import Access
 
 __all__ = ["run"]
 

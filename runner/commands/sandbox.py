@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from runner.errors import Exit, Refused
+from runner.invocation import command
 from runner.sandbox import Pool, SandboxSettings, parse_faults, run
 from runner.sandbox.settings import parse_rate_limit
 
@@ -37,7 +38,7 @@ def sandbox(
             faults=parse_faults(faults, seed=seed),
         )
     except ValueError as error:
-        raise Refused(f"sandbox: {error}", hint="see `bulk-delete sandbox --help`") from error
+        raise Refused(f"sandbox: {error}", hint=f"see: {command('sandbox', '--help')}") from error
     pool = Pool(auto_rows=rows_per_phone)
     if rows:
         pool.seed([f"user-{n}" for n in range(1, _USERS + 1)], rows, random.Random(seed))  # noqa: S311 - no secret

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from runner import __version__
+from runner.access import Access
 from runner.audit.fold import Fold
 from runner.audit.records import Mode
 from runner.commands.drafting import Scratch, plan_beside, temporary_folder
@@ -31,7 +32,7 @@ from runner.plan.protect import ProtectList, read_protect_file
 from runner.process import use_loop, utc_now
 from runner.send.safety import Question, check_plan
 from runner.send.session import RunSpec
-from runner.settings import Access, Limits, Safety
+from runner.settings import Limits, Safety
 from runner.terms import limits_from_json, safety_from_json
 
 __all__ = [

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from runner.access import Access
 from runner.api.client import Client, open_client
 from runner.errors import RunnerError
 from runner.model import Target
 from runner.outcomes import AttemptFailed, NextStep
 from runner.process import signals_to, utc_now
 from runner.send.pacing import PaceChange, Pacer, retrying
-from runner.settings import Access, Limits
+from runner.settings import Limits
 from runner.stop import Stop, Stopping, StopReason
 
 __all__ = ["Interrupted", "Vendor", "reach_vendor", "stopped_by_signals"]

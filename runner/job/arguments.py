@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
 from runner.errors import Fault, Faults, Refused
+from runner.invocation import command
 from runner.job.document import first_faults
 from runner.job.entries import Entry, Job
 from runner.job.read import default_name, read_job_file
@@ -64,7 +65,7 @@ def read_jobs(
     """
     if not args or list(args).count("-") > 1:
         raise Refused(
-            "give a JOB, and standard input (-) at most once", hint="bulk-delete run jobs/inline.yaml"
+            "give a JOB, and standard input (-) at most once", hint=command("run", "jobs/inline.yaml")
         )
     if user_id is not None and not is_safe_user_id(user_id):
         raise Refused("--user-id: only 1-128 ASCII letters, digits and . _ ~ - may stand in it")
@@ -87,7 +88,8 @@ def read_jobs(
             jobs.append(_job_of_requests(arg) if kind == "requests" else _job_of_list(arg, user_id or ""))
     if faults:
         raise Faults(
-            first_faults(faults, more), hint="Nothing was sent. The keys are described by: bulk-delete schema"
+            first_faults(faults, more),
+            hint=f"Nothing was sent. The keys are described by: {command('schema')}",
         )
     if user_id is not None and "list" not in kinds:
         raise Refused("--user-id goes with a list; every JOB here names its own users", hint="Leave it away.")

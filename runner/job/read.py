@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import Fault
+from runner.invocation import command
 from runner.job.document import Document, Steps, read_document
 from runner.job.entries import Entry, Job, Table
 from runner.job.schema import (
@@ -63,7 +64,7 @@ def read_job_file(path: str, *, now: datetime) -> ReadJob:
     if document.data is None and document.faults:
         return ReadJob(None, document.faults, document.more)
     if not isinstance(document.data, dict):
-        document.add((), "a job is a mapping with users or tables; see: bulk-delete schema")
+        document.add((), f"a job is a mapping with users or tables; see: {command('schema')}")
         return ReadJob(None, document.faults, document.more)
     shape = shape_faults(document.data)
     for fault in shape if isinstance(shape, list) else ():
