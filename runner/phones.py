@@ -50,7 +50,7 @@ REASONS = {
     "control": "control, invisible or unprintable characters",
     "too_long": f"more than {MAX_OPAQUE} characters",
     "missing": "the row has no such column",
-    "columns": "the row has more columns than the table",
+    "columns": "the row has more or fewer columns than its table: its cells may have shifted",
     "not_text": "neither text nor a whole number",
 }
 """Every reason for which a value is bad, by its stable word; the last three come from the formats."""

@@ -1,17 +1,20 @@
 """Which column of a table holds the phones: by the job's word, by its header, or by what stands in it.
 
 Keeps "columns are found by header, or by content when just one holds phones; two candidates are an error that
-lists both". Never picks between two columns, and never takes a row for a header that holds a phone.
+lists both" and "a header that says something else is a doubt". Never picks between two columns, never takes a
+row for a header that holds a phone, and never reads under a header that has another width than its rows.
 """
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from runner.errors import Fault
-from runner.lists.rows import ListSpec, Rows
-from runner.phones import BadPhone, PhoneRule, mask, normalise
+from runner.lists.headers import fold_name, looks_like_phone, names_phone, names_user, other_word
+from runner.lists.hints import hint_of_key, hint_of_table
+from runner.lists.rows import ColumnRead, HowFound, ListSpec, Rows
+from runner.phones import BadPhone, PhoneRule, mask, mask_text, normalise
 
 __all__ = ["SAMPLE_ROWS", "TITLE_ROWS", "Layout", "find_layout", "names_columns", "rows_of"]
 
@@ -21,20 +24,13 @@ TITLE_ROWS = 10
 """A header stands among the first rows; what is above it is a title."""
 _ENOUGH = 0.5
 """Share of a column's filled cells that must be phones, for the column to hold phones."""
+_NEARLY_ALL = 0.8
+"""Share of rows of one width that says how wide a row is, where it is not what the header says."""
+_SHOWN_NAME = 40
 
-_KNOWN_NAMES = """
-    phone phones phoneno phonenum phonenumber phonenumbers mobile mobiles mobileno mobilenum mobilenumber
-    mobilephone mobilephonenumber tel telno telephone telephoneno telephonenumber cell cellphone
-    cellphonenumber msisdn contactphone contactnumber customerphone
-    手机 手机号 手机号码 手机电话 电话 电话号 电话号码 号码 联系电话 联系手机 联系号码 联系方式 联系人电话
-    联系人手机 移动电话 客户电话 客户手机 客户手机号 客户手机号码 客户号码 用户手机 用户手机号 被叫 被叫号码
-    手機 手機號 手機號碼 電話 電話號碼 號碼 聯絡電話
-"""
-_PHONE_NAMES = frozenset(_KNOWN_NAMES.split())
-_USER_NAMES = frozenset({"userid", "user", "uid", "用户", "用户id", "用户编号", "账号", "账号id", "坐席id"})
 _DATE = r"(?:19|20)[0-9]{2}[-./]?[0-9]{1,2}[-./]?[0-9]{1,2}"
 _BARE_NUMBER = re.compile(rf"(?!{_DATE}$)[0-9+() .-]{{5,}}")
-_NOT_IN_NAMES = dict.fromkeys(map(ord, " \t\r\n_-.*:#'\"()[]"))
+_LONG_NUMBER = re.compile(r"[0-9]{5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +42,7 @@ class Layout:
         phone: The phone column.
         user: The user column, if one was asked for.
         skip: Leading rows that are title and header, no data.
+        read: The phone column as it is shown, and how it was found.
         sure: Whether the phone column goes by its name or holds phones, and is not just the only one.
     """
 
@@ -53,13 +50,8 @@ class Layout:
     phone: int
     user: int | None
     skip: int
+    read: ColumnRead
     sure: bool = True
-
-
-def fold_name(name: str) -> str:
-    """Return a column's name as names are compared: NFKC, caseless, without spaces, marks and punctuation."""
-    plain = unicodedata.normalize("NFKC", name).casefold().translate(_NOT_IN_NAMES)
-    return "".join([char for char in plain if unicodedata.category(char) not in {"Cf", "Zs"}])
 
 
 def _asked_names(spec: ListSpec) -> set[str]:
@@ -68,11 +60,17 @@ def _asked_names(spec: ListSpec) -> set[str]:
 
 def names_columns(row: Sequence[str], spec: ListSpec) -> bool:
     """Tell whether a row holds a column's name that the job gives or that everybody knows."""
-    return not {fold_name(cell) for cell in row}.isdisjoint(_asked_names(spec) | _PHONE_NAMES | _USER_NAMES)
+    asked = _asked_names(spec)
+    return any(names_phone(cell) or names_user(cell) or fold_name(cell) in asked for cell in row)
 
 
 def find_layout(
-    sample: Sequence[Sequence[str]], spec: ListSpec, rule: PhoneRule, fault: Callable[..., Fault]
+    sample: Sequence[Sequence[str]],
+    spec: ListSpec,
+    rule: PhoneRule,
+    fault: Callable[..., Fault],
+    *,
+    hidden: Set[int] = frozenset(),
 ) -> Layout:
     """Find the columns from the first rows of a table, none of them blank; there must be one at least.
 
@@ -81,11 +79,13 @@ def find_layout(
         spec: What the job says of the columns.
         rule: What counts as a phone.
         fault: Makes the fault that names the source.
+        hidden: Columns, from 0, that nobody sees: not taken unless the job or their header names them.
 
     Raises:
-        Fault: A column that was asked for is not there, or the phone column is in doubt.
+        Fault: A column that was asked for is not there, the phone column is in doubt, the header and the rows
+            have different widths, or a list of one user names users itself.
     """
-    return _Finder(sample, spec, rule, fault).layout()
+    return _Finder(sample, spec, rule, fault).layout(hidden)
 
 
 class _Finder:
@@ -93,45 +93,47 @@ class _Finder:
         self, sample: Sequence[Sequence[str]], spec: ListSpec, rule: PhoneRule, fault: Callable[..., Fault]
     ) -> None:
         self.sample, self.spec, self.rule, self.fault = sample, spec, rule, fault
-        self.header = self._find_header()
-        rows = sample if self.header is None else sample[self.header :]
-        widths = [len(row) for row in rows]
-        usual = max(set(widths), key=lambda width: (widths.count(width), width))
-        self.width = usual if self.header is None else widths[0]
-        self.names = [name.strip() for name in rows[0]] if self.header is not None else []
-        self.folded = [fold_name(name) for name in self.names]
+        self.quiet = self._rows_without_numbers()
+        self.header = self._named_header()
+        self.names = [] if self.header is None else [name.strip() for name in sample[self.header]]
+        self.body = sample if self.header is None else sample[self.header + 1 :]
+        self.width = self._usual_width()
 
-    def layout(self) -> Layout:
+    def layout(self, hidden: Set[int]) -> Layout:
+        self._refuse_other_users()
+        if self.header is not None:
+            self._refuse_shift(self.sample[self.header])
         user = None if self.spec.user_column is None else self._asked(self.spec.user_column, "user")
-        if self.spec.phone_column is not None:
-            phone = self._asked(self.spec.phone_column, "phone")
-        else:
-            phone = self._by_name(user)
+        phone, how = self._phone(user, hidden)
         if phone == user:
             raise self.fault(f"column {phone + 1} cannot be both phone and user column", hint=self._hint())
+        if self.header is None:
+            self.header = self._unnamed_header(phone)
+            self.names = [] if self.header is None else [name.strip() for name in self.sample[self.header]]
+        if how in {"content", "only"}:
+            self._refuse_doubt(phone)
+        passed = [i for i in range(self.width) if i not in (phone, user) and self._might_hold_phones(i)]
+        read = ColumnRead(phone + 1, self._header_of(phone), how, tuple(map(self._title_of, passed)))
         skip = 0 if self.header is None else self.header + 1
-        if self.header is None and self._is_unnamed_header(self.sample[0], phone):
-            skip = 1
-        sure = (
-            isinstance(self.spec.phone_column, str) or self._goes_by_name(phone) or self._holds_phones(phone)
-        )
-        return Layout(self.width, phone, user, skip, sure)
-
-    def _goes_by_name(self, column: int) -> bool:
-        return column < len(self.folded) and self.folded[column] in _PHONE_NAMES
+        sure = how == "header" or isinstance(self.spec.phone_column, str) or self._holds_phones(phone)
+        return Layout(self.width, phone, user, skip, read, sure)
 
     # ---- header
 
-    def _find_header(self) -> int | None:
-        """Return the index of the header among the first rows, or None."""
+    def _named_header(self) -> int | None:
+        """Return the index of the header among the first rows, if names tell it: the job's, or known ones."""
         asked = _asked_names(self.spec)
-        top = self._rows_without_numbers()
-        folded = [{fold_name(cell) for cell in row} for row in top]
-        for names in (asked, _PHONE_NAMES | _USER_NAMES):
-            for index, cells in enumerate(folded):
-                if cells & names:
+        top = self.sample[:TITLE_ROWS]
+        for rows in (self.quiet, top):
+            for index, row in enumerate(rows):
+                if not asked.isdisjoint(map(fold_name, row)):
                     return index
-        return 0 if top and any(not name.isdigit() for name in asked) else None
+        for index, row in enumerate(top[:1] if self.rule == "opaque" else top):
+            if any(map(self._is_phone, row)):
+                break
+            if any(names_phone(cell) or names_user(cell) for cell in row):
+                return index
+        return 0 if self.quiet and any(not name.isdigit() for name in asked) else None
 
     def _rows_without_numbers(self) -> Sequence[Sequence[str]]:
         """Return the rows at the top that hold no phone and nothing like one: titles, and a header."""
@@ -141,14 +143,100 @@ class _Finder:
                 return self.sample[:index]
         return self.sample[:most]
 
-    def _is_unnamed_header(self, row: Sequence[str], phone: int) -> bool:
-        """Tell whether the first row is a header in unknown words: no digit where a phone is due."""
-        if self.rule == "opaque" or len(self.sample) < 2 or phone >= len(row):
+    def _unnamed_header(self, phone: int) -> int | None:
+        """Return the index of a header in words of its own, if there is one; what stands above is a title."""
+        if len(self.sample) < 2:
+            return None
+        for cells in (min(2, self.width), 1):
+            for index, row in enumerate(self.quiet):
+                filled = sum(1 for cell in row if cell.strip())
+                if filled >= cells and phone < len(row) and self._is_heading(row[phone].strip()):
+                    if filled > 1:
+                        self._refuse_shift(row)
+                    return index
+        return None
+
+    def _is_heading(self, cell: str) -> bool:
+        """Tell whether a cell above the phones is a word: it has no digit, or is a name that we know."""
+        if not cell or _LONG_NUMBER.search(cell):
             return False
-        cell = row[phone].strip()
-        return bool(cell) and not any(unicodedata.category(char)[0] == "N" for char in cell)
+        plain = not any(unicodedata.category(char)[0] == "N" for char in cell)
+        if self.rule == "opaque":  # a value may be anything, even a word
+            return looks_like_phone(cell) or (plain and bool(other_word(cell)))
+        return plain or looks_like_phone(cell) or bool(other_word(cell))
+
+    # ---- what is refused
+
+    def _usual_width(self) -> int:
+        """Return the width of a whole row: the header's, unless nearly all rows have another."""
+        widths = [len(row) for row in self.body] or [len(self.names)]
+        usual = max(set(widths), key=lambda width: (widths.count(width), width))
+        if self.header is not None and widths.count(usual) < _NEARLY_ALL * len(widths):
+            return len(self.names)
+        return usual
+
+    def _refuse_shift(self, header: Sequence[str]) -> None:
+        """Refuse a header that most rows do not fit, unless the job gives the columns by number."""
+        by_place = self._is_place(self.spec.phone_column) and (
+            self.spec.user_column is None or self._is_place(self.spec.user_column)
+        )
+        if len(header) != self.width and not by_place:
+            raise self.fault(
+                f"the header has {len(header)} columns, nearly all rows have {self.width}: "
+                "cells may have shifted",
+                hint="Mend the header, or " + self._hint(name="3").replace("Say", "say", 1),
+            )
+
+    def _refuse_other_users(self) -> None:
+        found = [i for i, name in enumerate(self.names) if names_user(name)]
+        if self.spec.user_column is None and found and not self.spec.of_nobody:
+            raise self.fault(
+                f"this list names users itself: {self._list(found)}; it was given for one user",
+                hint=hint_of_table(self.spec, self._name_of(found[0])),
+            )
+
+    def _refuse_doubt(self, phone: int) -> None:
+        """Refuse a column whose header says something else, wherever above the first phone it stands."""
+        above = [self._name_of(phone)]
+        for row in self.sample[: 1 if self.rule == "opaque" else TITLE_ROWS]:
+            cell = row[phone].strip() if phone < len(row) else ""
+            if self._is_phone(cell):
+                break
+            above += [cell] if self._is_heading(cell) else []
+        word = next(filter(None, map(other_word, above)), "")
+        if word:
+            raise self.fault(
+                f"column {self._list([phone])} may hold no phones: its header says {word!r}",
+                hint=self._hint(),
+            )
 
     # ---- columns
+
+    def _phone(self, user: int | None, hidden: Set[int]) -> tuple[int, HowFound]:
+        """Return the phone column, and how it was found."""
+        if self.spec.phone_column is not None:
+            return self._asked(self.spec.phone_column, "phone"), "asked"
+        others = [i for i in range(self.width) if i != user]
+        named = [i for i in others if names_phone(self._name_of(i))]
+        if named:
+            named += [
+                i
+                for i in others
+                if i not in named and looks_like_phone(self._name_of(i)) and self._might_hold_phones(i)
+            ]
+            return self._only_one(named, "several columns may hold the phones"), "header"
+        others = [i for i in others if i not in hidden]
+        if len(others) == 1:
+            return others[0], "only"
+        holding = [i for i in others if self._holds_phones(i)]
+        return self._only_one(holding, "several columns hold phones"), "content"
+
+    def _only_one(self, found: Sequence[int], several: str) -> int:
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise self.fault(f"{several}: {self._list(sorted(found))}", hint=self._hint())
+        raise self.fault(f"no column holds phones: there are {self._columns()}", hint=self._hint())
 
     def _asked(self, column: str | int, what: str) -> int:
         if isinstance(column, str):
@@ -161,40 +249,42 @@ class _Finder:
 
     def _named(self, column: str, what: str) -> int:
         exact = [i for i, name in enumerate(self.names) if name == column]
-        found = exact or [i for i, name in enumerate(self.folded) if name == fold_name(column)]
+        found = exact or [i for i, name in enumerate(self.names) if fold_name(name) == fold_name(column)]
         if len(found) == 1:
             return found[0]
         if found:
             raise self.fault(
                 f"the {what} column {column!r} stands there twice: {self._list(found)}", hint=self._hint(what)
             )
-        if column.isascii() and column.isdigit() and len(column) < 5:  # a number, from where all is text
+        if self._is_place(column):
             return self._asked(int(column), what)
         raise self.fault(
-            f"there is no {what} column {column!r}: there are {self._columns()}", hint=self._hint(what)
+            f"there is no {what} column {_shown(column)!r}: there are {self._columns()}",
+            hint=self._hint(what),
         )
 
-    def _by_name(self, user: int | None) -> int:
-        found = [i for i in range(self.width) if i != user and self._goes_by_name(i)]
-        if len(found) > 1:
-            raise self.fault(f"several columns may hold the phones: {self._list(found)}", hint=self._hint())
-        return found[0] if found else self._by_content(user)
+    def _is_place(self, column: str | int | None) -> bool:
+        """Tell whether the job gives a column's number; it is text where all is text."""
+        if not isinstance(column, str):
+            return column is not None
+        named = fold_name(column) in map(fold_name, self.names)
+        return not named and column.isascii() and column.isdigit() and len(column) < 5
 
-    def _by_content(self, user: int | None) -> int:
-        others = [i for i in range(self.width) if i != user]
-        if len(others) == 1:
-            return others[0]
-        found = [i for i in others if self._holds_phones(i)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise self.fault(f"several columns hold phones: {self._list(found)}", hint=self._hint())
-        raise self.fault(f"no column holds phones: there are {self._columns()}", hint=self._hint())
+    # ---- content
 
     def _holds_phones(self, column: int) -> bool:
-        rows = self.sample[1:] or self.sample
-        filled = [row[column] for row in rows if column < len(row) and row[column].strip()]
+        filled = self._filled(column)
         return bool(filled) and sum(map(self._is_phone, filled)) >= _ENOUGH * len(filled)
+
+    def _might_hold_phones(self, column: int) -> bool:
+        """Tell the same; of opaque values, where nobody can see it, by the column's name."""
+        if self.rule == "opaque":
+            return bool(self._filled(column)) and looks_like_phone(self._name_of(column))
+        return self._holds_phones(column)
+
+    def _filled(self, column: int) -> list[str]:
+        rows = self.body if self.header is not None else self.sample[1:] or self.sample
+        return [row[column] for row in rows if column < len(row) and row[column].strip()]
 
     def _is_phone(self, value: str) -> bool:
         if self.rule == "opaque":
@@ -206,21 +296,35 @@ class _Finder:
 
     # ---- words
 
-    def _hint(self, what: str = "phone") -> str:
-        return f"Say which in a job file: {what}_column: NAME, or its number from 1."
+    def _hint(self, what: str = "phone", name: str = "NAME") -> str:
+        return hint_of_key(self.spec, f"{what}_column: {name}", "the column's name, or its number from 1")
 
     def _columns(self) -> str:
         return self._list(range(self.width))
 
     def _list(self, columns: Sequence[int]) -> str:
-        shown = [f"{i + 1} {self._name(i)}".strip() for i in columns[:20]]
+        shown = [f"{i + 1} {self._described(i)}".strip() for i in columns[:20]]
         return ", ".join(shown) + (", …" if len(columns) > len(shown) else "")
 
-    def _name(self, column: int) -> str:
+    def _described(self, column: int) -> str:
         if column < len(self.names):
-            return repr(self.names[column][:40])
+            return repr(_shown(self.names[column]))
         cell = next((row[column] for row in self.sample if column < len(row) and row[column].strip()), "")
         return f"(such as {mask(cell)})" if cell else ""
+
+    def _name_of(self, column: int) -> str:
+        return self.names[column] if column < len(self.names) else ""
+
+    def _header_of(self, column: int) -> str:
+        return _shown(self._name_of(column))
+
+    def _title_of(self, column: int) -> str:
+        return self._header_of(column) or f"column {column + 1}"
+
+
+def _shown(name: str) -> str:
+    """Return a header as it may be shown: a number that stands where a header is due is masked."""
+    return mask_text(name[:_SHOWN_NAME])
 
 
 def rows_of(
@@ -228,9 +332,12 @@ def rows_of(
     layout: Layout,
     rows: Sequence[Sequence[str]],
     lines: Sequence[int],
-    flaws: dict[tuple[int, int], str] | None = None,
+    flaws: Mapping[tuple[int, int], str] | None = None,
 ) -> Rows:
-    """Take the wanted columns out of some rows; blank rows are left out, rows of a wrong width are flawed.
+    """Take the wanted columns out of some rows.
+
+    Rows with nothing in them are left out, those without a phone are counted as blank, and those of another
+    width than the table's are flawed: nobody knows which of their cells have shifted.
 
     Args:
         source: What to call the source.
@@ -240,25 +347,31 @@ def rows_of(
         flaws: (Index into `rows`, column) → reason, as the format found them.
     """
     phone, user, width = layout.phone, layout.user, layout.width
-    out = Rows(source, [], [], None if user is None else [], {})
     kept: list[int] = []
+    values: list[str] = []
+    users: list[str] = []
+    bad: dict[int, str] = {}
+    bad_users: dict[int, str] = {}
+    blank = 0
     for index, row in enumerate(rows):
-        if (phone >= len(row) or not row[phone].strip()) and not any(map(str.strip, row)):
-            continue
+        cell = row[phone] if phone < len(row) else ""
         flaw = flaws.get((index, phone)) if flaws else None
+        if not cell.strip() and flaw is None:
+            if not any(map(str.strip, row)):
+                continue
+            if len(row) == width:
+                blank += 1
+                continue
         if len(row) != width:
-            flaw = flaw or _flaw_of_width(row, layout)
+            flaw = "columns"
         if flaw is not None:
-            out.flaws[len(kept)] = flaw
+            bad[len(kept)] = flaw
+        if user is not None:
+            users.append(row[user] if user < len(row) else "")
+            if flaws and (spoilt := flaws.get((index, user))) is not None:
+                bad_users[len(kept)] = spoilt
         kept.append(lines[index])
-        out.values.append(row[phone] if phone < len(row) else "")
-        if user is not None and out.users is not None:
-            out.users.append(row[user] if user < len(row) else "")
-    return Rows(source, kept, out.values, out.users, out.flaws)
-
-
-def _flaw_of_width(row: Sequence[str], layout: Layout) -> str | None:
-    """Return what a row of a wrong width suffers from, if it does: empty cells at its end may be absent."""
-    if any(map(str.strip, row[layout.width :])):
-        return "columns"
-    return "missing" if len(row) <= max(layout.phone, layout.user or 0) else None
+        values.append(cell)
+    return Rows(
+        source, kept, values, None if user is None else users, bad, bad_users, column=layout.read, blank=blank
+    )

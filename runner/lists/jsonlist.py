@@ -196,18 +196,38 @@ def _rows(source: Source, chunk: list[_Item], names: list[str], layout: Layout) 
     phone, user = (
         (names[layout.phone], None if layout.user is None else names[layout.user]) if names else ("", None)
     )
-    out = Rows(source.name, [], [], None if user is None else [], {})
-    for index, (line, item) in enumerate(chunk):
+    known = set(names)
+    lines: list[int] = []
+    values: list[str] = []
+    users: list[str] = []
+    flaws: dict[int, str] = {}
+    blank = 0
+    for line, item in chunk:
         if isinstance(item, dict) != bool(names):
             raise source.fault("objects and bare values in one list", line=line)
         value = item.get(phone) if names else item
-        flaw = "missing" if names and phone not in item else _flaw(value)
-        if flaw:
-            out.flaws[index] = flaw
-        out.values.append(_text(value))
-        if user is not None and out.users is not None:
-            out.users.append(_text(item.get(user)))
-    return Rows(source.name, [line for line, _ in chunk], out.values, out.users, out.flaws)
+        flaw = _flaw(value)
+        if names and phone not in item and not known.issuperset(item):
+            flaw = "missing"  # its number may stand under the key that no other row has
+        text = _text(value)
+        if flaw is None and not text.strip():
+            blank += 1
+            continue
+        if flaw is not None:
+            flaws[len(lines)] = flaw
+        lines.append(line)
+        values.append(text)
+        if user is not None:
+            users.append(_text(item.get(user)))
+    return Rows(
+        source.name,
+        lines,
+        values,
+        None if user is None else users,
+        flaws,
+        column=layout.read if names else None,
+        blank=blank,
+    )
 
 
 def _text(value: Any) -> str:

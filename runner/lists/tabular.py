@@ -181,16 +181,14 @@ def _read_body(source: Source, chunks: Iterator[str], shape: _Shape, line: int) 
     for piece in chunks:
         count = piece.count("\n")
         cells = _cut_evenly(piece, count, shape)
-        rows: Rows | None = None
-        if cells is not None:
-            lines = range(line, line + count)
-            spaced = " " in piece or "\t" in piece or not piece.isascii()
-            rows = _columns(source.name, cells, shape.layout, lines, spaced=spaced)
-        if rows is None:
+        if cells is None:
             line += yield from _cut_slowly(source, piece, chunks, shape, line)
-        else:
-            line += count
-            yield rows
+            continue
+        spaced = " " in piece or "\t" in piece or not piece.isascii()
+        yield from _unless_empty(
+            _columns(source.name, cells, shape.layout, range(line, line + count), spaced=spaced)
+        )
+        line += count
 
 
 def _cut_evenly(piece: str, count: int, shape: _Shape) -> list[str] | None:
@@ -214,13 +212,28 @@ def _cut_evenly(piece: str, count: int, shape: _Shape) -> list[str] | None:
     return cells if len(cells) == count * shape.layout.width and piece.endswith('"\n') else None
 
 
-def _columns(name: str, cells: list[str], layout: Layout, lines: range, *, spaced: bool) -> Rows | None:
-    """Take the wanted columns out of whole rows; None if one of the rows may be blank."""
+def _columns(name: str, cells: list[str], layout: Layout, lines: range, *, spaced: bool) -> Rows:
+    """Take the wanted columns out of whole rows, without those that have no phone."""
     values = cells[layout.phone :: layout.width]
-    if "" in values or (spaced and not all(map(str.strip, values))):
-        return None
     users = None if layout.user is None else cells[layout.user :: layout.width]
-    return Rows(name, lines, values, users, {})
+    if "" not in values and not (spaced and not all(map(str.strip, values))):
+        return Rows(name, lines, values, users, {}, column=layout.read)
+    filled = [index for index, value in enumerate(values) if value and value.strip()]
+    return Rows(
+        name,
+        [lines[index] for index in filled],
+        [values[index] for index in filled],
+        None if users is None else [users[index] for index in filled],
+        {},
+        column=layout.read,
+        blank=_rows_with_anything(cells, values, layout.width),
+    )
+
+
+def _rows_with_anything(cells: list[str], values: list[str], width: int) -> int:
+    """Count the rows that have no phone, but something else."""
+    starts = [index * width for index, value in enumerate(values) if not value.strip()]
+    return sum(1 for start in starts if "".join(cells[start : start + width]).strip())
 
 
 class _Lines:
@@ -255,7 +268,7 @@ def _cut_slowly(
     if shape.delimiter is None:
         texts = piece.split("\n")[:-1]
         lines = range(line, line + len(texts))
-        yield from _unless_blank(rows_of(source.name, shape.layout, [[text] for text in texts], lines))
+        yield from _unless_empty(rows_of(source.name, shape.layout, [[text] for text in texts], lines))
         return len(texts)
     feed = _Lines(piece, chunks)
     reader = csv.reader(feed, delimiter=shape.delimiter, strict=True)
@@ -270,10 +283,10 @@ def _cut_slowly(
                 starts.append(start)
         except csv.Error as error:
             raise _quote_fault(source, start, error) from error
-        yield from _unless_blank(rows_of(source.name, shape.layout, rows, starts))
+        yield from _unless_empty(rows_of(source.name, shape.layout, rows, starts))
     return reader.line_num
 
 
-def _unless_blank(rows: Rows) -> Iterator[Rows]:
-    if rows.values:
+def _unless_empty(rows: Rows) -> Iterator[Rows]:
+    if rows.values or rows.blank:
         yield rows

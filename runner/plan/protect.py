@@ -115,7 +115,7 @@ def read_protect_file(path: str | Path, rule: PhoneRule) -> ProtectList:
     protected = ProtectList(rule)
     faults: list[Fault] = []
     values = strange = 0
-    for rows in read_rows(ListSpec(paths=(str(path),), place="protect_file"), rule=rule):
+    for rows in read_rows(ListSpec(paths=(str(path),), place="protect_file", of_nobody=True), rule=rule):
         values += len(rows.values)
         strange += _protect(protected, rows, faults)
         if len(faults) >= _MAX_FAULTS:
