@@ -9,31 +9,29 @@ cannot have happened.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from runner.audit.durations import Durations
-from runner.audit.reader import (
+from runner.audit.reader import AuditLines, Inconsistent
+from runner.audit.records import (
+    AUDIT_VERSION,
     MALFORMED,
-    AuditLines,
-    BatchRead,
-    Inconsistent,
-    OpenRead,
-    RecordRead,
-    RunRead,
-    SendingRead,
-    ShortfallRead,
-    SummaryRead,
-    decode_mapping,
-    decode_record,
-    decode_shortfall,
-    read_records,
-    select_for_rerun,
+    SESSION_FIGURES,
+    STATUSES,
+    BatchEnd,
+    BatchRecord,
+    OpenRecord,
+    Planned,
+    Record,
+    RunRecord,
+    SendingRecord,
+    SummaryRecord,
+    as_json,
+    decode_batch,
+    decode_narrow,
 )
-from runner.audit.records import AUDIT_VERSION, FIELDS, STATUSES
 from runner.errors import AuditDamaged
 from runner.model import Prior
 
@@ -44,14 +42,11 @@ __all__ = [
     "Totals",
     "feed_lines",
     "fold_audit",
-    "read_records",
-    "select_for_rerun",
 ]
 
 _CODE: dict[str, int] = {status: code for code, status in enumerate(STATUSES, start=1)}
 _DELETED, _UNKNOWN, _NOT_SENT = _CODE["deleted"], _CODE["unknown"], _CODE["not_sent"]
 _READ_PARTS = ("unique", "duplicate", "rejected", "protected")
-_OF_SESSION = FIELDS["summary"][FIELDS["summary"].index("requests") :]
 _MOST_BATCHES = 10**8
 _MOST_CAUSES = 200
 _SHORTEST_ECHO = 4
@@ -99,16 +94,16 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One session of an audit; `end` is None when it was killed."""
+    """One session of an audit: how it began, and how it ended; None: it was killed, or it still runs."""
 
-    mode: str
-    start: str
-    end: str | None = None
-    status: str | None = None
-    why: str | None = None
-    exit_code: int | None = None
-    figures: Mapping[str, Any] = field(default_factory=dict)
-    """What its summary tells of this session alone (`requests` to the end)."""
+    run: RunRecord
+    summary: SummaryRecord | None = None
+
+    @property
+    def figures(self) -> Mapping[str, Any]:
+        """What its summary tells of this session alone (`requests` to the end)."""
+        told = {} if self.summary is None else as_json(self.summary)
+        return {name: told[name] for name in SESSION_FIGURES if name in told}
 
 
 class Fold:
@@ -123,9 +118,6 @@ class Fold:
     def __init__(self, name: str = "audit", *, phones_of: PhonesOf | None = None) -> None:
         self.name = name
         self.records = 0
-        self.first_run: Mapping[str, Any] = {}
-        self.last_run: Mapping[str, Any] = {}
-        self.last_summary: Mapping[str, Any] | None = None
         self.sessions: list[Session] = []
         self.skipped_users: set[str] = set()
         """Users with a batch that ended `forbidden` or `not_found`: the rest of theirs is not sent."""
@@ -150,55 +142,53 @@ class Fold:
         self._uncertain = 0
         self._empty = 0
 
-    def add(self, record: Mapping[str, Any]) -> None:
-        """Take in the next record.
+    def add(self, record: Record, *, chain: str = "") -> None:
+        """Take in the next record and the chain of its line.
 
         Raises:
             AuditDamaged: It cannot follow what came before; the fold is of no use any more.
         """
         try:
-            self.apply(decode_mapping(record), record)
-        except MALFORMED as error:
+            self.apply(record)
+        except ValueError as error:
             raise AuditDamaged(self.name, self.records + 1, str(error)) from error
         self.records += 1
-        self.chain = str(record.get("chain", ""))
+        self.chain = chain
 
-    def apply(self, record: RecordRead, source: bytes | Mapping[str, Any]) -> None:
-        """Take in a typed record; `source` is what it was read from. Raises `Inconsistent`."""
-        if type(record) is RunRead:
-            self._begin(record, _as_mapping(source))
+    def apply(self, record: Record | BatchEnd) -> None:
+        """Take in the next record; raises `Inconsistent`."""
+        if type(record) is RunRecord:
+            self._begin(record)
             return
         if not self.in_session:
             raise Inconsistent("a run record must stand here: at the start, and after every summary")
-        if type(record) is BatchRead:
-            self.end_batch(record, source)
-        elif type(record) is SendingRead:
+        if type(record) is BatchRecord:
+            self.end_batch(record)
+        elif type(record) is SendingRecord:
             self._intend(record)
-        elif type(record) is OpenRead:
+        elif type(record) is OpenRecord:
             self._leave_open(record)
-        elif type(record) is SummaryRead:
-            self._finish(record, _as_mapping(source))
+        elif type(record) is SummaryRecord:
+            self._finish(record)
 
-    def _begin(self, record: RunRead, source: Mapping[str, Any]) -> None:
+    def _begin(self, record: RunRecord) -> None:
         if record.v != AUDIT_VERSION:
             raise Inconsistent(f"version {record.v} of the audit format; this program reads {AUDIT_VERSION}")
         if not self.sessions:
             self._size(record)
-            self.first_run = source
         elif record.mode != "resume":
             raise Inconsistent(f"a later session says mode {record.mode}, not resume")
-        elif any(source[key] != self.first_run[key] for key in ("plan_sha256", "planned", "base_url")):
+        elif _identity(record) != _identity(self.first_run):
             raise Inconsistent("a later session has another plan or origin than the first")
         self._settle()
-        self.last_run = source
-        self.sessions.append(Session(record.mode, record.at))
+        self.sessions.append(Session(record))
         self.in_session = True
 
-    def _size(self, record: RunRead) -> None:
+    def _size(self, record: RunRecord) -> None:
         batches, phones = record.planned.batches, record.planned.phones
         if record.mode == "resume":
             raise Inconsistent("the first session says mode resume")
-        if not 0 <= batches <= _MOST_BATCHES or phones < 0:
+        if batches > _MOST_BATCHES:
             raise Inconsistent("planned numbers that cannot be")
         self.planned_batches, self.planned_phones = batches, phones
         self._state = bytearray(batches + 1)
@@ -210,13 +200,8 @@ class Fold:
             self._prior[seq] = (attempts + 1, uncertain + 1)
         self._pending.clear()
 
-    def _intend(self, record: SendingRead) -> None:
-        if record.seq is not None and record.first is None and record.last is None:
-            first = last = record.seq
-        elif record.seq is None and record.first is not None and record.last is not None:
-            first, last = record.first, record.last
-        else:
-            raise Inconsistent("an intent has seq, or from and to")
+    def _intend(self, record: SendingRecord) -> None:
+        first, last = record.span()
         if not 1 <= first <= last <= self.planned_batches:
             raise Inconsistent(f"an intent for {first} to {last} of {self.planned_batches} batches")
         span = last - first + 1
@@ -227,7 +212,7 @@ class Fold:
         if len(self._pending) != before + span:
             raise Inconsistent(f"a second intent within {first} to {last} before the first one's end")
 
-    def _leave_open(self, record: OpenRead) -> None:
+    def _leave_open(self, record: OpenRecord) -> None:
         seq = record.seq
         if seq not in self._pending:
             raise Inconsistent(f"batch {seq} is left open without an intent")
@@ -240,8 +225,11 @@ class Fold:
         if not 0 <= uncertain <= attempts or attempts < before[0] or uncertain < before[1]:
             raise Inconsistent(f"attempts of batch {seq} that cannot be: {attempts}, {uncertain} uncertain")
 
-    def end_batch(self, record: BatchRead, source: bytes | Mapping[str, Any]) -> None:
-        """Take in a batch's end (the hot path of a large audit); raises `Inconsistent`."""
+    def end_batch(self, record: BatchRecord | BatchEnd, line: bytes = b"") -> None:
+        """Take in a batch's end (the hot path of a large audit); raises `Inconsistent`.
+
+        `line` is what a narrow view was read from: the whole record is looked at where it was not confirmed.
+        """
         seq, state = record.seq, self._state
         attempts, uncertain = record.attempts, record.uncertain_attempts
         if not 0 < seq < len(state):
@@ -264,7 +252,7 @@ class Fold:
             code = _DELETED
             self._phones[_DELETED] += record.phones
         else:
-            code = self._end_short(record, decode_shortfall(source))
+            code = self._end_short(record if isinstance(record, BatchRecord) else decode_batch(line))
         state[seq] = code
         self._batches[code] += 1
         self._attempts += attempts
@@ -275,14 +263,14 @@ class Fold:
         if record.duration_ms is not None:
             self.durations.add(record.duration_ms)
 
-    def _end_short(self, record: BatchRead, rest: ShortfallRead) -> int:
+    def _end_short(self, record: BatchRecord) -> int:
         """Take in what only a batch that was not confirmed whole has; returns its status's code."""
         if not min(record.phones, 1) <= record.phones_left <= record.phones:
             raise Inconsistent(f"batch {record.seq} is {record.status} with {record.phones_left} phones left")
-        if rest.error in _SKIPPING:
-            self.skipped_users.add(rest.user_id)
-        words = _without_numbers(rest)
-        cause = (record.status, rest.error, rest.http_status, rest.code, words)
+        if record.error in _SKIPPING:
+            self.skipped_users.add(record.user_id)
+        words = _without_numbers(record)
+        cause = (record.status, record.error, record.http_status, record.code, words)
         if cause not in self.causes and len(self.causes) >= _MOST_CAUSES:
             cause = (*cause[:4], "")
         self.causes[cause] += 1
@@ -291,7 +279,7 @@ class Fold:
         self._phones[_DELETED] += record.phones - record.phones_left
         return code
 
-    def _finish(self, record: SummaryRead, source: Mapping[str, Any]) -> None:
+    def _finish(self, record: SummaryRecord) -> None:
         self._settle()
         try:
             totals = self.totals(self._phones_of)
@@ -301,16 +289,8 @@ class Fold:
             raise Inconsistent("the records do not add up to what was planned")
         if not _agrees(record, totals):
             raise Inconsistent("the summary is not the sum of the records")
-        self.last_summary = source
         self.in_session = False
-        self.sessions[-1] = replace(
-            self.sessions[-1],
-            end=record.at,
-            status=record.status,
-            why=record.why,
-            exit_code=record.exit_code,
-            figures={key: source[key] for key in _OF_SESSION if key in source},
-        )
+        self.sessions[-1] = Session(self.sessions[-1].run, record)
 
     def totals(self, phones_of: PhonesOf | None = None) -> Totals:
         """Return the totals up to now; an intent without an end counts as an uncertain attempt.
@@ -366,10 +346,29 @@ class Fold:
     @property
     def complete(self) -> bool:
         """Whether the last session has its summary."""
-        return bool(self.sessions) and self.sessions[-1].end is not None
+        return bool(self.sessions) and self.sessions[-1].summary is not None
+
+    @property
+    def first_run(self) -> RunRecord:
+        """The audit's first record; IndexError where there is none."""
+        return self.sessions[0].run
+
+    @property
+    def last_run(self) -> RunRecord:
+        """The last session's first record; IndexError where there is none."""
+        return self.sessions[-1].run
+
+    @property
+    def last_summary(self) -> SummaryRecord | None:
+        """The last summary, although a killed session may have come after it."""
+        return next((s.summary for s in reversed(self.sessions) if s.summary is not None), None)
 
 
-def _without_numbers(rest: ShortfallRead) -> str:
+def _identity(record: RunRecord) -> tuple[str, Planned, str]:
+    return record.plan_sha256, record.planned, record.base_url
+
+
+def _without_numbers(rest: BatchRecord) -> str:
     """Return the vendor's words with the numbers they echo masked, so that alike words are one cause."""
     words = rest.message or ""
     if rest.phone and not rest.phone[0].isdigit():
@@ -379,30 +378,21 @@ def _without_numbers(rest: ShortfallRead) -> str:
     return _LONG_NUMBER.sub(lambda match: "*" * len(match[0]), words)
 
 
-def _as_mapping(source: bytes | Mapping[str, Any]) -> Mapping[str, Any]:
-    if isinstance(source, bytes):
-        parsed: Mapping[str, Any] = orjson.loads(source)
-        return parsed
-    return dict(source)
-
-
-def _agrees(summary: SummaryRead, totals: Totals) -> bool:
+def _agrees(summary: SummaryRecord, totals: Totals) -> bool:
     """Tell whether a summary says what the fold says, as far as phones are known."""
-    phones, told = summary.phones, totals.phones
+    shown = as_json(summary)
+    phones, told = shown["phones"], totals.phones
     exact = STATUSES if totals.phones_known else STATUSES[:2]
-    try:
-        return (
-            summary.batches == totals.batches
-            and all(phones[status] == told[status] for status in exact)
-            and phones["unique"] == sum(phones[status] for status in STATUSES) == told["unique"]
-            and phones["read"] == sum(phones[key] for key in _READ_PARTS)
-            and summary.count == totals.count
-            and summary.uncertain_batches == totals.uncertain_batches
-            and summary.empty_batches == totals.empty_batches
-            and (summary.status == "complete") <= totals.all_confirmed
-        )
-    except KeyError:
-        return False
+    return (
+        shown["batches"] == totals.batches
+        and all(phones[status] == told[status] for status in exact)
+        and phones["unique"] == sum(phones[status] for status in STATUSES) == told["unique"]
+        and phones["read"] == sum(phones[key] for key in _READ_PARTS)
+        and summary.count == totals.count
+        and summary.uncertain_batches == totals.uncertain_batches
+        and summary.empty_batches == totals.empty_batches
+        and (summary.status == "complete") <= totals.all_confirmed
+    )
 
 
 def fold_audit(path: Path, *, verify_chain: bool, phones_of: PhonesOf | None = None) -> Fold:
@@ -427,15 +417,15 @@ def fold_audit(path: Path, *, verify_chain: bool, phones_of: PhonesOf | None = N
 
 def feed_lines(fold: Fold, lines: AuditLines) -> None:
     """Take every whole line into a fold; raises AuditDamaged with the line."""
-    decode, end_batch, apply = decode_record, fold.end_batch, fold.apply
+    decode, end_batch, apply = decode_narrow, fold.end_batch, fold.apply
     try:
         for line in lines:
             record = decode(line)
-            # The common record goes the short way; `apply` does the same for it, and more checks.
-            if type(record) is BatchRead and fold.in_session:
+            # Outside a session `apply` refuses every record but a run's.
+            if type(record) is BatchEnd and fold.in_session:
                 end_batch(record, line)
             else:
-                apply(record, line)
+                apply(record)
     except MALFORMED as error:
         raise lines.damaged(str(error)) from error
     fold.records = lines.number

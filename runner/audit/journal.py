@@ -14,12 +14,11 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import orjson
-
+from runner.audit.records import Record, as_json, encode_line, stamp
 from runner.errors import AuditDamaged, Refused, Stopped
 from runner.files import create_private, make_private_folder, sync_folder
 from runner.locks import lock_descriptor
@@ -224,14 +223,13 @@ def _not_writable(error: OSError) -> Stopped:
     return Stopped(why, hint="make room or mend the disk, then resume")
 
 
-def encode_record(record: Mapping[str, Any], *, at: str, chain: str) -> tuple[bytes, str]:
-    """Return a record's line, with its newline, and its chain, which continues `chain` (hex, or empty)."""
-    stamped = {"type": record["type"], "at": at, **record}
+def encode_record(record: Record, *, chain: str) -> tuple[bytes, str]:
+    """Return a stamped record's line, with its newline, and its chain, which continues `chain` (or empty)."""
     try:
-        body = orjson.dumps(stamped)
-    except orjson.JSONEncodeError:
+        body = encode_line(record)
+    except UnicodeEncodeError:
         # A file name that is not UTF-8 arrives with lone surrogates; a record must not fail for that.
-        body = json.dumps(stamped, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+        body = json.dumps(as_json(record), ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
     head = body[:-1]
     link = hashlib.sha256(chain.encode() + head).hexdigest()
     return head + b',"chain":"' + link.encode() + b'"}\n', link
@@ -243,7 +241,7 @@ class Journal:
     Args:
         file: Where they go.
         now: The wall's time, for `at`.
-        on_record: Called with each record once it is written, `at` and `chain` included; the live fold.
+        on_record: Called with each record, stamped, once it is written, and with its chain; the live fold.
         chain: The chain of the audit's last record; empty for a new audit.
     """
 
@@ -252,7 +250,7 @@ class Journal:
         file: AppendFile,
         *,
         now: WallClock,
-        on_record: Callable[[Mapping[str, Any]], None],
+        on_record: Callable[[Record, str], None],
         chain: str = "",
     ) -> None:
         self._file = file
@@ -266,21 +264,21 @@ class Journal:
         """The chain of the last record written: after a session's summary, the audit's head value."""
         return self._chain
 
-    def append(self, record: Mapping[str, Any]) -> None:
+    def append(self, record: Record) -> None:
         """Write one record (see `records`), whole or not at all; it survives a kill, not yet a power cut.
 
         Raises:
             Stopped: The audit is not writable, now or since an earlier call.
         """
         self._check()
-        at = self._now().isoformat(timespec="milliseconds")
-        line, link = encode_record(record, at=at, chain=self._chain)
+        stamped = stamp(record, self._now().isoformat(timespec="milliseconds"))
+        line, link = encode_record(stamped, chain=self._chain)
         try:
             self._file.append(line)
         except OSError as error:
             raise self._break(error) from error
         self._chain = link
-        self._on_record({"type": record["type"], "at": at, **record, "chain": link})
+        self._on_record(stamped, link)
 
     async def sync(self) -> None:
         """Return once every record appended before this call is durable.

@@ -1,4 +1,4 @@
-"""An audit as it is read: whole lines in order, their chain proved, each turned into a typed record.
+"""An audit as it is read: whole lines in order, their chain proved.
 
 Owns how an audit's bytes become records, for everything that reads one. Lines end at a newline and nowhere
 else; a last line without one is torn, is no record, and is only counted. Memory is one block, whatever the
@@ -7,36 +7,14 @@ file's size. Nothing here writes, and nothing here knows what a history of recor
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Annotated, Any
 
-import msgspec
-import orjson
-
-from runner.audit.records import BatchStatus, Mode, RunStatus
+from runner.audit.records import MALFORMED, BatchRecord, RunRecord, decode_record
 from runner.errors import AuditDamaged, Refused
 from runner.model import Batch, Target, check_phones
 
-__all__ = [
-    "MALFORMED",
-    "AuditLines",
-    "BatchRead",
-    "Inconsistent",
-    "OpenRead",
-    "PaceRead",
-    "RecordRead",
-    "RunRead",
-    "SendingRead",
-    "ShortfallRead",
-    "SummaryRead",
-    "check_chain",
-    "decode_mapping",
-    "decode_record",
-    "decode_shortfall",
-    "read_records",
-    "select_for_rerun",
-]
+__all__ = ["AuditLines", "Inconsistent", "read_first", "select_for_rerun"]
 
 _BLOCK = 1 << 17
 _LONGEST_LINE = 1 << 20
@@ -48,137 +26,6 @@ _FIRST = b'{"type":"run"'
 
 class Inconsistent(ValueError):
     """A record is malformed, or does not fit those before it; the reader adds the line."""
-
-
-_Natural = Annotated[int, msgspec.Meta(ge=0)]
-
-
-class _Planned(msgspec.Struct, frozen=True):
-    batches: _Natural
-    phones: _Natural
-
-
-class RunRead(msgspec.Struct, tag_field="type", tag="run", frozen=True):
-    """A session's first record, as far as a fold and a report need it."""
-
-    at: str
-    v: int
-    run_id: str
-    job: str
-    plan_sha256: str
-    version: str
-    base_url: str
-    limits: dict[str, Any]
-    safety: dict[str, Any]
-    mode: Mode
-    reason: str | None
-    operator: str | None
-    planned: _Planned
-
-
-class SendingRead(msgspec.Struct, tag_field="type", tag="sending", frozen=True):
-    """An intent: `seq`, or `first` to `last`."""
-
-    seq: int | None = None
-    first: int | None = msgspec.field(name="from", default=None)
-    last: int | None = msgspec.field(name="to", default=None)
-
-
-class OpenRead(msgspec.Struct, tag_field="type", tag="open", frozen=True):
-    """A batch left open by a clean stop."""
-
-    seq: int
-    attempts: _Natural
-    uncertain_attempts: _Natural
-
-
-class BatchRead(msgspec.Struct, tag_field="type", tag="batch", frozen=True, gc=False):
-    """A batch's end in numbers: what a fold needs of a million of them."""
-
-    seq: int
-    phones: _Natural
-    phones_left: _Natural
-    status: BatchStatus
-    count: _Natural | None
-    attempts: _Natural
-    uncertain_attempts: _Natural
-    duration_ms: float | None
-
-
-class ShortfallRead(msgspec.Struct, frozen=True):
-    """What else a fold needs of a batch that was not confirmed whole."""
-
-    user_id: str
-    http_status: int | None
-    code: int | None
-    message: str | None
-    error: str | None
-    phone: list[str]
-
-
-class _RestRead(msgspec.Struct, frozen=True):
-    """What a rerun needs of a batch."""
-
-    seq: int
-    user_id: str
-    created_at: tuple[str, str] | None
-    encryption: bool
-    delete_window: bool
-    phones_left: _Natural
-    status: BatchStatus
-    phone: list[str]
-
-
-class PaceRead(msgspec.Struct, tag_field="type", tag="pace", frozen=True):
-    """A changed rate or a pause."""
-
-    rate: str
-    why: str
-
-
-class _RejectedRead(msgspec.Struct, tag_field="type", tag="rejected", frozen=True):
-    reason: str
-
-
-class SummaryRead(msgspec.Struct, tag_field="type", tag="summary", frozen=True):
-    """A session's last record: its totals, to be held against the fold."""
-
-    at: str
-    status: RunStatus
-    why: str | None
-    exit_code: int
-    batches: dict[str, int]
-    phones: dict[str, int]
-    count: _Natural
-    uncertain_batches: _Natural
-    empty_batches: _Natural
-    requests: _Natural = 0
-    retries: _Natural = 0
-    plan_s: float = 0.0
-    duration_s: float = 0.0
-    rate_achieved: float = 0.0
-
-
-RecordRead = RunRead | SendingRead | OpenRead | BatchRead | PaceRead | _RejectedRead | SummaryRead
-
-MALFORMED = (msgspec.MsgspecError, ValueError, RecursionError)
-"""What a decoder raises for a line that is no audit record."""
-
-decode_record: Callable[[bytes], RecordRead] = msgspec.json.Decoder(RecordRead).decode
-"""Return the typed record of one line, or raise one of `MALFORMED`."""
-
-
-def decode_mapping(record: Mapping[str, Any]) -> RecordRead:
-    """Return the typed record of one that is in memory, or raise one of `MALFORMED`."""
-    typed: RecordRead = msgspec.convert(record, RecordRead)
-    return typed
-
-
-def decode_shortfall(source: bytes | Mapping[str, Any]) -> ShortfallRead:
-    """Return the rest of a batch record, or raise one of `MALFORMED`."""
-    if isinstance(source, bytes):
-        return msgspec.json.decode(source, type=ShortfallRead)
-    return msgspec.convert(source, ShortfallRead)
 
 
 def check_chain(line: bytes, previous: str) -> str:
@@ -257,22 +104,23 @@ def _open_to_read(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
-def read_records(path: Path, *, verify_chain: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield an audit's whole records in order, as they stand; a torn last line is left out.
+def read_first(path: Path) -> RunRecord | None:
+    """Return an audit's first record; None where there is no whole one yet.
 
     Raises:
         Refused: The file cannot be read.
-        AuditDamaged: A line is no JSON object, or its chain is broken.
+        AuditDamaged: It is no audit.
     """
-    lines = AuditLines(path, verify_chain=verify_chain)
+    lines = AuditLines(path)
     for line in lines:
         try:
-            record = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
+            record = decode_record(line)
+        except MALFORMED as error:
             raise lines.damaged(f"no audit record: {error}") from error
-        if not isinstance(record, dict):
-            raise lines.damaged("no audit record: not an object")
-        yield record
+        if not isinstance(record, RunRecord):
+            raise lines.damaged("no audit: it does not begin with a run record")
+        return record
+    return None
 
 
 def select_for_rerun(
@@ -294,14 +142,15 @@ def select_for_rerun(
         if not line.startswith(b'{"type":"batch",') or b'"status":"deleted"' in line:
             continue
         try:
-            record = msgspec.json.decode(line, type=_RestRead)
+            record = decode_record(line)
+            if not isinstance(record, BatchRecord) or record.status not in statuses:
+                continue
             rest = _rest_of(record)
-            if record.status in statuses and asked is not None:
+            if asked is not None:
                 _check_asked(rest, asked(record.seq))
         except MALFORMED as error:
             raise lines.damaged(f"a batch that cannot be sent again: {error}") from error
-        if record.status in statuses:
-            yield rest
+        yield rest
 
 
 def _check_asked(rest: tuple[Target, tuple[str, ...]], batch: Batch) -> None:
@@ -309,14 +158,8 @@ def _check_asked(rest: tuple[Target, tuple[str, ...]], batch: Batch) -> None:
         raise ValueError("it is not what the plan asked for")
 
 
-def _rest_of(record: _RestRead) -> tuple[Target, tuple[str, ...]]:
-    target = Target(
-        record.user_id,
-        record.created_at,
-        encryption=record.encryption,
-        delete_window=record.delete_window,
-    )
-    left = tuple(record.phone[: record.phones_left])
+def _rest_of(record: BatchRecord) -> tuple[Target, tuple[str, ...]]:
+    target, left = record.target, record.phone[: record.phones_left]
     if len(left) != record.phones_left:
         raise ValueError("it does not name the numbers left")
     check_phones(target, left)

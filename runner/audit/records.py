@@ -1,33 +1,48 @@
-"""The audit's records: one builder per type, their field names, and the JSON Schema of an audit line.
+"""The audit's records: each type declared once, to be written, read, folded and described by its schema.
 
-Keeps the shape that the contract promises to readers of an audit; the field order here is the order in the
-file. Builders return plain dicts without `at` and `chain`: only the journal stamps those. Nothing here
-reads, writes or counts.
+Keeps the shape that the contract promises to readers of an audit: the order of the fields here is the order
+in the file. `at` is stamped by the journal, and `chain`, the last field of every line, belongs to the line
+and not to the record. Nothing here reads a file, writes one, or counts.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, Literal
 
-from runner.model import Target
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from runner.model import MAX_PHONES, Target
 
 __all__ = [
     "AUDIT_VERSION",
     "COMMON_FIELDS",
     "ERROR_WORDS",
     "FIELDS",
-    "PHONE_TOTALS",
+    "MALFORMED",
+    "SESSION_FIGURES",
     "STATUSES",
+    "BatchEnd",
+    "BatchRecord",
     "BatchStatus",
+    "BatchTotals",
     "Mode",
+    "OpenRecord",
+    "PaceRecord",
+    "PhoneTotals",
+    "Planned",
+    "Record",
+    "RejectedRecord",
+    "RunRecord",
     "RunStatus",
+    "SendingRecord",
+    "SummaryRecord",
+    "as_json",
     "audit_schema",
-    "batch_record",
-    "open_record",
-    "pace_record",
-    "rejected_record",
-    "run_record",
-    "sending_record",
-    "summary_record",
+    "decode_batch",
+    "decode_narrow",
+    "decode_record",
+    "encode_line",
+    "stamp",
 ]
 
 BatchStatus = Literal["deleted", "failed", "unknown", "not_sent"]
@@ -39,9 +54,6 @@ AUDIT_VERSION: Final = 1
 
 STATUSES: Final[tuple[BatchStatus, ...]] = ("deleted", "failed", "unknown", "not_sent")
 """How a batch ends; also the order in which totals show them."""
-
-PHONE_TOTALS: Final = ("read", "unique", "duplicate", "rejected", "protected", *STATUSES)
-"""The keys of a summary's `phones`."""
 
 ERROR_WORDS: Final = (
     "connection",
@@ -60,334 +72,269 @@ ERROR_WORDS: Final = (
 )
 """Every word that may stand in a batch's `error`; null there means that nothing went wrong."""
 
+_Counter = Annotated[int, Meta(ge=0)]
+_Phones = Annotated[int, Meta(ge=0, le=MAX_PHONES)]
+_Seconds = Annotated[float, Meta(ge=0)]
+# What follows is said in the schema only: at reading, the chain and the fold tell more than a pattern.
+_Seq = Annotated[int, Meta(extra_json_schema={"minimum": 1})]
+_Hex = Annotated[str, Meta(extra_json_schema={"pattern": "^[0-9a-f]{64}$"})]
+_Instant = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+_Version = Annotated[int, Meta(extra_json_schema={"const": AUDIT_VERSION})]
+_ErrorWord = Annotated[str | None, Meta(extra_json_schema={"enum": [*ERROR_WORDS, None]})]
+_Numbers = Annotated[tuple[str, ...], Meta(max_length=MAX_PHONES)]
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run was asked to do."""
+
+    batches: _Counter
+    phones: _Counter
+
+
+class BatchTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """A summary's batches: those planned, by how they ended."""
+
+    planned: _Counter
+    deleted: _Counter
+    failed: _Counter
+    unknown: _Counter
+    not_sent: _Counter
+
+
+class PhoneTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """A summary's phones: the values read, by what became of them; and the unique ones, by their end."""
+
+    read: _Counter
+    unique: _Counter
+    duplicate: _Counter
+    rejected: _Counter
+    protected: _Counter
+    deleted: _Counter
+    failed: _Counter
+    unknown: _Counter
+    not_sent: _Counter
+
+
+class _Tagged(msgspec.Struct, frozen=True, gc=False, tag_field="type"):
+    """What tells its type by a tag; it holds nothing that could refer back to it."""
+
+
+class _Stamped(_Tagged, frozen=True, kw_only=True):
+    """What every record has beside its type; `at` is empty until it is stamped."""
+
+    at: _Instant = ""
+
+
+class RunRecord(_Stamped, tag="run", frozen=True, kw_only=True):
+    """The first record of a session; `plan_sha256` is of the whole plan file."""
+
+    v: _Version
+    run_id: str
+    job: str
+    plan_sha256: _Hex
+    version: str
+    base_url: str
+    limits: dict[str, Any]
+    safety: dict[str, Any]
+    mode: Mode
+    reason: str | None
+    operator: str | None
+    planned: Planned
+
+
+class SendingRecord(_Stamped, tag="sending", frozen=True, kw_only=True):
+    """The intent to send batches: one by its `seq`, several from the first to the last, both included."""
+
+    seq: _Seq | UnsetType = UNSET
+    first: _Seq | UnsetType = msgspec.field(name="from", default=UNSET)
+    last: _Seq | UnsetType = msgspec.field(name="to", default=UNSET)
+
+    @classmethod
+    def of(cls, first: int, last: int) -> "SendingRecord":
+        """Return the intent to send the batches `first` to `last`, both included."""
+        return cls(seq=first) if first == last else cls(first=first, last=last)
+
+    def span(self) -> tuple[int, int]:
+        """Return the first and the last batch; ValueError where it names them twice or not at all."""
+        if self.seq is not UNSET and self.first is UNSET and self.last is UNSET:
+            return self.seq, self.seq
+        if self.seq is UNSET and self.first is not UNSET and self.last is not UNSET:
+            return self.first, self.last
+        raise ValueError("an intent has seq, or from and to")
+
+
+class OpenRecord(_Stamped, tag="open", frozen=True, kw_only=True):
+    """A batch left open by a clean stop; both numbers are of all sessions together."""
+
+    seq: _Seq
+    attempts: _Counter
+    uncertain_attempts: _Counter
+
+
+class BatchRecord(_Stamped, tag="batch", frozen=True, kw_only=True):
+    """The one record of a batch's end.
+
+    `phones` were asked, `phones_left` of them were not confirmed and stand first in `phone`; `attempts` left,
+    in all sessions together, `uncertain_attempts` of them may have been processed unseen. `http_status`,
+    `code` and `message` are of the last reply. `duration_ms` counts from this session's first attempt.
+    """
+
+    seq: _Seq
+    user_id: str
+    created_at: tuple[str, str] | None
+    encryption: bool
+    delete_window: bool
+    phones: _Phones
+    phones_left: _Phones
+    phones_sha256: _Hex
+    status: BatchStatus
+    count: _Counter | None
+    attempts: _Counter
+    uncertain_attempts: _Counter
+    http_status: int | None
+    code: int | None
+    message: str | None
+    error: _ErrorWord
+    duration_ms: float | None
+    phone: _Numbers
+
+    @property
+    def target(self) -> Target:
+        """Whose pool and which window; ValueError where no batch may have such a one."""
+        return Target(
+            self.user_id, self.created_at, encryption=self.encryption, delete_window=self.delete_window
+        )
+
+
+class BatchEnd(_Tagged, tag="batch", frozen=True):
+    """A batch's end in numbers: the narrow view of its record that a fold takes of a million of them."""
+
+    seq: int
+    phones: _Phones
+    phones_left: _Phones
+    status: BatchStatus
+    count: _Counter | None
+    attempts: _Counter
+    uncertain_attempts: _Counter
+    duration_ms: float | None
+
+
+class PaceRecord(_Stamped, tag="pace", frozen=True, kw_only=True):
+    """A changed rate (`12.5/s`), or a pause of everybody until a moment."""
+
+    rate: str
+    until: _Instant | None
+    why: str
+
+
+class RejectedRecord(_Stamped, tag="rejected", frozen=True, kw_only=True):
+    """An input value that is no phone; `value` is masked."""
+
+    source: str
+    line: _Counter
+    reason: str
+    value: str
+
+
+class SummaryRecord(_Stamped, tag="summary", frozen=True, kw_only=True):
+    """The last record of a session: totals of the whole audit, and from `requests` on figures of the session.
+
+    `rate_achieved` is requests a second over `duration_s`.
+    """
+
+    status: RunStatus
+    why: str | None
+    exit_code: _Counter
+    batches: BatchTotals
+    phones: PhoneTotals
+    count: _Counter
+    uncertain_batches: _Counter
+    empty_batches: _Counter
+    requests: _Counter
+    retries: _Counter
+    plan_s: _Seconds
+    duration_s: _Seconds
+    rate_achieved: _Seconds
+    max_in_window: _Counter
+    peak_in_flight: _Counter = 0
+    proxy: bool = False
+
+
+_ButBatch = RunRecord | SendingRecord | OpenRecord | PaceRecord | RejectedRecord | SummaryRecord
+Record = _ButBatch | BatchRecord
+_TYPES: Final[tuple[type[_Stamped], ...]] = (
+    RunRecord,
+    SendingRecord,
+    OpenRecord,
+    BatchRecord,
+    PaceRecord,
+    RejectedRecord,
+    SummaryRecord,
+)
+
 COMMON_FIELDS: Final = ("type", "at", "chain")
 """Fields of every record: the first two, and the last."""
 
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "run": (
-        "v",
-        "run_id",
-        "job",
-        "plan_sha256",
-        "version",
-        "base_url",
-        "limits",
-        "safety",
-        "mode",
-        "reason",
-        "operator",
-        "planned",
-    ),
-    "sending": ("seq", "from", "to"),
-    "open": ("seq", "attempts", "uncertain_attempts"),
-    "batch": (
-        "seq",
-        "user_id",
-        "created_at",
-        "encryption",
-        "delete_window",
-        "phones",
-        "phones_left",
-        "phones_sha256",
-        "status",
-        "count",
-        "attempts",
-        "uncertain_attempts",
-        "http_status",
-        "code",
-        "message",
-        "error",
-        "duration_ms",
-        "phone",
-    ),
-    "pace": ("rate", "until", "why"),
-    "rejected": ("source", "line", "reason", "value"),
-    "summary": (
-        "status",
-        "why",
-        "exit_code",
-        "batches",
-        "phones",
-        "count",
-        "uncertain_batches",
-        "empty_batches",
-        "requests",
-        "retries",
-        "plan_s",
-        "duration_s",
-        "rate_achieved",
-        "max_in_window",
-        "peak_in_flight",
-        "proxy",
-    ),
+    str(record.__struct_config__.tag): record.__struct_encode_fields__[1:] for record in _TYPES
 }
 """Record type → fields beside `COMMON_FIELDS`, in file order; a `sending` has `seq`, or `from` and `to`."""
 
+SESSION_FIGURES: Final = FIELDS["summary"][FIELDS["summary"].index("requests") :]
+"""What a summary says of its own session alone."""
 
-def run_record(
-    *,
-    run_id: str,
-    job: str,
-    plan_sha256: str,
-    version: str,
-    base_url: str,
-    limits: Mapping[str, Any],
-    safety: Mapping[str, Any],
-    mode: Mode,
-    reason: str | None,
-    operator: str | None,
-    planned_batches: int,
-    planned_phones: int,
-) -> dict[str, Any]:
-    """Return the first record of a session; `plan_sha256` is of the whole plan file."""
-    return {
-        "type": "run",
-        "v": AUDIT_VERSION,
-        "run_id": run_id,
-        "job": job,
-        "plan_sha256": plan_sha256,
-        "version": version,
-        "base_url": base_url,
-        "limits": dict(limits),
-        "safety": dict(safety),
-        "mode": mode,
-        "reason": reason,
-        "operator": operator,
-        "planned": {"batches": planned_batches, "phones": planned_phones},
-    }
+MALFORMED = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What reading raises for a line that is no audit record."""
+
+decode_record: Callable[[bytes], Record] = msgspec.json.Decoder(Record).decode
+"""Return the record of one line, or raise one of `MALFORMED`."""
+
+decode_batch: Callable[[bytes], BatchRecord] = msgspec.json.Decoder(BatchRecord).decode
+"""Return the record of a batch's line, or raise one of `MALFORMED`."""
+
+decode_narrow: Callable[[bytes], _ButBatch | BatchEnd] = msgspec.json.Decoder(_ButBatch | BatchEnd).decode
+"""Return the record of one line, a batch's in its narrow view, or raise one of `MALFORMED`."""
+
+encode_line: Callable[[Record], bytes] = msgspec.json.Encoder().encode
+"""Return a record's line up to its chain, closed; UnicodeEncodeError where a text holds a lone surrogate."""
 
 
-def sending_record(*, first: int, last: int) -> dict[str, Any]:
-    """Return the intent to send the batches `first` to `last`, both included."""
-    if first == last:
-        return {"type": "sending", "seq": first}
-    return {"type": "sending", "from": first, "to": last}
+def stamp(record: Record, at: str) -> Record:
+    """Return the record with its time."""
+    return msgspec.structs.replace(record, at=at)
 
 
-def open_record(*, seq: int, attempts: int, uncertain_attempts: int) -> dict[str, Any]:
-    """Return the record of a batch left open by a clean stop; both numbers are of all sessions together."""
-    return {"type": "open", "seq": seq, "attempts": attempts, "uncertain_attempts": uncertain_attempts}
+def as_json(record: Record, *, chain: str = "") -> dict[str, Any]:
+    """Return a record as the values of its line, in order; lists are tuples.
 
-
-def batch_record(
-    *,
-    seq: int,
-    target: Target,
-    phones: int,
-    phones_left: int,
-    phones_sha256: str,
-    status: BatchStatus,
-    count: int | None,
-    attempts: int,
-    uncertain_attempts: int,
-    http_status: int | None,
-    code: int | None,
-    message: str | None,
-    error: str | None,
-    duration_ms: float | None,
-    phone: Sequence[str],
-) -> dict[str, Any]:
-    """Return the one record of a batch's end.
-
-    Args:
-        seq: The batch's place in the plan.
-        target: Whose pool, which window.
-        phones: How many were asked.
-        phones_left: How many of them were not confirmed.
-        phones_sha256: Of all asked (`model.phones_sha256`).
-        status: How it ended.
-        count: Rows that the server confirmed; None where no attempt was confirmed.
-        attempts: Requests that left, of all sessions together.
-        uncertain_attempts: Those of them that may have been processed unseen.
-        http_status: Of the last reply.
-        code: The last reply's envelope code.
-        message: The vendor's words, or the transport's.
-        error: One of `ERROR_WORDS`, or None.
-        duration_ms: From the first attempt of this session to the end, in milliseconds.
-        phone: The numbers left, first; with `--audit-phones all` the confirmed ones follow.
+    One that is not stamped has no `at`, and one that is not written yet is given no `chain`.
     """
-    return {
-        "type": "batch",
-        "seq": seq,
-        "user_id": target.user_id,
-        "created_at": None if target.created_at is None else list(target.created_at),
-        "encryption": target.encryption,
-        "delete_window": target.delete_window,
-        "phones": phones,
-        "phones_left": phones_left,
-        "phones_sha256": phones_sha256,
-        "status": status,
-        "count": count,
-        "attempts": attempts,
-        "uncertain_attempts": uncertain_attempts,
-        "http_status": http_status,
-        "code": code,
-        "message": message,
-        "error": error,
-        "duration_ms": duration_ms,
-        "phone": list(phone),
-    }
-
-
-def pace_record(*, rate: str, until: str | None, why: str) -> dict[str, Any]:
-    """Return the record of a changed rate (`12.5/s`) or of a pause of everybody until an ISO time."""
-    return {"type": "pace", "rate": rate, "until": until, "why": why}
-
-
-def rejected_record(*, source: str, line: int, reason: str, value: str) -> dict[str, Any]:
-    """Return the record of an input value that is no phone; `value` comes masked."""
-    return {"type": "rejected", "source": source, "line": line, "reason": reason, "value": value}
-
-
-def summary_record(
-    *,
-    status: RunStatus,
-    why: str | None,
-    exit_code: int,
-    batches: Mapping[str, int],
-    phones: Mapping[str, int],
-    count: int,
-    uncertain_batches: int,
-    empty_batches: int,
-    requests: int,
-    retries: int,
-    plan_s: float,
-    duration_s: float,
-    rate_achieved: float,
-    max_in_window: int,
-    peak_in_flight: int,
-    proxy: bool,
-) -> dict[str, Any]:
-    """Return the last record of a session.
-
-    The totals (`batches` to `empty_batches`) are of the whole audit and come from `ledger.Fold.totals`; what
-    follows is of this session only. `rate_achieved` is requests a second over `duration_s`.
-    """
-    return {
-        "type": "summary",
-        "status": status,
-        "why": why,
-        "exit_code": int(exit_code),
-        "batches": {key: batches[key] for key in ("planned", *STATUSES)},
-        "phones": {key: phones[key] for key in PHONE_TOTALS},
-        "count": count,
-        "uncertain_batches": uncertain_batches,
-        "empty_batches": empty_batches,
-        "requests": requests,
-        "retries": retries,
-        "plan_s": plan_s,
-        "duration_s": duration_s,
-        "rate_achieved": rate_achieved,
-        "max_in_window": max_in_window,
-        "peak_in_flight": peak_in_flight,
-        "proxy": proxy,
-    }
-
-
-_COUNTER: Final = {"type": "integer", "minimum": 0}
-_SEQ: Final = {"type": "integer", "minimum": 1}
-_TEXT: Final = {"type": "string"}
-_BOOL: Final = {"type": "boolean"}
-_HEX: Final = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-_INSTANT: Final = {"type": "string", "format": "date-time"}
-_SECONDS: Final = {"type": "number", "minimum": 0}
-
-
-def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {**schema, "type": [schema["type"], "null"]}
-
-
-def _counters(*names: str) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": dict.fromkeys(names, _COUNTER),
-        "required": list(names),
-        "additionalProperties": False,
-    }
-
-
-_WINDOW: Final = {"type": ["array", "null"], "items": _TEXT, "minItems": 2, "maxItems": 2}
-
-_SHAPES: Final[Mapping[str, Mapping[str, Any]]] = {
-    "run": {
-        "v": {"const": AUDIT_VERSION},
-        "plan_sha256": _HEX,
-        "limits": {"type": "object"},
-        "safety": {"type": "object"},
-        "mode": {"enum": ["run", "resume", "rerun"]},
-        "reason": _or_null(_TEXT),
-        "operator": _or_null(_TEXT),
-        "planned": _counters("batches", "phones"),
-    },
-    "sending": {"seq": _SEQ, "from": _SEQ, "to": _SEQ},
-    "open": {"seq": _SEQ, "attempts": _COUNTER, "uncertain_attempts": _COUNTER},
-    "batch": {
-        "seq": _SEQ,
-        "created_at": _WINDOW,
-        "encryption": _BOOL,
-        "delete_window": _BOOL,
-        "phones": {**_COUNTER, "maximum": 100},
-        "phones_left": {**_COUNTER, "maximum": 100},
-        "phones_sha256": _HEX,
-        "status": {"enum": list(STATUSES)},
-        "count": _or_null(_COUNTER),
-        "attempts": _COUNTER,
-        "uncertain_attempts": _COUNTER,
-        "http_status": _or_null({"type": "integer"}),
-        "code": _or_null({"type": "integer"}),
-        "message": _or_null(_TEXT),
-        "error": {"enum": [*ERROR_WORDS, None]},
-        "duration_ms": _or_null(_SECONDS),
-        "phone": {"type": "array", "items": _TEXT, "maxItems": 100},
-    },
-    "pace": {"until": _or_null(_INSTANT)},
-    "rejected": {"line": _COUNTER},
-    "summary": {
-        "status": {"enum": ["complete", "partial", "stopped"]},
-        "why": _or_null(_TEXT),
-        "exit_code": _COUNTER,
-        "batches": _counters("planned", *STATUSES),
-        "phones": _counters(*PHONE_TOTALS),
-        "count": _COUNTER,
-        "uncertain_batches": _COUNTER,
-        "empty_batches": _COUNTER,
-        "requests": _COUNTER,
-        "retries": _COUNTER,
-        "plan_s": _SECONDS,
-        "duration_s": _SECONDS,
-        "rate_achieved": _SECONDS,
-        "max_in_window": _COUNTER,
-        "peak_in_flight": _COUNTER,
-        "proxy": _BOOL,
-    },
-}
-
-
-def _record_schema(kind: str) -> dict[str, Any]:
-    """Return the schema of one record type; fields without a shape of their own are text."""
-    optional = set(FIELDS["sending"]) if kind == "sending" else set()
-    schema: dict[str, Any] = {
-        "title": kind,
-        "type": "object",
-        "properties": {
-            "type": {"const": kind},
-            "at": _INSTANT,
-            **{name: _SHAPES[kind].get(name, _TEXT) for name in FIELDS[kind]},
-            "chain": _HEX,
-        },
-        "required": ["type", "at", *(name for name in FIELDS[kind] if name not in optional), "chain"],
-        "additionalProperties": False,
-    }
-    if kind == "sending":
-        schema["oneOf"] = [{"required": ["seq"]}, {"required": ["from", "to"]}]
-    return schema
+    values: dict[str, Any] = msgspec.to_builtins(record)
+    if not record.at:
+        del values["at"]
+    return {**values, "chain": chain} if chain else values
 
 
 def audit_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of one audit line."""
+    shapes, parts = msgspec.json.schema_components(_TYPES, ref_template="#/$defs/{name}")
+    for shape in parts.values():
+        shape["additionalProperties"] = False
+        shape["required"] = list(shape["properties"])
+    for record in _TYPES:
+        shape = parts[record.__name__]
+        shape["title"] = str(record.__struct_config__.tag)
+        for field in shape["properties"].values():
+            field.pop("default", None)
+        shape["properties"]["chain"] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+        shape["required"].append("chain")
+    intent = parts[SendingRecord.__name__]
+    intent["required"] = [*COMMON_FIELDS]
+    intent["oneOf"] = [{"required": ["seq"]}, {"required": ["from", "to"]}]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "bulk-delete audit record",
         "description": "One line of an audit. `type` tells which of these it is.",
-        "oneOf": [_record_schema(kind) for kind in FIELDS],
+        "oneOf": list(shapes),
+        "$defs": parts,
     }

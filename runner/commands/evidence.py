@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from runner.audit.fold import PhonesOf, read_records
+from runner.audit.fold import PhonesOf
+from runner.audit.reader import read_first
 from runner.commands.drafting import plan_beside
 from runner.errors import AuditDamaged
 from runner.plan.file import read_plan
@@ -20,7 +21,7 @@ def phones_beside(audit: Path) -> PhonesOf | None:
     if not path.exists():
         return None
     plan = read_plan(path)
-    first = next(read_records(audit), None)
-    if first is not None and first.get("plan_sha256") != plan.sha256:
+    first = read_first(audit)
+    if first is not None and first.plan_sha256 != plan.sha256:
         raise AuditDamaged(str(path), 0, "this is not the plan that the audit was made with")
     return plan.phones_of

@@ -5,7 +5,7 @@ the first request, the questions are asked before the audit exists, which is mad
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import orjson
 from runner.access import Access
 from runner.audit.fold import Fold
 from runner.audit.journal import DiskFile, Journal
-from runner.audit.records import rejected_record
+from runner.audit.records import Record, RejectedRecord, SummaryRecord
 from runner.commands.vendor import Vendor, reach_vendor, stopped_by_signals
 from runner.errors import Exit, RunnerError, Stopped
 from runner.locks import origin_lock
@@ -83,7 +83,7 @@ class RunRequest:
 class Result:
     """How a session ended: its summary, and the fold of the whole audit."""
 
-    summary: Mapping[str, Any]
+    summary: SummaryRecord
     fold: Fold
     recorded: bool
     """False: the summary could not be written into the audit."""
@@ -91,7 +91,7 @@ class Result:
     @property
     def exit_code(self) -> Exit:
         """The session's exit code."""
-        return Exit(self.summary["exit_code"])
+        return Exit(self.summary.exit_code)
 
 
 async def carry_out(request: RunRequest, screen: Console) -> Result:
@@ -138,8 +138,8 @@ async def _carry_out(request: RunRequest, screen: Console, stop: Stop, stack: As
         screen.warn(f"the audit's last line was torn by a crash: {cut} bytes cut off")
     empty = EmptyWatch(fold, spec.safety, stop, screen.warn)
 
-    def on_record(record: Mapping[str, Any]) -> None:
-        fold.add(record)
+    def on_record(record: Record, chain: str) -> None:
+        fold.add(record, chain=chain)
         empty.look(record)
         screen.tell(record)
 
@@ -204,9 +204,9 @@ def _snapshot(fold: Fold, pacer: Pacer) -> Snapshot:
     )
 
 
-def _read_rejects(path: Path | None) -> Iterator[dict[str, Any]]:
+def _read_rejects(path: Path | None) -> Iterator[RejectedRecord]:
     if path is None:
         return
     with path.open("rb") as file:
         for line in file:
-            yield rejected_record(**orjson.loads(line))
+            yield RejectedRecord(**orjson.loads(line))

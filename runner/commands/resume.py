@@ -5,6 +5,7 @@ from pathlib import Path
 from runner.access import Access
 from runner.audit.fold import Fold, fold_audit
 from runner.audit.journal import DiskFile
+from runner.audit.records import as_json
 from runner.commands.drafting import plan_beside
 from runner.commands.execute import RunFiles
 from runner.commands.questions import confirmed, fresh_enough
@@ -48,4 +49,5 @@ def _finished(audit: Path, fold: Fold, plan: PlanFile) -> Shown:
     # The summary of a session before one that was killed does not know what that one ended.
     last = fold.last_summary if fold.complete else None
     code = Exit.OK if fold.totals().all_confirmed else Exit.PARTIAL
-    return Shown(code, last or report, lambda: report_text(report))
+    shown = report if last is None else as_json(last, chain=fold.chain)
+    return Shown(code, shown, lambda: report_text(report))

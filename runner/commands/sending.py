@@ -16,7 +16,7 @@ from typing import Final
 from runner import __version__
 from runner.access import Access
 from runner.audit.fold import Fold
-from runner.audit.records import Mode
+from runner.audit.records import Mode, as_json
 from runner.commands.drafting import Scratch, plan_beside, temporary_folder
 from runner.commands.execute import Result, RunFiles, RunRequest, carry_out
 from runner.commands.questions import confirmed
@@ -110,7 +110,7 @@ def send_draft(files: RunFiles, sending: Sending, screen: Console, *, plan_s: fl
 def send(files: RunFiles, sending: Sending, rules: tuple[Limits, Safety], screen: Console) -> Shown:
     """Send what is open of an audit that stands already, under its own limits and rules."""
     assert files.fold is not None  # noqa: S101 - a resume has read its audit
-    spec = _spec(files, sending, rules, run_id=str(files.fold.first_run["run_id"]))
+    spec = _spec(files, sending, rules, run_id=files.fold.first_run.run_id)
     return _carry_out(_request(spec, files, sending, sending.questions), screen)
 
 
@@ -154,28 +154,29 @@ def _carry_out(request: RunRequest, screen: Console) -> Shown:
         result = runner.run(carry_out(request, screen))
     audit = request.files.audit
     if not result.recorded:
-        screen.warn(f"the summary could not be written into {audit}: {result.summary['why']}")
-    return Shown(result.exit_code, result.summary, lambda: _words(result, request))
+        screen.warn(f"the summary could not be written into {audit}: {result.summary.why}")
+    shown = as_json(result.summary, chain=result.fold.chain if result.recorded else "")
+    return Shown(result.exit_code, shown, lambda: _words(result, request))
 
 
 def _words(result: Result, request: RunRequest) -> str:
     if not result.fold.sessions:
-        return f"nothing was sent: {result.summary['why']}"
+        return f"nothing was sent: {result.summary.why}"
     return report_text(make_report(request.files.audit, result.fold, phones_of=request.spec.phones_of))
 
 
 def check_origin(audit: Path, fold: Fold, base_url: str) -> None:
     """Refuse an audit of another base URL."""
-    if fold.first_run["base_url"] != base_url:
+    if fold.first_run.base_url != base_url:
         raise Refused(
-            f"{audit} is of {fold.first_run['base_url']}, and the base URL is {base_url}",
+            f"{audit} is of {fold.first_run.base_url}, and the base URL is {base_url}",
             hint="give the base URL of the audit with --base-url",
         )
 
 
 def check_is_plan_of(plan: PlanFile, fold: Fold) -> None:
     """Raise AuditDamaged where a plan is not the one that the audit was made with."""
-    if fold.first_run["plan_sha256"] != plan.sha256:
+    if fold.first_run.plan_sha256 != plan.sha256:
         raise AuditDamaged(str(plan.path), 0, "this is not the plan that the audit was made with")
 
 
@@ -183,7 +184,7 @@ def rules_of(audit: Path, fold: Fold, plan: PlanFile) -> tuple[Limits, Safety]:
     """Return the limits and safety rules of an audit's last session; safety is the plan's in every one."""
     last = fold.last_run
     try:
-        limits, safety = limits_from_json(last["limits"]).over(Limits()), safety_from_json(last["safety"])
+        limits, safety = limits_from_json(last.limits).over(Limits()), safety_from_json(last.safety)
     except (KeyError, TypeError, ValueError) as error:
         raise AuditDamaged(str(audit), 0, f"limits or safety are unreadable: {error}") from error
     if safety != plan.header.safety:

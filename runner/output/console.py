@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
@@ -21,6 +21,7 @@ import structlog
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from runner.audit.records import BatchRecord, OpenRecord, PaceRecord, Record
 from runner.errors import Refused, RunnerError
 from runner.phones import mask, mask_text
 from runner.settings import Token
@@ -164,18 +165,19 @@ class Console:
         if not self._verbosity.quiet:
             self._write(clean(text))
 
-    def tell(self, record: Mapping[str, Any]) -> None:
+    def tell(self, record: Record) -> None:
         """Log what an audit record says, if it is worth it."""
-        if record["type"] == "pace":
-            self.log.info(record["why"], rate=record["rate"], until=record["until"])
-        elif record["type"] == "batch" and record["status"] != "deleted":
+        if isinstance(record, PaceRecord):
+            self.log.info(record.why, rate=record.rate, until=record.until)
+        elif isinstance(record, BatchRecord) and record.status != "deleted":
             names = ("seq", "user_id", "phones_left", "error", "http_status", "code", "message")
-            fields = {name: record[name] for name in names if record[name] is not None}
+            found = {name: getattr(record, name) for name in names}
+            fields = {name: value for name, value in found.items() if value is not None}
             if "message" in fields:
-                fields["message"] = _without_echoes(fields["message"], record["phone"])
-            self.log.debug("batch not confirmed", status=record["status"], **fields)
-        elif record["type"] == "open":
-            self.log.debug("batch left open", seq=record["seq"], attempts=record["attempts"])
+                fields["message"] = _without_echoes(fields["message"], record.phone)
+            self.log.debug("batch not confirmed", status=record.status, **fields)
+        elif isinstance(record, OpenRecord):
+            self.log.debug("batch left open", seq=record.seq, attempts=record.attempts)
 
     def warn(self, text: str) -> None:
         """Write a warning, even when quiet."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.audit.fold import Fold, PhonesOf, Session, Totals
-from runner.audit.records import STATUSES
+from runner.audit.records import STATUSES, as_json
 from runner.phones import mask_text
 
 __all__ = ["align", "make_report", "printable", "report_text", "span", "width"]
@@ -36,16 +36,21 @@ def make_report(audit: Path, fold: Fold, *, phones_of: PhonesOf | None = None) -
         phones_of: The plan's phones by `seq`; without it, phones of doubtful open batches are not told apart.
     """
     totals = fold.totals(phones_of)
-    status = str(fold.sessions[-1].status if fold.complete else "unfinished")
-    asked_of = fold.last_summary["phones"] if fold.last_summary else {}
+    run, end, last = fold.first_run, fold.sessions[-1].summary, fold.last_summary
+    asked_of = {} if last is None else as_json(last)["phones"]
     return {
         "audit": str(audit),
-        "status": status,
-        "why": _masked(fold.sessions[-1].why),
-        "exit_code": fold.sessions[-1].exit_code,
-        **{key: fold.first_run.get(key) for key in ("run_id", "job", "mode", "base_url", "version")},
-        **{key: _masked(fold.first_run.get(key)) for key in ("reason", "operator")},
-        "plan_sha256": fold.first_run["plan_sha256"],
+        "status": "unfinished" if end is None else end.status,
+        "why": None if end is None else _masked(end.why),
+        "exit_code": None if end is None else end.exit_code,
+        "run_id": run.run_id,
+        "job": run.job,
+        "mode": run.mode,
+        "base_url": run.base_url,
+        "version": run.version,
+        "reason": _masked(run.reason),
+        "operator": _masked(run.operator),
+        "plan_sha256": run.plan_sha256,
         "batches": {**totals.batches, "open": totals.open_batches},
         "phones": {
             **{key: asked_of[key] for key in ("read", *_INPUT_PARTS) if key in asked_of},
@@ -81,12 +86,13 @@ def _causes(fold: Fold) -> list[dict[str, Any]]:
 
 
 def _session(session: Session) -> dict[str, Any]:
+    end = session.summary
     return {
-        "mode": session.mode,
-        "start": session.start,
-        "end": session.end,
-        "status": session.status or "unfinished",
-        "why": _masked(session.why),
+        "mode": session.run.mode,
+        "start": session.run.at,
+        "end": None if end is None else end.at,
+        "status": "unfinished" if end is None else end.status,
+        "why": None if end is None else _masked(end.why),
         **session.figures,
     }
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from runner.audit.records import BatchStatus, batch_record, open_record, sending_record
+from runner.audit.records import BatchRecord, BatchStatus, OpenRecord, Record, SendingRecord
 from runner.model import DeleteRequest, Prior, Reply, Sender, Work, phones_sha256
 from runner.outcomes import INTERRUPTED, AttemptFailed, NextStep
 from runner.send.pacing import retrying
@@ -29,7 +29,7 @@ _SEVERITY: Mapping[BatchStatus, int] = {"deleted": 0, "not_sent": 1, "failed": 2
 class Recorder(Protocol):
     """The audit, as delivery sees it; both raise `Stopped` when it cannot be written."""
 
-    def append(self, record: Mapping[str, Any]) -> None:
+    def append(self, record: Record) -> None:
         """Write one record."""
         ...
 
@@ -190,7 +190,7 @@ class Delivery:
             Stopped: The audit cannot be written.
         """
         for first, last in _ranges(work.batch.seq for work in works):
-            self._ports.recorder.append(sending_record(first=first, last=last))
+            self._ports.recorder.append(SendingRecord.of(first, last))
         self._announced.update((work.batch.seq, work.prior) for work in works)
         await self._ports.recorder.sync()
 
@@ -231,7 +231,7 @@ class Delivery:
         """Write an `open` record for every announced batch that has no end and no doubt about it."""
         for seq, prior in sorted(self._announced.items()):
             self._ports.recorder.append(
-                open_record(seq=seq, attempts=prior.attempts, uncertain_attempts=prior.uncertain)
+                OpenRecord(seq=seq, attempts=prior.attempts, uncertain_attempts=prior.uncertain)
             )
         self._announced.clear()
 
@@ -343,7 +343,7 @@ class Delivery:
 
     def _end(self, progress: BatchProgress) -> Ended:
         """Write the batch's one record."""
-        work = progress.work
+        work, target = progress.work, progress.work.batch.target
         parts = list(progress.settled)
         if work.protected and work.batch.phones:
             parts.append(_protected_part(work))
@@ -355,9 +355,12 @@ class Delivery:
         )
         counts = [part.reply.count for part in parts if part.reply is not None]
         self._ports.recorder.append(
-            batch_record(
+            BatchRecord(
                 seq=work.batch.seq,
-                target=work.batch.target,
+                user_id=target.user_id,
+                created_at=target.created_at,
+                encryption=target.encryption,
+                delete_window=target.delete_window,
                 phones=len(work.batch.phones),
                 phones_left=len(left),
                 phones_sha256=phones_sha256(work.batch.phones),
@@ -367,7 +370,7 @@ class Delivery:
                 uncertain_attempts=progress.uncertain,
                 **_words(worst),
                 duration_ms=progress.duration_ms(),
-                phone=left + also,
+                phone=(*left, *also),
             )
         )
         self._announced.pop(work.batch.seq, None)

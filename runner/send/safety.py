@@ -8,9 +8,10 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Final
+from typing import Final
 
 from runner.audit.fold import Fold
+from runner.audit.records import BatchRecord, Record
 from runner.errors import AuditDamaged, Refused
 from runner.model import Target
 from runner.outcomes import AttemptFailed
@@ -71,7 +72,7 @@ def plan_age(mtime_s: float, header: PlanHeader, now: datetime) -> timedelta:
 def audit_age(fold: Fold, now: datetime) -> timedelta:
     """Return how long ago an audit was begun; AuditDamaged where it does not say."""
     try:
-        return now - datetime.fromisoformat(str(fold.first_run["at"]))
+        return now - datetime.fromisoformat(fold.first_run.at)
     except (ValueError, TypeError) as error:
         raise AuditDamaged(fold.name, 1, "its time is none") from error
 
@@ -83,7 +84,7 @@ def is_stale(age: timedelta) -> bool:
 
 def was_capped(fold: Fold) -> str | None:
     """Return why the last session stopped, if a cap stopped it: its scope was not what was thought."""
-    why = str((fold.last_summary or {}).get("why") or "")
+    why = (fold.last_summary and fold.last_summary.why) or ""
     return why if why.startswith(_CAPS) else None
 
 
@@ -134,9 +135,9 @@ class EmptyWatch:
         self._warn = warn
         self._over = False
 
-    def look(self, record: Mapping[str, Any]) -> None:
+    def look(self, record: Record) -> None:
         """Look at the fold after a record went into it."""
-        if self._over or record["type"] != "batch" or self._fold.ended < EMPTY_BATCHES:
+        if self._over or not isinstance(record, BatchRecord) or self._fold.ended < EMPTY_BATCHES:
             return
         totals = self._fold.totals()
         self._over = totals.batches["deleted"] >= EMPTY_BATCHES

@@ -5,14 +5,25 @@ written. It does not know whether the API, the disk and the clock behind its por
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from runner.audit.fold import Fold, PhonesOf
 from runner.audit.journal import Journal
-from runner.audit.records import Mode, RunStatus, pace_record, run_record, summary_record
+from runner.audit.records import (
+    AUDIT_VERSION,
+    BatchTotals,
+    Mode,
+    PaceRecord,
+    PhoneTotals,
+    Planned,
+    Record,
+    RunRecord,
+    RunStatus,
+    SummaryRecord,
+)
 from runner.errors import Exit, Stopped
 from runner.model import Sender, WallClock, Work
 from runner.plan.header import PlanTotals
@@ -71,7 +82,7 @@ class PaceNotes:
         """Write a `pace` record; raises Stopped when the audit cannot be written."""
         if self.journal is not None:
             until = None if change.until is None else change.until.isoformat(timespec="milliseconds")
-            self.journal.append(pace_record(rate=change.rate, until=until, why=change.why))
+            self.journal.append(PaceRecord(rate=change.rate, until=until, why=change.why))
 
 
 class Session:
@@ -90,9 +101,7 @@ class Session:
         self._deadline_s = deadline_s
         self.breaker = Breaker(tools.stop, terms.safety.max_failed, self._note_pause, deadline_s)
 
-    async def run(
-        self, works: Iterator[Work], rejected: Iterable[Mapping[str, Any]] = ()
-    ) -> tuple[dict[str, Any], bool]:
+    async def run(self, works: Iterator[Work], rejected: Iterable[Record] = ()) -> tuple[SummaryRecord, bool]:
         """Send the batches and return the summary record, and whether it stands in the audit.
 
         Args:
@@ -155,9 +164,10 @@ class Session:
         until = None if pause_s is None else self._tools.now() + timedelta(seconds=pause_s)
         self._pace_notes(PaceChange(self._tools.pacer.rate, until, why))
 
-    def _run_record(self) -> dict[str, Any]:
+    def _run_record(self) -> RunRecord:
         terms = self._terms
-        return run_record(
+        return RunRecord(
+            v=AUDIT_VERSION,
             run_id=terms.run_id,
             job=terms.job,
             plan_sha256=terms.plan_sha256,
@@ -168,8 +178,7 @@ class Session:
             mode=terms.mode,
             reason=terms.reason,
             operator=terms.operator,
-            planned_batches=terms.planned.batches,
-            planned_phones=terms.planned.unique,
+            planned=Planned(batches=terms.planned.batches, phones=terms.planned.unique),
         )
 
     def _check_books(self) -> None:
@@ -177,19 +186,19 @@ class Session:
         if not self._tools.fold.totals(self._terms.phones_of).holds:
             raise AssertionError("the records do not add up to the plan")
 
-    def _summary(self, duration_s: float) -> dict[str, Any]:
+    def _summary(self, duration_s: float) -> SummaryRecord:
         terms, meter = self._terms, self._tools.pacer.meter
         totals = self._tools.fold.totals(terms.phones_of)
         status, why, exit_code = verdict(
             totals.open_batches, self._tools.stop, confirmed=totals.all_confirmed
         )
         read = {name: getattr(terms.planned, name) for name in _OF_THE_PLAN}
-        return summary_record(
+        return SummaryRecord(
             status=status,
             why=why,
-            exit_code=exit_code,
-            batches=totals.batches,
-            phones={**totals.phones, **read},
+            exit_code=int(exit_code),
+            batches=BatchTotals(**totals.batches),
+            phones=PhoneTotals(**{**totals.phones, **read}),
             count=totals.count,
             uncertain_batches=totals.uncertain_batches,
             empty_batches=totals.empty_batches,

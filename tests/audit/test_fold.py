@@ -9,14 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.audit.durations import Durations
-from runner.audit.fold import Fold, fold_audit, read_records, select_for_rerun
+from runner.audit.fold import Fold, fold_audit
 from runner.audit.journal import encode_record
-from runner.audit.records import STATUSES, pace_record, rejected_record
+from runner.audit.reader import select_for_rerun
+from runner.audit.records import MALFORMED, STATUSES
 from runner.audit.verify import State, verify
 from runner.errors import AuditDamaged, Refused
 from runner.model import Prior, Target
 from tests.support import audits
-from tests.support.audits import batch, left_open, run, sending, summary
+from tests.support.audits import batch, left_open, pace, rejected, run, sending, summary
+from tests.support.evidence import read_lines
 
 # ------------------------------------------------------------------ the fold against a plain model
 
@@ -185,8 +187,8 @@ class Writer:
             )
 
     def chat(self):
-        self.put(pace_record(rate="5/s", until=None, why="429"))
-        self.put(rejected_record(source="清单.csv", line=1, reason="too_short", value="1**"))
+        self.put(pace(rate="5/s", until=None, why="429"))
+        self.put(rejected(source="清单.csv", line=1, reason="too_short", value="1**"))
 
     def stop(self):
         """End the session in order; what `abandoned` holds was on the wire at a second signal."""
@@ -197,8 +199,7 @@ class Writer:
                 self.put(left_open(seq, attempts + more, uncertain + self.draw(st.integers(0, more))))
         self.pending.clear()
         fold = Fold()
-        for record in self.model.records:
-            fold.add({"at": audits.AT, **record})
+        audits.feed(fold, self.model.records)
         batches, phones, others = self.model.totals()
         told = fold.totals(self.model.plan.__getitem__)
         self.put(
@@ -234,7 +235,7 @@ def test_the_fold_is_the_plain_model_after_every_record(model):
     grown = Model(model.plan)
     fold = Fold(phones_of=model.plan.__getitem__)
     for record in model.records:
-        fold.add({"at": audits.AT, **record})
+        audits.feed(fold, [record])
         grown.records.append(record)
         agree(fold, grown)
 
@@ -305,10 +306,9 @@ def test_a_history_that_cannot_be_is_damage_at_its_line(tmp_path, what):
     found = verify(path)
     assert (found.state, found.line) == (State.DAMAGED, len(records))
     fold = Fold()
-    for record in records[:-1]:
-        fold.add({"at": audits.AT, **record})
-    with pytest.raises(AuditDamaged):
-        fold.add({"at": audits.AT, **records[-1]})
+    audits.feed(fold, records[:-1])
+    with pytest.raises((AuditDamaged, *MALFORMED)):
+        audits.feed(fold, records[-1:])
 
 
 @pytest.mark.parametrize(
@@ -317,8 +317,7 @@ def test_a_history_that_cannot_be_is_damage_at_its_line(tmp_path, what):
 def test_a_summary_that_is_not_the_sum_of_the_records_is_damage(tmp_path, key):
     records = [run(batches=2), sending(1, 2), batch(1)]
     fold = Fold()
-    for record in records:
-        fold.add({"at": audits.AT, **record})
+    audits.feed(fold, records)
     last = summary(fold.totals(lambda _seq: 2))
     assert verify(audits.write(tmp_path / "a.jsonl", [*records, last])).state is State.WHOLE
     wrong = {
@@ -333,8 +332,7 @@ def test_a_summary_that_is_not_the_sum_of_the_records_is_damage(tmp_path, key):
 def test_the_phones_of_a_summary_are_held_against_the_plan_when_it_is_there(tmp_path):
     records = [run(batches=2, phones=5), sending(1, 2), batch(1)]
     fold = Fold()
-    for record in records:
-        fold.add({"at": audits.AT, **record})
+    audits.feed(fold, records)
     totals = fold.totals({2: 3}.__getitem__)
     assert totals.phones == {"unique": 5, "deleted": 2, "failed": 0, "unknown": 3, "not_sent": 0}
     path = audits.write(tmp_path / "a.jsonl", [*records, summary(totals)])
@@ -347,15 +345,17 @@ def test_users_that_were_refused_and_causes_are_remembered():
     fold = Fold()
     other = Target("other")
     words = "号码 17458558658 无效"
-    for record in [
-        run(batches=4),
-        sending(1, 3),
-        batch(1, "failed", error="forbidden", http_status=403, target=other),
-        batch(2, "failed", message=words),
-        batch(3, "failed", message=words.replace("58658", "00000")),
-        batch(4, "not_sent", error="skipped", target=Target("third")),
-    ]:
-        fold.add({"at": audits.AT, **record})
+    audits.feed(
+        fold,
+        [
+            run(batches=4),
+            sending(1, 3),
+            batch(1, "failed", error="forbidden", http_status=403, target=other),
+            batch(2, "failed", message=words),
+            batch(3, "failed", message=words.replace("58658", "00000")),
+            batch(4, "not_sent", error="skipped", target=Target("third")),
+        ],
+    )
     assert fold.skipped_users == {"other"}
     assert fold.causes[("failed", "refused", 200, 6008, "号码 *********** 无效")] == 2
     assert not any("1745855" in cause[-1] for cause in fold.causes)
@@ -363,21 +363,21 @@ def test_users_that_were_refused_and_causes_are_remembered():
 
 def test_an_opaque_value_that_the_server_echoes_is_masked_in_the_causes():
     fold = Fold()
-    for record in [
-        run(),
-        sending(1),
-        batch(1, "failed", phone=["aGVsbG8=", "d29ybGQ="], message="bad: aGVsbG8="),
-    ]:
-        fold.add({"at": audits.AT, **record})
+    audits.feed(
+        fold,
+        [
+            run(),
+            sending(1),
+            batch(1, "failed", phone=["aGVsbG8=", "d29ybGQ="], message="bad: aGVsbG8="),
+        ],
+    )
     assert [cause[-1] for cause in fold.causes] == ["bad: ****"]
 
 
 def test_causes_are_bounded():
     fold = Fold()
-    fold.add({"at": audits.AT, **run(batches=1000), **sending(1, 1000), **run(batches=1000)})
-    fold.add(sending(1, 1000))
-    for seq in range(1, 1001):
-        fold.add(batch(seq, "failed", message=f"reason {seq}"))
+    failures = [batch(seq, "failed", message=f"reason {seq}") for seq in range(1, 1001)]
+    audits.feed(fold, [run(batches=1000), sending(1, 1000), *failures])
     assert len(fold.causes) <= 201
     assert sum(fold.causes.values()) == 1000
 
@@ -391,18 +391,17 @@ def test_sessions_tell_how_each_ended(tmp_path):
         batch(1, attempts=2, uncertain=1),
     ]
     fold = Fold()
-    for record in records:
-        fold.add({"at": audits.AT, **record})
+    audits.feed(fold, records)
     fold = fold_audit(
         audits.write(tmp_path / "a.jsonl", [*records, summary(fold.totals())]), verify_chain=True
     )
-    assert [(s.mode, s.end, s.status) for s in fold.sessions] == [
-        ("run", None, None),
-        ("resume", audits.AT, "complete"),
-    ]
+    assert [session.run.mode for session in fold.sessions] == ["run", "resume"]
+    assert fold.sessions[0].summary is None
+    assert (fold.last_summary.at, fold.last_summary.status) == (audits.AT, "complete")
+    assert fold.sessions[0].figures == {}
     assert fold.sessions[1].figures["requests"] == 3
-    assert fold.first_run["mode"] == "run"
-    assert fold.last_run["mode"] == "resume"
+    assert fold.first_run.mode == "run"
+    assert fold.last_run.mode == "resume"
     assert fold.complete
 
 
@@ -412,7 +411,7 @@ def test_sessions_tell_how_each_ended(tmp_path):
 def test_lines_end_at_newlines_only(tmp_path):
     record = batch(1, message="a\u2028b\u0085c\x0bd\re")
     path = audits.write(tmp_path / "a.jsonl", [run(), sending(1), record])
-    assert [found["type"] for found in read_records(path)] == ["run", "sending", "batch"]
+    assert [found["type"] for found in read_lines(path)] == ["run", "sending", "batch"]
     assert fold_audit(path, verify_chain=True).ended == 1
 
 
@@ -456,7 +455,7 @@ def test_memory_does_not_grow_with_the_audit(tmp_path):
                 run(batches=size),
                 *(r for s in range(1, size + 1) for r in (sending(s), batch(s))),
             ]:
-                line, chain = encode_record(record, at=audits.AT, chain=chain)
+                line, chain = encode_record(audits.typed({"at": audits.AT, **record}), chain=chain)
                 file.write(line)
         tracemalloc.start()
         assert fold_audit(path, verify_chain=True).ended == size
@@ -481,19 +480,17 @@ def reference():
     """Return an audit of two sessions, the first stopped by a signal, with every type of record."""
     records = [
         run(),
-        rejected_record(source="清单.csv", line=3, reason="too_short", value="174****"),
+        rejected(source="清单.csv", line=3, reason="too_short", value="174****"),
         sending(1, 2),
         batch(1),
-        pace_record(rate="10/s", until=audits.AT, why="429"),
+        pace(rate="10/s", until=audits.AT, why="429"),
         left_open(2, 1, 0),
     ]
     fold = Fold()
-    for record in records:
-        fold.add({"at": audits.AT, **record})
+    audits.feed(fold, records)
     records.append(summary(fold.totals(), why="SIGTERM", exit_code=143))
     second = [run(mode="resume"), sending(2, 3), batch(2, "failed", attempts=2), batch(3, count=0)]
-    for record in [records[-1], *second]:
-        fold.add({"at": audits.AT, **record})
+    audits.feed(fold, [records[-1], *second])
     return [*records, *second, summary(fold.totals())]
 
 
@@ -507,8 +504,8 @@ def test_the_reference_audit_is_whole(audit):
     assert found.state is State.WHOLE
     assert found.state.exit_code == 0
     assert found.records == len(reference())
-    assert found.head == list(read_records(audit))[-1]["chain"]
-    assert [session.status for session in found.sessions] == ["stopped", "partial"]
+    assert found.head == read_lines(audit)[-1]["chain"]
+    assert [session.summary.status for session in found.sessions] == ["stopped", "partial"]
 
 
 @pytest.mark.parametrize("flip", [0x01, 0x20, 0x80])
@@ -551,7 +548,7 @@ def test_lines_removed_swapped_doubled_or_added_are_noticed(audit):
 
 
 def test_a_head_kept_elsewhere_shows_a_cut_at_the_end_of_an_earlier_session(audit):
-    heads = [record["chain"] for record in read_records(audit) if record["type"] == "summary"]
+    heads = [record["chain"] for record in read_lines(audit) if record["type"] == "summary"]
     assert verify(audit, heads=heads).state is State.WHOLE
     lines = audits.chained(reference())
     audit.write_bytes(b"".join(lines[:7]))
@@ -563,7 +560,7 @@ def test_a_head_kept_elsewhere_shows_a_cut_at_the_end_of_an_earlier_session(audi
 
 
 def test_a_head_shows_a_history_that_was_written_anew_with_its_chain(audit):
-    head = list(read_records(audit))[-1]["chain"]
+    head = read_lines(audit)[-1]["chain"]
     records = reference()
     records[1]["reason"] = "too_long"
     audits.write(audit, records)

@@ -17,11 +17,14 @@ from pathlib import Path
 import pytest
 
 from runner.audit import journal as journal_room
-from runner.audit.fold import fold_audit, read_records
+from runner.audit.fold import fold_audit
 from runner.audit.journal import DiskFile, Journal
+from runner.audit.records import as_json
 from runner.errors import AuditDamaged, Busy, Refused, Stopped
 from runner.locks import origin_lock, state_directory
 from tests.support import audits
+from tests.support.audits import typed
+from tests.support.evidence import read_audit
 
 ROOT = Path(__file__).resolve().parents[2]
 URL = "https://ai.example"
@@ -59,11 +62,18 @@ class Memory:
 
 
 def journal_on(file, seen=None, chain=""):
-    return Journal(file, now=now, on_record=(seen if seen is not None else []).append, chain=chain)
+    """Return a journal that notes what it wrote, as a stranger reads it."""
+
+    def note(record, link):
+        if seen is not None:
+            seen.append(json.loads(json.dumps(as_json(record, chain=link))))
+
+    return Journal(file, now=now, on_record=note, chain=chain)
 
 
 def records():
-    return [audits.run(), audits.sending(1, 3), audits.batch(1), audits.batch(2, "unknown"), audits.batch(3)]
+    batches = [audits.batch(1), audits.batch(2, "unknown"), audits.batch(3)]
+    return [audits.run(), audits.sending(1, 3), *batches]
 
 
 # ------------------------------------------------------------------ the journal
@@ -73,7 +83,7 @@ def test_a_line_is_stamped_and_its_chain_is_the_contracts():
     file, seen = Memory(), []
     journal = journal_on(file, seen)
     for record in records():
-        journal.append(record)
+        journal.append(typed(record))
     previous = ""
     for line, record in zip(file.data.splitlines(), seen, strict=True):
         parsed = json.loads(line)
@@ -89,8 +99,8 @@ def test_a_line_is_stamped_and_its_chain_is_the_contracts():
 def test_a_chain_continues_where_the_last_session_left_it():
     file = Memory()
     first = journal_on(file)
-    first.append(audits.run())
-    journal_on(file, chain=first.chain).append(audits.run(mode="resume"))
+    first.append(typed(audits.run()))
+    journal_on(file, chain=first.chain).append(typed(audits.run(mode="resume")))
     lines = file.data.splitlines()
     assert json.loads(lines[1])["chain"] == journal_chain(lines[1], first.chain)
 
@@ -102,8 +112,8 @@ def journal_chain(line, previous):
 def test_words_that_hold_chain_or_newlines_or_lone_surrogates_stay_one_line():
     file = Memory()
     journal = journal_on(file)
-    journal.append(audits.batch(1, message='a","chain":"b\n\u2028'))
-    journal.append(audits.batch(2, message="file-\udcff.csv"))
+    journal.append(typed(audits.batch(1, message='a","chain":"b\n\u2028')))
+    journal.append(typed(audits.batch(2, message="file-\udcff.csv")))
     assert file.data.count(b"\n") == 2
     assert [json.loads(line)["seq"] for line in file.data.splitlines()] == [1, 2]
 
@@ -116,14 +126,14 @@ async def test_after_a_failed_write_nothing_more_is_written_and_every_call_stops
 
     def append_all():
         for record in records():
-            journal.append(record)
+            journal.append(typed(record))
 
     with pytest.raises(Stopped, match=r"^audit not writable: ") as caught:
         append_all()
     assert caught.value.exit_code == 3
     assert len(seen) == fail_at - 1
     with pytest.raises(Stopped, match="audit not writable"):
-        journal.append(audits.batch(3))
+        journal.append(typed(audits.batch(3)))
     with pytest.raises(Stopped, match="audit not writable"):
         await journal.sync()
     assert file.appends == fail_at
@@ -133,23 +143,23 @@ async def test_after_a_failed_write_nothing_more_is_written_and_every_call_stops
 async def test_a_failed_sync_breaks_the_journal_and_is_not_tried_again():
     file = Memory(sync_error=errno.EIO)
     journal = journal_on(file)
-    journal.append(audits.run())
+    journal.append(typed(audits.run()))
     for _ in range(2):
         with pytest.raises(Stopped, match="audit not writable"):
             await journal.sync()
     with pytest.raises(Stopped, match="audit not writable"):
-        journal.append(audits.sending(1))
+        journal.append(typed(audits.sending(1)))
     assert file.syncs == 1
 
 
 async def test_a_sync_that_ends_after_a_write_failed_does_not_let_its_caller_go_on():
     file = Memory(fail_at=2)
     journal = journal_on(file)
-    journal.append(audits.run())
+    journal.append(typed(audits.run()))
     waiting = asyncio.ensure_future(journal.sync())
     await asyncio.sleep(0)
     with pytest.raises(Stopped):
-        journal.append(audits.sending(1))
+        journal.append(typed(audits.sending(1)))
     with pytest.raises(Stopped):
         await waiting
 
@@ -208,12 +218,12 @@ def test_a_short_write_is_cut_back_to_the_records_start(tmp_path, monkeypatch, k
     file = DiskFile.create(path)
     seen = []
     journal = journal_on(file, seen)
-    journal.append(audits.run())
+    journal.append(typed(audits.run()))
     before = path.read_bytes()
     write = os.write
     monkeypatch.setattr(journal_room.os, "write", lambda fd, data: write(fd, data[:kept]))
     with pytest.raises(Stopped, match="short write"):
-        journal.append(audits.sending(1, 3))
+        journal.append(typed(audits.sending(1, 3)))
     assert path.read_bytes() == before
     assert len(seen) == 1
     file.close()
@@ -230,7 +240,7 @@ def test_every_cut_within_the_last_record_is_repaired_and_counted(tmp_path):
         file = DiskFile.reopen(path)
         assert file.repair_tail() == kept
         assert path.read_bytes() == whole
-        journal_on(file, chain=fold.chain).append(audits.batch(3))
+        journal_on(file, chain=fold.chain).append(typed(audits.batch(3)))
         file.close()
         assert len(fold_audit(path, verify_chain=True).sessions) == 1
         assert fold_audit(path, verify_chain=True).ended == 3
@@ -264,7 +274,7 @@ async def test_many_waiters_share_a_sync(tmp_path, monkeypatch):
     journal = journal_on(file)
 
     async def record_and_wait(seq):
-        journal.append(audits.sending(seq))
+        journal.append(typed(audits.sending(seq)))
         await journal.sync()
 
     await asyncio.gather(*(record_and_wait(seq) for seq in range(1, 65)))
@@ -286,10 +296,10 @@ async def test_a_record_written_during_a_sync_waits_for_the_next_one(tmp_path, m
     monkeypatch.setattr(journal_room, "_fdatasync", slow)
     file = DiskFile.create(tmp_path / "a.jsonl")
     journal = journal_on(file)
-    journal.append(audits.run())
+    journal.append(typed(audits.run()))
     first = asyncio.ensure_future(journal.sync())
     await asyncio.to_thread(began.wait, 20)
-    journal.append(audits.sending(1))
+    journal.append(typed(audits.sending(1)))
     second = asyncio.ensure_future(journal.sync())
     await asyncio.sleep(0)
     first.cancel()
@@ -443,6 +453,6 @@ def test_records_read_back_as_they_were_written(tmp_path):
     seen = []
     journal = journal_on(file, seen)
     for record in records():
-        journal.append(record)
+        journal.append(typed(record))
     file.close()
-    assert list(read_records(path, verify_chain=True)) == seen
+    assert read_audit(path) == seen

@@ -31,7 +31,8 @@ def make_audit(path: Path, records: int) -> None:
     batches = (records - 2) * AHEAD // (AHEAD + 1)
     fold, chain = Fold(), ""
     target = Target("5832d184-dd53-42a0-8ace-0bf8d660f4cc", ("2024-07-26 00:00:00", "2024-07-27 23:59:59"))
-    run = r.run_record(
+    run = r.RunRecord(
+        v=r.AUDIT_VERSION,
         run_id="bench",
         job="bench",
         plan_sha256="0" * 64,
@@ -42,28 +43,30 @@ def make_audit(path: Path, records: int) -> None:
         mode="run",
         reason=None,
         operator=None,
-        planned_batches=batches,
-        planned_phones=batches * 100,
+        planned=r.Planned(batches=batches, phones=batches * 100),
     )
     with path.open("wb") as file:
 
-        def put(record: dict) -> None:
+        def put(record: r.Record) -> None:
             nonlocal chain
-            line, chain = encode_record(record, at="2026-01-01T00:00:00.000+00:00", chain=chain)
+            line, chain = encode_record(r.stamp(record, "2026-01-01T00:00:00.000+00:00"), chain=chain)
             file.write(line)
-            fold.add({"at": "2026-01-01T00:00:00.000+00:00", **record, "chain": chain})
+            fold.add(record)
 
         put(run)
         for first in range(1, batches + 1, AHEAD):
             last = min(first + AHEAD - 1, batches)
-            put(r.sending_record(first=first, last=last))
+            put(r.SendingRecord.of(first, last))
             for seq in range(first, last + 1):
                 failed = dice.random() < 0.01
                 phone = [f"{17_400_000_000 + seq * 100 + n}" for n in range(100)] if failed else []
                 put(
-                    r.batch_record(
+                    r.BatchRecord(
                         seq=seq,
-                        target=target,
+                        user_id=target.user_id,
+                        created_at=target.created_at,
+                        encryption=target.encryption,
+                        delete_window=target.delete_window,
                         phones=100,
                         phones_left=len(phone),
                         phones_sha256=phones_sha256([str(seq)]),
@@ -76,23 +79,18 @@ def make_audit(path: Path, records: int) -> None:
                         message="参数错误" if failed else "删除客户公海数据成功",
                         error="refused" if failed else None,
                         duration_ms=round(dice.expovariate(1 / 80), 1),
-                        phone=phone,
+                        phone=tuple(phone),
                     )
                 )
         totals = fold.totals()
+        read = {"read": batches * 100, "duplicate": 0, "rejected": 0, "protected": 0}
         put(
-            r.summary_record(
+            r.SummaryRecord(
                 status="partial",
                 why=None,
                 exit_code=1,
-                batches=totals.batches,
-                phones={
-                    **totals.phones,
-                    "read": batches * 100,
-                    "duplicate": 0,
-                    "rejected": 0,
-                    "protected": 0,
-                },
+                batches=r.BatchTotals(**totals.batches),
+                phones=r.PhoneTotals(**totals.phones, **read),
                 count=totals.count,
                 uncertain_batches=0,
                 empty_batches=0,
@@ -103,7 +101,6 @@ def make_audit(path: Path, records: int) -> None:
                 rate_achieved=1.0,
                 max_in_window=1,
                 peak_in_flight=1,
-                proxy=False,
             )
         )
 

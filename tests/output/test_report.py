@@ -23,10 +23,9 @@ PHONE = "17458558658"
 
 def folded(*records, end=True, **changes):
     fold = Fold()
-    for record in records:
-        fold.add({"at": audits.AT, **record})
+    audits.feed(fold, records)
     if end:
-        fold.add({"at": audits.AT, **summary(fold.totals(), **changes), "chain": "f" * 64})
+        audits.feed(fold, [{**summary(fold.totals(), **changes), "chain": "f" * 64}])
     return fold
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from runner.audit.fold import Fold, feed_lines
 from runner.audit.reader import AuditLines
+from runner.audit.records import as_json
 from runner.errors import Exit, RunnerError
 from runner.model import Batch, Target
 from runner.settings import Limits, Rate, Safety
@@ -380,7 +381,8 @@ class History:
         )
         process.line = rig.api
         checks.before_session(process)
-        process.summary, process.recorded = await rig.session.run(rig.works())
+        summary, process.recorded = await rig.session.run(rig.works())
+        process.summary = as_json(summary)
         if process.life.alive:
             process.ended_s = process.loop.time()
 

@@ -12,6 +12,7 @@ import orjson
 
 from runner.audit.fold import Fold
 from runner.audit.journal import AppendFile, Journal
+from runner.audit.records import as_json
 from runner.errors import Exit
 from runner.model import Batch, DeleteRequest, Gate, Prior, Reply, Sender, Target, WallClock, Work
 from runner.outcomes import TIMEOUT, AttemptFailed, FailureKind, kind_of_http
@@ -21,6 +22,7 @@ from runner.send.safety import EmptyWatch
 from runner.send.session import PaceNotes, RunSpec, Session, Tools
 from runner.settings import Limits, Rate, Safety
 from runner.stop import Stop
+from tests.support.audits import feed
 from tests.support.simclock import run_simulated
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -174,8 +176,7 @@ class Rig:
         self.warnings: list[str] = []
         if self.fold is None:
             self.fold = Fold("audit", phones_of=self.phones_of)
-            for record in self.file.records():
-                self.fold.add(record)
+            feed(self.fold, self.file.records())
         self.empty = EmptyWatch(self.fold, self.safety, self.stop, self.warnings.append)
         self.notes = PaceNotes()
         deadline_s = None if self.limits.deadline_s is None else loop.time() + self.limits.deadline_s
@@ -207,10 +208,10 @@ class Rig:
     def phones_of(self, seq: int) -> int:
         return len(self.plan[seq - 1].phones)
 
-    def _record(self, record) -> None:
-        self.fold.add(record)
+    def _record(self, record, chain) -> None:
+        self.fold.add(record, chain=chain)
         self.empty.look(record)
-        self.on_record(record)
+        self.on_record(as_json(record))
 
     def works(self) -> Iterator[Work]:
         for batch in self.plan:
@@ -220,7 +221,7 @@ class Rig:
 
     async def run(self) -> dict:
         summary, _ = await self.session.run(self.works())
-        return summary
+        return as_json(summary)
 
     def ends(self) -> dict[int, dict]:
         found = records_of(self.file, "batch")
@@ -251,7 +252,8 @@ def live_session(
         rig = Rig(plan, **given)
         rig.loop, rig.started_s = loop, loop.time()
         before(rig)
-        rig.summary, rig.recorded = await rig.session.run(rig.works())
+        summary, rig.recorded = await rig.session.run(rig.works())
+        rig.summary = as_json(summary)
         rig.took_s = loop.time() - rig.started_s
         return rig
 
