@@ -1,13 +1,12 @@
 """One attempt over one owned HTTP session: connection, gate, wire, reply.
 
-Keeps its part of promises 3 and 5: one `send` is at most one request on the wire, written whole in one go at
-the moment the gate opens, and every way in which it can end is classed by the outcome table, here and nowhere
-else. The order is fixed: near the gate, then a connection in hand, then the gate, then the wire; nothing
-queues between gate and wire. It must never follow a redirect, keep a cookie, repeat a request by itself,
-unpack a reply, read one without a bound, or show the token.
+Keeps its part of promises 3 and 5: one `send` is at most one request on the wire, and every way in which it
+can end is classed by the outcome table, here and nowhere else. The order is fixed: near the gate, then a
+connection in hand, then the gate, then the wire; nothing queues between gate and wire. It must never follow a
+redirect, keep a cookie, repeat a request by itself, unpack a reply, read one without a bound, believe one
+that may belong to another request, or show the token.
 """
 
-import asyncio
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -19,19 +18,16 @@ from urllib.parse import urlencode
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ClientRequest, ClientResponse, RequestInfo
-from aiohttp.connector import Connection
-from aiohttp.http_writer import StreamWriter
-from aiohttp.tracing import Trace
-from multidict import CIMultiDict, CIMultiDictProxy
+from aiohttp.client_reqrep import ClientResponse
 from yarl import URL
 
+from runner.api.connection import Attempt, Connector, GatedRequest, Peer
 from runner.api.replies import (
     Clean,
     RawReply,
     check_envelope,
     cleaner,
+    parse_date,
     parse_quota_reset,
     parse_retry_after,
     read_reply,
@@ -41,117 +37,16 @@ from runner.errors import Refused, Stopped
 from runner.model import DeleteRequest, Gate, Reply, Target, WallClock
 from runner.outcomes import BAD_REPLY, CUT, NOT_CONNECTED, TIMEOUT, AttemptFailed
 from runner.settings import Token
-from runner.stop import Interruptible, Stop
+from runner.stop import Stop
 
 __all__ = ["Client", "open_client"]
 
 CONNECT_TIMEOUT_S: Final = 10.0
 IDLE_S: Final = 4.0
 """A kept connection is not used again after that: shorter than the 5 s after which many servers close it."""
-IN_HAND_S: Final = 10.0
-"""Nor is one that waited longer at the gate; something on the way may have forgotten it."""
 MOST_BODY: Final = 64 * 1024
-OPENING_S: Final = 0.15
-"""All connections of a client open over this time, one by one: the handshakes of many at once would hold up
-the requests on those that are open already, at the server as well as here."""
-_MOST_STALE = 5
 
 _USER_AGENT = "bulk-delete"
-
-
-class _Stale(aiohttp.ClientError):
-    """The connection in hand closed while it waited for its turn; nothing was written."""
-
-
-class _Lost(aiohttp.ClientError):
-    """The connection broke; of a kind that aiohttp does not answer by sending again."""
-
-
-@dataclass(slots=True, eq=False)
-class _Attempt:
-    """What one wire request needs to know, and what became of it."""
-
-    gate: Gate
-    stop: Stop
-    wait: Interruptible
-    timeout_s: float
-    body: bytes
-    on_left: Callable[[], None]
-    left: bool = False
-    response: ClientResponse | None = None
-    """Set as soon as the headers of a reply are in; its body follows."""
-
-    async def over(self, request: ClientRequest, handler: aiohttp.ClientHandlerType) -> ClientResponse:
-        """Send once, as aiohttp's middleware: its own repetition of idempotent requests sees no cause.
-
-        A connection that went stale before it was written to is replaced; that is no attempt.
-        """
-        assert isinstance(request, _GatedRequest)  # noqa: S101 - the session was opened with that class
-        request.attempt = self
-        for _ in range(_MOST_STALE):
-            try:
-                return await handler(request)
-            except _Stale:
-                continue
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-                raise
-            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-                raise _Lost(str(error)) from error
-        raise _Lost("the server closes connections before a request can be written")
-
-
-class _GatedRequest(ClientRequest):
-    """A request that is written at once, headers and body, when the gate opens."""
-
-    attempt: _Attempt
-
-    async def send(self, conn: Connection) -> ClientResponse:
-        """Pass the gate with this connection in hand, write, and return the response that is to come."""
-        attempt, protocol = self.attempt, conn.protocol
-        assert protocol is not None  # noqa: S101 - it is in hand
-        wire = self._wire()
-        in_hand_since_s = self.loop.time()
-
-        def depart() -> bool:
-            transport = protocol.transport
-            if transport is None or transport.is_closing():
-                return False
-            # should_close: something came in unasked, perhaps a second reply to the request before.
-            if protocol.should_close or self.loop.time() - in_hand_since_s > IN_HAND_S:
-                return False
-            attempt.stop.check()
-            attempt.wait.arm(attempt.timeout_s)
-            attempt.left = True
-            transport.write(wire)
-            return True
-
-        if not await attempt.gate.leave(depart):
-            raise _Stale
-        attempt.on_left()
-        return ClientResponse(
-            self.method,
-            self.original_url,
-            writer=None,
-            continue100=None,
-            timer=self._timer,
-            # Without the request's headers: this ends up in the repr of aiohttp's errors.
-            request_info=RequestInfo(self.url, self.method, _NO_HEADERS),
-            traces=[],
-            loop=self.loop,
-            session=self.session,
-            stream_writer=StreamWriter(protocol, self.loop),
-        )
-
-    def _wire(self) -> bytes:
-        first = f"{self.method} {self.url.raw_path_qs} HTTP/1.1"
-        lines = [first, *(f"{name}: {value}" for name, value in self.headers.items())]
-        head = "\r\n".join(lines)
-        if head.count("\n") != len(self.headers) or head.count("\r") != len(self.headers):
-            raise AssertionError("a header holds a line break")
-        return head.encode("ascii") + b"\r\n\r\n" + self.attempt.body
-
-
-_NO_HEADERS = CIMultiDictProxy[str](CIMultiDict())
 
 
 class _Headers:
@@ -183,25 +78,10 @@ class _Wiring:
     stop: Stop
     timeout_s: float
     now: WallClock
+    on_note: Callable[[str], None]
     clean: Clean
     proxy: str | None
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Opens new connections evenly spaced, `OPENING_S` for as many as there may be."""
-
-    _next_s = 0.0
-    """Loop time before which no further connection is begun."""
-
-    async def _create_connection(
-        self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> ResponseHandler:
-        now_s = self._loop.time()
-        at_s = max(now_s, self._next_s)
-        self._next_s = at_s + OPENING_S / self.limit
-        if at_s > now_s:
-            await asyncio.sleep(at_s - now_s)
-        return await super()._create_connection(req, traces, timeout)
+    peer: Peer
 
 
 class Client:
@@ -209,6 +89,7 @@ class Client:
 
     def __init__(self, wiring: _Wiring) -> None:
         self._wiring = wiring
+        self._noted = False
 
     def __repr__(self) -> str:
         return f"Client({self._wiring.base_url!r})"
@@ -268,21 +149,45 @@ class Client:
 
     async def _attempt(self, method: str, url: URL, body: bytes, on_left: Callable[[], None]) -> RawReply:
         wiring = self._wiring
-        attempt: _Attempt | None = None
+        attempt: Attempt | None = None
         try:
             async with wiring.stop.interruptible() as wait:
                 await wiring.gate.approach()
-                attempt = _Attempt(wiring.gate, wiring.stop, wait, wiring.timeout_s, body, on_left)
-                return await self._exchange(attempt, method, url)
+                attempt = Attempt(wiring.gate, wiring.stop, wait, wiring.timeout_s, body, on_left)
+                return self._if_proven(attempt, await self._exchange(attempt, method, url))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             if attempt is None:
                 raise
-            return self._end(attempt, error)
+            return self._if_proven(attempt, self._end(attempt, error))
         finally:
             if attempt is not None:
                 wiring.gate.attempt_over(left=attempt.left)
+            self._note_peer()
 
-    async def _exchange(self, attempt: _Attempt, method: str, url: URL) -> RawReply:
+    def _if_proven(self, attempt: Attempt, answer: RawReply) -> RawReply:
+        """Return a reply unless it may as well be a late one to the request before, whatever it says."""
+        if attempt.proven:
+            return answer
+        raise AttemptFailed(
+            BAD_REPLY,
+            left=True,
+            http_status=answer.status,
+            message="a reply, but the server also sends replies that nobody asked for",
+        )
+
+    def _note_peer(self) -> None:
+        """Say once that the server is out of step."""
+        peer = self._wiring.peer
+        if peer.out_of_step and not self._noted:
+            self._noted = True
+            words = "the server sends replies that nobody asked for: from now on one request a connection"
+            if peer.in_doubt:
+                words += f" ({peer.in_doubt} replies before, over the one where it showed, may be late ones)"
+            # An audit that cannot be written says so again at the next record; this reply is not lost for it.
+            with suppress(Stopped):
+                self._wiring.on_note(words)
+
+    async def _exchange(self, attempt: Attempt, method: str, url: URL) -> RawReply:
         headers = self._wiring.headers.revealed
         if attempt.body:
             headers = {**headers, "Content-Length": str(len(attempt.body))}
@@ -301,15 +206,17 @@ class Client:
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in {"identity", ""}:
             flaw = "the body is encoded, which was not asked for"
+        # The server's moments are moments of its own clock, which need not be ours.
+        now = parse_date(response.headers.get("Date")) or self._wiring.now()
         return RawReply(
             response.status,
             b"" if flaw else body,
-            retry_after_s=parse_retry_after(response.headers.get("Retry-After"), self._wiring.now),
-            quota_reset_s=parse_quota_reset(response.headers, self._wiring.now),
+            retry_after_s=parse_retry_after(response.headers.get("Retry-After"), now),
+            quota_reset_s=parse_quota_reset(response.headers, now),
             flaw=flaw,
         )
 
-    def _end(self, attempt: _Attempt, error: Exception) -> RawReply:
+    def _end(self, attempt: Attempt, error: Exception) -> RawReply:
         """Class a broken exchange; a status other than 200 that came in whole still decides alone."""
         status = attempt.response.status if attempt.response is not None else None
         if attempt.response is not None and status != 200:
@@ -327,8 +234,8 @@ class Client:
         ) from error
 
 
-def _nothing() -> None:
-    """Be told that a request left, and need not know."""
+def _nothing(_words: str = "") -> None:
+    """Be told, and need not know."""
 
 
 async def _read_bounded(response: ClientResponse) -> tuple[bytes, str]:
@@ -365,6 +272,7 @@ async def open_client(
     ca_file: str | None = None,
     proxy_from_env: bool = False,
     now: WallClock = lambda: datetime.now(UTC),
+    on_note: Callable[[str], None] = _nothing,
 ) -> AsyncIterator[Client]:
     """Open the API at a checked base URL (`parse_base_url`), for as long as the context lasts.
 
@@ -377,30 +285,45 @@ async def open_client(
         concurrency: At most that many connections.
         ca_file: Certificates to trust instead of the system's.
         proxy_from_env: Use the proxy that the environment names, if it does.
-        now: For the dates in `Retry-After`.
+        now: For the dates in `Retry-After`, where a reply bears none of its own.
+        on_note: Told, once, that the server is out of step; what it raises as `Stopped` is said elsewhere.
 
     Raises:
         Refused: The CA file cannot be used.
     """
-    connector = _Connector(
-        ssl=_trust(ca_file) if base_url.startswith("https:") else True,
-        limit=concurrency,
-        keepalive_timeout=IDLE_S,
-        ttl_dns_cache=60,
-    )
+    peer = Peer()
     connect_s = min(CONNECT_TIMEOUT_S, timeout_s)
-    async with aiohttp.ClientSession(
+    trust = _trust(ca_file) if base_url.startswith("https:") else True
+    connector = Connector(peer, ssl=trust, limit=concurrency, keepalive_timeout=IDLE_S, ttl_dns_cache=60)
+    async with _session(connector, connect_s) as session:
+        proxy = _proxy(base_url) if proxy_from_env else None
+        yield Client(
+            _Wiring(
+                session=session,
+                headers=_Headers(token),
+                base_url=base_url,
+                gate=gate,
+                stop=stop,
+                timeout_s=timeout_s,
+                now=now,
+                on_note=on_note,
+                clean=cleaner(token),
+                proxy=proxy,
+                peer=peer,
+            )
+        )
+
+
+def _session(connector: Connector, connect_s: float) -> aiohttp.ClientSession:
+    """Open aiohttp's session with everything off that it would do by itself."""
+    return aiohttp.ClientSession(
         connector=connector,
         timeout=aiohttp.ClientTimeout(connect=connect_s, sock_connect=connect_s),
         cookie_jar=aiohttp.DummyCookieJar(),
-        request_class=_GatedRequest,
+        request_class=GatedRequest,
         auto_decompress=False,
         trust_env=False,
-    ) as session:
-        proxy = _proxy(base_url) if proxy_from_env else None
-        yield Client(
-            _Wiring(session, _Headers(token), base_url, gate, stop, timeout_s, now, cleaner(token), proxy)
-        )
+    )
 
 
 def _trust(ca_file: str | None) -> ssl.SSLContext:

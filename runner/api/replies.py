@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final, TypeGuard
 from urllib.parse import quote
 
-from runner.model import Reply, WallClock
+from runner.model import Reply
 from runner.outcomes import BAD_REPLY, AttemptFailed, FailureKind, kind_of_envelope, kind_of_http
 from runner.settings import Token
 
@@ -25,6 +25,7 @@ __all__ = [
     "RawReply",
     "check_envelope",
     "cleaner",
+    "parse_date",
     "parse_quota_reset",
     "parse_retry_after",
     "read_reply",
@@ -37,7 +38,8 @@ MOST_WORDS: Final = 200
 _MOST_COUNT = 2**53
 _LONGEST_ADVICE_S = 600.0
 _FIRST_EPOCH_S = 10**8
-_SECONDS = re.compile(r"[0-9]{1,6}")
+_SECONDS = re.compile(r"[0-9]+")
+_MOST_DIGITS = 9
 _DATE = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]{0,6},? [ -~]{10,30}")
 _RESET = re.compile(r"([0-9]{1,10})(\.[0-9]{1,6})?")
 
@@ -72,23 +74,30 @@ def cleaner(token: Token) -> Clean:
     return clean
 
 
-def parse_retry_after(value: str | None, now: WallClock) -> float | None:
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
     """Return the seconds of a `Retry-After` (number or HTTP date), 0–600; None for anything else."""
     if value is None:
         return None
     value = value.strip()
     if _SECONDS.fullmatch(value):
-        return min(float(value), _LONGEST_ADVICE_S)
-    if not _DATE.fullmatch(value):
+        digits = value.lstrip("0")[:_MOST_DIGITS]  # more say no more: any so long is beyond the bound
+        return min(float(digits or 0), _LONGEST_ADVICE_S)
+    date = parse_date(value)
+    return None if date is None else _until(date, now)
+
+
+def parse_date(value: str | None) -> datetime | None:
+    """Return the moment of an HTTP date; None for anything else."""
+    if value is None or not _DATE.fullmatch(value.strip()):
         return None
     try:
-        date = parsedate_to_datetime(value)
+        date = parsedate_to_datetime(value.strip())
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return _until(date if date.tzinfo else date.replace(tzinfo=UTC), now)
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
-def parse_quota_reset(headers: Mapping[str, str], now: WallClock) -> float | None:
+def parse_quota_reset(headers: Mapping[str, str], now: datetime) -> float | None:
     """Return the seconds until `X-RateLimit-Reset` (delay or epoch), if `X-RateLimit-Remaining` is 0."""
     if headers.get("X-RateLimit-Remaining", "").strip() != "0":
         return None
@@ -101,8 +110,8 @@ def parse_quota_reset(headers: Mapping[str, str], now: WallClock) -> float | Non
     return _until(datetime.fromtimestamp(reset_s, UTC), now)
 
 
-def _until(date: datetime, now: WallClock) -> float:
-    return min(max((date - now()).total_seconds(), 0.0), _LONGEST_ADVICE_S)
+def _until(date: datetime, now: datetime) -> float:
+    return min(max((date - now).total_seconds(), 0.0), _LONGEST_ADVICE_S)
 
 
 def read_reply(answer: RawReply, clean: Clean) -> Reply:

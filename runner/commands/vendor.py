@@ -99,6 +99,7 @@ async def reach_vendor(
         concurrency=limits.concurrency,
         ca_file=access.ca_file,
         proxy_from_env=access.proxy_from_env,
+        on_note=lambda words: on_pace(PaceChange(pacer.rate, None, words)),
     )
     async with opening as client:
         yield Vendor(client, pacer, stop, limits.max_attempts)

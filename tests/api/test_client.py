@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.api import client as api
+from runner.api import connection as wire
 from runner.api import replies
 from runner.api.client import open_client
 from runner.api.replies import parse_quota_reset, parse_retry_after
@@ -488,14 +489,44 @@ async def test_interim_replies_are_passed_over():
     assert end.count == 2
 
 
-async def test_endless_interim_replies_end_with_the_timeout():
-    async def flood(_reader, writer):
+async def test_a_slow_stream_of_interim_replies_ends_with_the_timeout():
+    async def drip(_reader, writer):
         while True:
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.04)
 
-    end = await outcome(flood, timeout_s=0.3)
+    end = await outcome(drip, timeout_s=0.3)
     assert (end.kind, end.left) == (TIMEOUT, True)
+
+
+@pytest.mark.parametrize(
+    ("interim", "confirmed"), [(wire.MOST_INTERIM, True), (wire.MOST_INTERIM + 1, False)]
+)
+async def test_only_so_many_interim_replies_are_passed_over(interim, confirmed):
+    end = await outcome(b"HTTP/1.1 100 Continue\r\n\r\n" * interim + success(2))
+    if confirmed:
+        assert end.count == 2
+    else:
+        assert (end.kind, end.left) == (BAD_REPLY, True)
+        assert "interim" in end.message
+
+
+async def test_a_flood_of_interim_replies_ends_at_once_and_takes_no_memory():
+    taken = []
+
+    async def flood(_reader, writer):
+        taken.append(await endless(writer, b"HTTP/1.1 103 Early Hints\r\n\r\n" * 2000, until=100 * 2**20))
+
+    tracemalloc.start()
+    try:
+        end = await outcome(flood)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (end.kind, end.left) == (BAD_REPLY, True)
+    await asyncio.sleep(0.05)
+    assert taken[0] < 20 * 2**20
+    assert peak < 8 * 2**20
 
 
 @pytest.mark.parametrize(
@@ -589,7 +620,7 @@ async def test_a_connection_that_closed_at_the_gate_is_replaced_before_writing()
 
 
 async def test_a_connection_that_waited_too_long_at_the_gate_is_replaced(monkeypatch):
-    monkeypatch.setattr(api, "IN_HAND_S", 0.05)
+    monkeypatch.setattr(wire, "IN_HAND_S", 0.05)
     gate = WaitingGate()
     async with raw_server(success(3)) as server, client_of(server.base_url, gate=gate) as client:
         sending = asyncio.create_task(send(client))
@@ -857,7 +888,10 @@ async def test_an_error_of_the_gates_listener_is_not_taken_for_the_networks():
         ("600", 600.0),
         ("601", 600.0),
         ("999999", 600.0),
-        ("9999999", None),
+        ("9999999", 600.0),
+        ("9" * 5000, 600.0),
+        ("0000000007", 7.0),
+        ("0" * 5000, 0.0),
         ("-5", None),
         ("1.5", None),
         ("1e3", None),
@@ -877,13 +911,13 @@ async def test_an_error_of_the_gates_listener_is_not_taken_for_the_networks():
     ],
 )
 def test_retry_after(header, seconds):
-    assert parse_retry_after(header, lambda: NOW) == seconds
+    assert parse_retry_after(header, NOW) == seconds
 
 
 @given(st.text(max_size=40) | st.from_regex(r"\A(Mon|Thu), [ -~]{10,30}\Z"))
 @settings(max_examples=300, deadline=None)
 def test_no_retry_after_raises_or_exceeds_ten_minutes(header):
-    seconds = parse_retry_after(header, lambda: NOW)
+    seconds = parse_retry_after(header, NOW)
     assert seconds is None or 0 <= seconds <= 600
 
 
@@ -911,7 +945,7 @@ EPOCH = int(NOW.timestamp())
 def test_quota_reset(remaining, reset, seconds):
     given_ = {"X-RateLimit-Remaining": remaining, "X-RateLimit-Reset": reset}
     headers = {name: value for name, value in given_.items() if value is not None}
-    assert parse_quota_reset(headers, lambda: NOW) == seconds
+    assert parse_quota_reset(headers, NOW) == seconds
 
 
 async def test_the_advice_of_a_failure_reaches_the_caller():
@@ -923,6 +957,19 @@ async def test_the_advice_of_a_failure_reaches_the_caller():
     assert end.retry_after_s == 15.0
     end = await outcome(http(b"", 429, ["Retry-After: -1"]))
     assert end.retry_after_s is None
+
+
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [("Thu, 01 Jan 2026 13:00:05 GMT", 15.0), ("Thu, 01 Jan 2026 10:00:00 GMT", 600.0), ("noon", 600.0)],
+    ids=["an hour ahead of ours", "behind ours", "none that can be read"],
+)
+async def test_a_date_in_the_advice_is_counted_from_the_replys_own_date(date, seconds):
+    end = await outcome(http(b"", 503, [f"Date: {date}", "Retry-After: Thu, 01 Jan 2026 13:00:20 GMT"]))
+    assert end.retry_after_s == seconds
+    reset = ["X-RateLimit-Remaining: 0", f"X-RateLimit-Reset: {EPOCH + 3620}"]
+    end = await outcome(http(b"", 429, [f"Date: {date}", *reset]))
+    assert end.retry_after_s == seconds
 
 
 async def test_a_used_up_quota_on_a_success_reaches_the_gate():
@@ -1176,7 +1223,7 @@ def test_connections_open_one_by_one_evenly(monkeypatch):
         opened_s.append(asyncio.get_running_loop().time())
 
     async def open_all():
-        async with api._Connector(limit=10) as connector:
+        async with wire.Connector(wire.Peer(), limit=10) as connector:
             await asyncio.gather(*(connector._create_connection(None, [], None) for _ in range(10)))
             await asyncio.sleep(60)
             await connector._create_connection(None, [], None)

@@ -53,18 +53,21 @@ def cut(reply=b"", *, reset=False):
 class RawServer:
     """Answers the n-th request with the n-th reply (the last one again and again): bytes, or a coroutine."""
 
-    def __init__(self, replies):
+    def __init__(self, replies, greeting=b""):
         self.replies = list(replies)
+        self.greeting = greeting
         self.requests = []
         self.connections = 0
         self.on_of_request = []
         self.base_url = ""
-        self.writers = []
+        self.readers, self.writers = [], []
 
     async def serve(self, reader, writer):
         self.connections += 1
         nth = self.connections
+        self.readers.append(reader)
         self.writers.append(writer)
+        writer.write(self.greeting)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while not writer.is_closing():
                 self.requests.append(await self.read_request(reader))
@@ -86,8 +89,8 @@ class RawServer:
 
 
 @asynccontextmanager
-async def raw_server(*replies, ssl=None):
-    raw = RawServer(replies)
+async def raw_server(*replies, ssl=None, greeting=b""):
+    raw = RawServer(replies, greeting)
     server = await asyncio.start_server(raw.serve, "127.0.0.1", 0, ssl=ssl)
     port = server.sockets[0].getsockname()[1]
     raw.base_url = f"https://localhost:{port}" if ssl else f"http://127.0.0.1:{port}"
