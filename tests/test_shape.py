@@ -289,7 +289,7 @@ def test_what_others_import_is_public():
 def test_a_job_to_start_from_parses_and_plans(path, tmp_path):
     now = datetime.now(UTC)
     job = read_jobs([str(path)], user_id=None, now=now)
-    plan_job(job, tmp_path / "plan", today=now.date(), version="test")
+    plan_job(job, tmp_path / "plan", now=now, version="test")
     totals = read_plan(tmp_path / "plan").header.totals
     assert totals.batches
     assert not totals.rejected

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
-
 from runner import __version__
 from runner.errors import Refused
 from runner.files import create_private
@@ -69,12 +67,12 @@ def draft_plan(job: Job, scratch: Scratch, screen: Console) -> PlanFile:
         with os.fdopen(create_private(scratch.rejects), "wb") as file:
 
             def note(reject: Reject) -> None:
-                file.write(orjson.dumps(reject) + b"\n")
+                file.write(reject.to_json())
 
             plan_job(
                 job,
                 scratch.plan,
-                today=utc_now().date(),
+                now=utc_now(),
                 version=__version__,
                 on_progress=screen.follow_planning(),
                 rejects=note,

@@ -8,8 +8,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import orjson
-
 from runner.access import Access
 from runner.commands.drafting import Scratch, draft_plan, only_plan, temporary_folder
 from runner.commands.shown import Shown
@@ -18,10 +16,10 @@ from runner.files import copy_private
 from runner.job.arguments import read_jobs
 from runner.options import PlanOptions
 from runner.output.console import Console
-from runner.output.plan_text import describe_plan
+from runner.output.plan_text import describe_plan, plan_json
 from runner.plan.file import PlanFile, copy_plan, read_plan
+from runner.plan.rules import check_plan
 from runner.process import use_loop, utc_now
-from runner.send.safety import check_plan
 from runner.settings import Limits
 
 __all__ = ["plan"]
@@ -48,8 +46,8 @@ def plan(
             copy_plan(made, options.out)
         used = options.limits.over(made.header.limits.over(Limits()))
         probed = [] if probe is None else _probe(made, probe, used)
-    words = describe_plan(made.header, limits=used)
-    result = {**orjson.loads(made.header.to_json()), "sha256": made.sha256, "probed": probed}
+    words = describe_plan(made, limits=used)
+    result = {**plan_json(made), "probed": probed}
     return Shown(Exit.OK, result, lambda: "\n".join([words, *probed]))
 
 

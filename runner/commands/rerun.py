@@ -60,7 +60,7 @@ def rerun(
             settings,
             scratch.plan,
             windows=windows,
-            today=utc_now().date(),
+            now=utc_now(),
             version=__version__,
         )
         return read_plan(scratch.plan)

@@ -25,12 +25,13 @@ from runner.errors import AuditDamaged, Refused
 from runner.files import make_private_folder
 from runner.options import ResumeOptions
 from runner.output.console import Console
-from runner.output.plan_text import describe_plan
+from runner.output.plan_text import describe_plan, scope
 from runner.output.report import make_report, report_text
 from runner.plan.file import PlanFile
 from runner.plan.protect import ProtectList, read_protect_file
+from runner.plan.rules import check_plan
 from runner.process import use_loop, utc_now
-from runner.send.safety import Question, check_plan
+from runner.send.safety import Question
 from runner.send.session import RunSpec
 from runner.settings import Limits, Safety
 from runner.terms import limits_from_json, safety_from_json
@@ -98,10 +99,8 @@ def send_draft(files: RunFiles, sending: Sending, screen: Console, *, plan_s: fl
     """Show the totals, ask, and send a draft's batches into a new audit; `plan_s` is what planning took."""
     header, access = files.plan.header, sending.access
     limits = sending.options.limits.over(header.limits.over(Limits()))
-    screen.say(describe_plan(header, limits=limits, base_url=access.base_url))
-    totals = header.totals
-    windows = f" and {totals.windows:,} whole windows" if totals.windows else ""
-    ask = f"Delete {totals.unique:,} numbers of {totals.users:,} users{windows} at {access.base_url}?"
+    screen.say(describe_plan(files.plan, limits=limits, base_url=access.base_url))
+    ask = f"Delete {scope(header)}, at {access.base_url}?"
     questions = [*sending.questions, *confirmed(ask, sending.options)]
     spec = _spec(files, sending, (limits, header.safety), run_id=secrets.token_hex(8), plan_s=plan_s)
     return _carry_out(_request(spec, files, sending, questions), screen)

@@ -1,31 +1,65 @@
 """A plan in words and numbers, for `plan` and for whoever is asked to confirm it.
 
 Says what would be deleted, where it came from, and what was left out and why. Phones appear masked only, and
-windows exactly as they would be sent. It decides nothing and counts nothing: every number is the header's.
+windows exactly as they would be sent. It decides nothing and counts nothing: every number is the plan's.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
+import orjson
+
+from runner.lists.rows import ColumnRead
 from runner.output.report import align, printable, span
 from runner.phones import KINDS, REASONS
-from runner.plan.header import PlanHeader, PlanSource, PlanWindow, Reject
+from runner.plan.file import PlanFile
+from runner.plan.header import PlanHeader, PlanSource, PlanWindow
 from runner.settings import Limits
 
-__all__ = ["describe_plan"]
+__all__ = ["describe_plan", "plan_json", "scope"]
 
-_MOST_SOURCES = 20
-_MOST_WINDOWS = 50
+_MOST_SOURCES: Final = 100
+_MOST_USERS: Final = 10
+_MOST_WINDOWS: Final = 50
+_HOW_FOUND: Final = {
+    "asked": "as the job says",
+    "header": "by its header",
+    "content": "by what stands in it",
+    "only": "the only one",
+}
 
 
-def describe_plan(header: PlanHeader, *, limits: Limits, base_url: str | None = None) -> str:
+def scope(header: PlanHeader) -> str:
+    """Return what a plan deletes as one phrase, windows included: for a headline, and for the question."""
+    totals = header.totals
+    parts = [_many(totals.unique, "number")] if totals.unique else []
+    if header.windows:
+        first = min(window.created_at[0] for window in header.windows)
+        last = max(window.created_at[1] for window in header.windows)
+        parts.append(f"everything imported in {_many(totals.windows, 'window')} from {first} to {last}")
+    return f"{' and '.join(parts)}, of {_many(totals.users, 'user')}" if parts else "nothing"
+
+
+def plan_json(plan: PlanFile) -> dict[str, Any]:
+    """Return what a plan says of itself, its numbers by user among it, as one JSON-ready dict."""
+    return {
+        **orjson.loads(plan.header.to_json()),
+        "users": plan.users,
+        "more_users": plan.header.totals.users - len(plan.users),
+        "sha256": plan.sha256,
+    }
+
+
+def describe_plan(plan: PlanFile, *, limits: Limits, base_url: str | None = None) -> str:
     """Return what a plan would do, as lines for people, without a final newline.
 
     Args:
-        header: The plan's first line.
+        plan: Verified.
         limits: As they hold for the run (flags may differ from the plan's own).
         base_url: Where it would be done, if that is known.
     """
-    parts = [_head(header, base_url), _sources(header), _values(header), _rejects(header)]
+    header = plan.header
+    parts = [_head(header, base_url), _sources(header), _values(header), _rejects(header), _users(plan)]
     parts += [
         _windows(header.windows),
         _size(header, limits),
@@ -35,8 +69,9 @@ def describe_plan(header: PlanHeader, *, limits: Limits, base_url: str | None = 
 
 
 def _head(header: PlanHeader, base_url: str | None) -> list[str]:
-    where = "" if base_url is None else f", against {base_url}"
-    return [f"{printable(header.name)} – planned on {header.made_on} (UTC){where}"]
+    where = "" if base_url is None else f", at {base_url}"
+    made = header.made.on if header.at is None else f"{header.made_at:%Y-%m-%d %H:%M}"
+    return [f"{printable(header.name)} – deletes {scope(header)}{where}", f"  planned {made} (UTC)"]
 
 
 def _sources(header: PlanHeader) -> list[str]:
@@ -44,12 +79,29 @@ def _sources(header: PlanHeader) -> list[str]:
     more = len(header.sources) - len(shown) + header.more_sources
     if not shown:
         return []
-    rows = [("", "rows", "rejected", "changed"), *map(_source, shown)]
-    return ["sources", *align(rows, "<>>>"), *([f"  and {more:,} more"] if more else [])]
+    rows = [("", "values", "blank", "rejected", "changed", "hidden", ""), *map(_source, shown)]
+    return ["sources", *align(rows, "<>>>>><"), *([f"  and {more:,} more"] if more else [])]
 
 
 def _source(source: PlanSource) -> tuple[object, ...]:
-    return source.source, source.rows, source.rejected, source.normalised
+    figures = (source.rows, source.blank, source.rejected, source.normalised, source.hidden)
+    return source.source, *figures, "" if source.column is None else _column(source.column)
+
+
+def _column(column: ColumnRead) -> str:
+    """Return which column was read, how it was found, and which others might have been."""
+    name = f" {column.header!r}" if column.header else ""
+    over = f"; passed over: {', '.join(column.passed_over)}" if column.passed_over else ""
+    return f"column {column.column}{name}, {_HOW_FOUND[column.how]}{over}"
+
+
+def _users(plan: PlanFile) -> list[str]:
+    shown = plan.users[:_MOST_USERS]
+    if not shown:
+        return []
+    more = plan.header.totals.users - len(shown)
+    rows = [("", "numbers", "windows"), *((user.user_id, user.phones, user.windows) for user in shown)]
+    return ["by user", *align(rows, "<>>"), *([f"  and {_many(more, 'more user')}"] if more else [])]
 
 
 def _values(header: PlanHeader) -> list[str]:
@@ -60,6 +112,7 @@ def _values(header: PlanHeader) -> list[str]:
         ("duplicate", totals.duplicate, ""),
         ("rejected", totals.rejected, ""),
         ("protected", totals.protected, header.safety.protect_file or ""),
+        ("blank", totals.blank, "cells without a value, not among those read"),
     ]
     if header.changed:
         rows.append(("changed", header.changed, "phones that were written in another way"))
@@ -79,17 +132,13 @@ def _counted(title: str, counts: Mapping[str, int] | None, words: Mapping[str, s
 def _rejects(header: PlanHeader) -> list[str]:
     if not header.first_rejects:
         return []
-    rows = [(_place(reject), reject.reason, reject.value) for reject in header.first_rejects]
+    rows = [(f"{r.source}:{r.line}", r.reason, r.value) for r in header.first_rejects]
     more = header.totals.rejected - len(rows)
     return [
         "rejected: the first of them",
         *align(rows, "<<<"),
         *([f"  and {more:,} more"] if more > 0 else []),
     ]
-
-
-def _place(reject: Reject) -> str:
-    return f"{reject.source}:{reject.line}"
 
 
 def _windows(windows: Sequence[PlanWindow]) -> list[str]:

@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,11 +18,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-import orjson
-
 from runner.errors import AuditDamaged
 from runner.model import Batch, Target
 from runner.plan.blocks import BlockReader, Seal, Sealing, check_in_place, lines_of, open_regular
+from runner.plan.by_user import UserNumbers, UserTally
 from runner.plan.header import MAX_HEADER_BYTES, PlanHeader
 from runner.plan.lines import MAX_LINE_BYTES, BatchLines
 from runner.plan.write import DIGEST_BYTES, digest_field, new_plan_file
@@ -55,6 +55,7 @@ class PlanFile:
         mtime_s: When the file was last changed, in seconds since 1970.
         sizes: The number of phones of each batch, a byte each, in `seq` order.
         seal: What the file was when it was verified.
+        users: The largest users, the one with the most phones first.
     """
 
     path: Path
@@ -63,6 +64,7 @@ class PlanFile:
     mtime_s: float
     sizes: bytes
     seal: Seal
+    users: tuple[UserNumbers, ...]
 
     def phones_of(self, seq: int) -> int:
         """Return how many phones a batch has, 0 where it is a window; IndexError where there is none."""
@@ -153,14 +155,15 @@ def read_plan(path: Path) -> PlanFile:
         first, rest = _first_line(blocks)
         header, said = _parse_header(path, first)
         digest = hashlib.sha256(first[:-DIGEST_BYTES])
-        check = _BodyCheck(path)
+        check = _BodyCheck(path, header)
         check.lines(_noted(chain([rest], blocks), digest.update))
-        check.end(header)
+        check.end()
         if digest.hexdigest().encode() != said:
             raise AuditDamaged(
                 str(path), 0, "it was altered: the digest is of another content", hint=_ALTERED
             )
-        return PlanFile(path, header, sealing.sha256, mtime_s, bytes(check.sizes), sealing.seal())
+        sizes, users = bytes(check.sizes), check.users.largest()
+        return PlanFile(path, header, sealing.sha256, mtime_s, sizes, sealing.seal(), users)
     finally:
         os.close(descriptor)
 
@@ -190,16 +193,18 @@ def _parse_header(path: Path, line: bytes) -> tuple[PlanHeader, bytes]:
     if found is None or not line.endswith(digest_field(found[0])):
         raise AuditDamaged(str(path), 1, "the header is cut or has no digest", hint=_ALTERED)
     try:
-        return PlanHeader.from_json(orjson.loads(line)), found[0]
-    except (ValueError, RecursionError) as error:
+        return PlanHeader.from_json(line[:-DIGEST_BYTES] + b"}"), found[0]
+    except ValueError as error:
         raise AuditDamaged(str(path), 1, f"the header: {error}", hint=_ALTERED) from error
 
 
 class _BodyCheck:
     """Batch lines as they come out of the file; knows at the end whether the header's totals are true."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, header: PlanHeader) -> None:
         self._path = path
+        self._header = header
+        self.users = UserTally(Counter({window.seq: window.user_id for window in header.windows}.values()))
         self._parser = BatchLines()
         self.sizes = bytearray()
         self._phones = 0
@@ -220,19 +225,23 @@ class _BodyCheck:
             self._windows[seq] = target
         elif self._windows:
             raise ValueError("phones behind a window: windows come last")
+        else:
+            self.users.add(target.user_id, len(phones))
         self.sizes.append(len(phones))
         self._phones += len(phones)
 
-    def end(self, header: PlanHeader) -> None:
-        """Hold the header's totals against what was seen."""
-        totals = header.totals
+    def end(self) -> None:
+        """Hold the header's totals and windows against what was seen."""
+        totals = self._header.totals
         seen = (len(self.sizes), self._phones, len(self._windows))
         if seen != (totals.batches, totals.unique, totals.windows):
             raise self._untrue("totals")
         # Only what the header says of a window is counted by the listing and held against `max_rows`.
-        said = [(window.seq, window.target) for window in header.windows]
+        said = [(window.seq, window.target) for window in self._header.windows]
         if dict(said) != self._windows or any(self._windows[seq] != target for seq, target in said):
             raise self._untrue("windows")
+        if self.users.count != totals.users:
+            raise self._untrue("users")
 
     def _untrue(self, what: str) -> AuditDamaged:
         return AuditDamaged(

@@ -1,26 +1,27 @@
 """What a plan says of itself: how it was made, its totals, what was rejected, and under which rules.
 
 Keeps the promise that a plan alone is enough: whoever has it can show what would be done and enforce every
-limit and safety rule again. Strict both ways: a field that is missing, unknown or of another type is a
-ValueError. It holds no token and no base URL, and phones only masked.
+limit and safety rule again. These declarations write the header and read it: a field that is unknown or of
+another type is an error, so is a missing one, but for those that came later (`at`, `blank` and what is known
+of columns). It holds no token and no base URL, and phones only masked.
 """
 
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
-from datetime import date
-from typing import Any, Final, TypeVar
+from contextlib import suppress
+from datetime import UTC, date, datetime, time
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-import orjson
+import msgspec
 
-from runner.model import Target, Window, is_safe_user_id
-from runner.phones import PHONE_RULES, PhoneRule
+from runner.lists.rows import ColumnRead
+from runner.model import Target
+from runner.phones import PhoneRule
 from runner.settings import LimitsGiven, Safety
 from runner.terms import limits_from_json, limits_to_json, safety_from_json, safety_to_json
 
 __all__ = [
     "MAX_HEADER_BYTES",
-    "PLAN_VERSION",
+    "Made",
     "PlanHeader",
     "PlanSource",
     "PlanTotals",
@@ -28,21 +29,23 @@ __all__ = [
     "Reject",
 ]
 
-PLAN_VERSION: Final = 1
-"""The `v` of every plan."""
-
+_VERSION: Final = 1
 MAX_HEADER_BYTES: Final = 64 * 1024 * 1024
 """Of the first line; windows are most of it where there are many."""
 
-_TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
+_Natural = Annotated[int, msgspec.Meta(ge=0)]
+_FromOne = Annotated[int, msgspec.Meta(ge=1)]
+_Time = Annotated[
+    str,
+    msgspec.Meta(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$", max_length=19),
+]
 
 
-@dataclass(frozen=True, slots=True)
-class PlanTotals:
+class PlanTotals(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What was read and what came of it: `read = unique + duplicate + rejected + protected`, in phones.
 
     Args:
-        read: Values in all lists, rejected ones included; blank rows are none.
+        read: Values in all lists, rejected ones included; blank cells are none.
         unique: Phones that are asked: what the batches hold together.
         duplicate: Values that stand for a phone that the same target has already.
         rejected: Values that are no phone.
@@ -50,36 +53,47 @@ class PlanTotals:
         batches: Requests, windows included.
         users: Users with at least one batch.
         windows: Batches that delete by window alone.
+        blank: Cells without a value, which stand beside the equation.
     """
 
-    read: int = 0
-    unique: int = 0
-    duplicate: int = 0
-    rejected: int = 0
-    protected: int = 0
-    batches: int = 0
-    users: int = 0
-    windows: int = 0
+    read: _Natural = 0
+    unique: _Natural = 0
+    duplicate: _Natural = 0
+    rejected: _Natural = 0
+    protected: _Natural = 0
+    batches: _Natural = 0
+    users: _Natural = 0
+    windows: _Natural = 0
+    blank: _Natural = 0
 
     def __post_init__(self) -> None:
-        if any(type(getattr(self, f.name)) is not int or getattr(self, f.name) < 0 for f in fields(self)):
-            raise ValueError("totals are whole numbers")
         if self.read != self.unique + self.duplicate + self.rejected + self.protected:
             raise ValueError("the totals do not add up")
 
 
-@dataclass(frozen=True, slots=True)
-class PlanSource:
-    """What one file (or one entry of a job file) gave: rows, and how many of them were no phone."""
+class PlanSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one file, one sheet or one entry of a job file gave.
+
+    Args:
+        source: Path, `path!sheet`, or the place of an entry.
+        rows: Values, those rejected included.
+        rejected: Values that are no phone.
+        normalised: Good values that were changed to be one.
+        blank: Rows whose cell is blank.
+        hidden: Rows that a filter hides.
+        column: Which column was read, and how it was found; None where there are no columns.
+    """
 
     source: str
-    rows: int
-    rejected: int = 0
-    normalised: int = 0
+    rows: _Natural
+    rejected: _Natural
+    normalised: _Natural
+    blank: _Natural = 0
+    hidden: _Natural = 0
+    column: ColumnRead | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
+class Reject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A value that is no phone: where it stands (`line` is a row in a sheet), why, and what it looks like.
 
     Args:
@@ -90,13 +104,19 @@ class Reject:
     """
 
     source: str
-    line: int
+    line: _Natural
     reason: str
     value: str
 
+    def to_json(self) -> bytes:
+        """Return it as one line, as `plan --rejects` has it."""
+        return msgspec.json.encode(self) + b"\n"
 
-@dataclass(frozen=True, slots=True)
-class PlanWindow:
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line} {self.value} ({self.reason})"
+
+
+class PlanWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One slice of an entry that deletes by window alone.
 
     Args:
@@ -109,13 +129,16 @@ class PlanWindow:
         entry: Which entry, counted from 1 over those with windows; slices of one entry have the same.
     """
 
-    seq: int
+    seq: _FromOne
     user_id: str
-    created_at: Window
+    created_at: tuple[_Time, _Time]
     encryption: bool
-    max_rows: int
+    max_rows: _FromOne
     place: str
-    entry: int
+    entry: _FromOne
+
+    def __post_init__(self) -> None:
+        _ = self.target  # a user id that cannot stand in a path has none
 
     @property
     def target(self) -> Target:
@@ -123,203 +146,133 @@ class PlanWindow:
         return Target(self.user_id, self.created_at, self.encryption, delete_window=True)
 
 
-@dataclass(frozen=True, slots=True)
-class PlanHeader:
-    """The first line of a plan.
+class Made(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which version of the program made a plan, and on which UTC date (`YYYY-MM-DD`)."""
+
+    version: str
+    on: str
+
+    def __post_init__(self) -> None:
+        if date.fromisoformat(self.on).isoformat() != self.on:
+            raise ValueError("the date is not written as YYYY-MM-DD")
+
+
+class PlanHeader(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="plan"
+):
+    """The first line of a plan, but for `digest`, which is the file's last word on it.
 
     Args:
+        v: Of the format.
         name: The job's; names the audit.
-        version: Of the program that made it.
-        made_on: The UTC date, `YYYY-MM-DD`, and no time: the same input gives the same bytes all day.
-        limits: As the job gave them.
-        safety: With `protect_file` absolute.
+        made: By what, and on which day.
+        limits_said: As the job gave them, in its notation; `limits` has them read.
+        safety_said: The same, with `protect_file` absolute; `safety` has them read.
         phone_rule: What a phone is; the protect file is read under it again.
         timezone: Of relative windows.
-        totals: In phones and batches.
-        sources: The first 200 sources in the order in which they were read.
+        sources: The first sources in the order in which they were read.
         more_sources: How many more there were.
+        totals: In phones and batches.
         changed: Good values that were changed to be a phone.
         normalised: Kind of change (`phones.KINDS`) → values that it touched.
         rejects: Reason → values.
         first_rejects: The first ten.
         windows: Every window, in `seq` order within an entry.
         notes: What a person should hear before confirming.
+        at: When it was made, with offset, to the second. Last, for the same input gives the same bytes up to
+            here all day; None in plans of the first edition.
     """
 
+    v: Literal[1] = _VERSION
     name: str
-    version: str
-    made_on: str
-    limits: LimitsGiven
-    safety: Safety
+    made: Made
+    limits_said: dict[str, Any] = msgspec.field(name="limits")
+    safety_said: dict[str, Any] = msgspec.field(name="safety")
     phone_rule: PhoneRule
     timezone: str
+    sources: tuple[PlanSource, ...]
+    more_sources: _Natural
     totals: PlanTotals
-    sources: tuple[PlanSource, ...] = ()
-    more_sources: int = 0
-    changed: int = 0
-    normalised: Mapping[str, int] | None = None
-    rejects: Mapping[str, int] | None = None
-    first_rejects: tuple[Reject, ...] = ()
-    windows: tuple[PlanWindow, ...] = ()
-    notes: tuple[str, ...] = ()
+    changed: _Natural
+    normalised: dict[str, _Natural]
+    rejects: dict[str, _Natural]
+    first_rejects: tuple[Reject, ...]
+    windows: tuple[PlanWindow, ...]
+    notes: tuple[str, ...]
+    at: str | None = None
+
+    def __post_init__(self) -> None:
+        # It names the audit, and must not lead it elsewhere.
+        name = self.name
+        if not name or name[0] in ".-~" or not name.isprintable() or set(name) & set("/\\"):
+            raise ValueError("the name cannot name a file")
+        _check_written(self.limits_said, limits_from_json, limits_to_json)
+        _check_written(self.safety_said, safety_from_json, safety_to_json)
+        if self.made_at.date().isoformat() != self.made.on:
+            raise ValueError("at: it is not on the day on which the plan was made")
+
+    @property
+    def limits(self) -> LimitsGiven:
+        """Return the limits as the job gave them."""
+        return limits_from_json(self.limits_said)
+
+    @property
+    def safety(self) -> Safety:
+        """Return the safety rules."""
+        return safety_from_json(self.safety_said)
+
+    @property
+    def made_at(self) -> datetime:
+        """Return when the plan was made: where it names the day alone, when that began."""
+        if self.at is None:
+            return datetime.combine(date.fromisoformat(self.made.on), time(), UTC)
+        at = datetime.fromisoformat(self.at)
+        if at.utcoffset() is None:
+            raise ValueError("at: it has no offset")
+        return at.astimezone(UTC)
 
     def to_json(self) -> bytes:
         """Return the header as one JSON object, without `digest` and without a newline."""
-        return orjson.dumps(
-            {
-                "type": "plan",
-                "v": PLAN_VERSION,
-                "name": self.name,
-                "made": {"version": self.version, "on": self.made_on},
-                "limits": limits_to_json(self.limits),
-                "safety": safety_to_json(self.safety),
-                "phone_rule": self.phone_rule,
-                "timezone": self.timezone,
-                "sources": [asdict(source) for source in self.sources],
-                "more_sources": self.more_sources,
-                "totals": asdict(self.totals),
-                "changed": self.changed,
-                "normalised": dict(self.normalised or {}),
-                "rejects": dict(self.rejects or {}),
-                "first_rejects": [asdict(reject) for reject in self.first_rejects],
-                "windows": [asdict(window) for window in self.windows],
-                "notes": self.notes,
-            }
-        )
+        return msgspec.json.encode(self)
 
     @classmethod
-    def from_json(cls, data: object) -> "PlanHeader":
-        """Return the header that a parsed first line stands for (`digest` may be there).
+    def from_json(cls, line: bytes) -> "PlanHeader":
+        """Return the header that a first line stands for, `digest` taken off.
 
         Raises:
-            ValueError: A field is missing, unknown or of another type, with its name.
+            ValueError: A field is missing, unknown or of another type, with its name; or another version.
         """
         try:
-            found = _object(data, "header")
-            found.pop("digest", None)
-            _check_kind(found.pop("type"), found.pop("v"))
-            made = _object(found.pop("made"), "made")
-            header = cls(
-                version=_text(made.pop("version")),
-                made_on=date.fromisoformat(_text(made.pop("on"))).isoformat(),
-                **_header_fields(found),
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"a field is missing or of another type: {error}") from error
-        if found or made:
-            raise ValueError(f"unknown field {sorted([*found, *made])[0]!r}")
-        return header
+            return msgspec.json.decode(line, type=cls)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise ValueError(_other_version(line) or str(error)) from error
 
 
-def _check_kind(kind: object, version: object) -> None:
-    if kind != "plan":
-        raise ValueError("this is no plan")
-    if version != PLAN_VERSION or type(version) is not int:
-        raise ValueError(f"version {version!r} of the plan; this program reads version {PLAN_VERSION}")
+class _Version(msgspec.Struct):
+    v: object = None
 
 
-def _header_fields(found: dict[str, Any]) -> dict[str, Any]:
-    """Take the fields out of a parsed header, each checked."""
-    rule = _text(found.pop("phone_rule"))
-    if rule not in PHONE_RULES:
-        raise ValueError(f"phone_rule {rule!r}")
-    return {
-        "name": _name(found.pop("name")),
-        "limits": _terms(found.pop("limits"), limits_from_json, limits_to_json),
-        "safety": _terms(found.pop("safety"), safety_from_json, safety_to_json),
-        "phone_rule": rule,
-        "timezone": _text(found.pop("timezone")),
-        "totals": PlanTotals(**_object(found.pop("totals"), "totals")),
-        "sources": tuple(_record(PlanSource, item) for item in _list(found.pop("sources"))),
-        "more_sources": _whole(found.pop("more_sources")),
-        "changed": _whole(found.pop("changed")),
-        "normalised": _counts(found.pop("normalised")),
-        "rejects": _counts(found.pop("rejects")),
-        "first_rejects": tuple(_record(Reject, item) for item in _list(found.pop("first_rejects"))),
-        "windows": tuple(_window(item) for item in _list(found.pop("windows"))),
-        "notes": tuple(_text(note) for note in _list(found.pop("notes"))),
-    }
-
-
-def _object(data: object, name: str) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise TypeError(f"{name}: expected an object")
-    return dict(data)
-
-
-def _list(data: object) -> list[Any]:
-    if not isinstance(data, list):
-        raise TypeError("expected a list")
-    return data
-
-
-def _text(data: object) -> str:
-    if not isinstance(data, str):
-        raise TypeError("expected text")
-    return data
-
-
-def _name(data: object) -> str:
-    """Return a name that can stand in a file name: it names the audit, and must not lead it elsewhere."""
-    name = _text(data)
-    if not name or name[0] in ".-~" or not name.isprintable() or set(name) & set("/\\"):
-        raise ValueError("the name cannot name a file")
-    return name
-
-
-def _whole(data: object) -> int:
-    if type(data) is not int or data < 0:
-        raise TypeError("expected a whole number")
-    return data
-
-
-def _counts(data: object) -> dict[str, int]:
-    return {key: _whole(value) for key, value in _object(data, "counts").items()}
-
-
-_Row = TypeVar("_Row", PlanSource, Reject)
-
-
-def _record(kind: type[_Row], data: object) -> _Row:
-    """Return a row of text and whole numbers, each field of its own type."""
-    found = _object(data, kind.__name__)
-    row = kind(**found)
-    for field in fields(row):
-        (_text if field.type is str else _whole)(getattr(row, field.name))
-    return row
-
-
-def _window(data: object) -> PlanWindow:
-    found = _object(data, "windows")
-    first, last = (_text(end) for end in _list(found.pop("created_at")))
-    window = PlanWindow(created_at=(first, last), **found)
-    _flag(window.encryption)
-    if not is_safe_user_id(_text(window.user_id)):
-        raise ValueError("windows: user_id cannot stand in a path")
-    if not (_whole(window.seq) and _whole(window.max_rows) and _whole(window.entry)):
-        raise TypeError("windows: seq, max_rows and entry count from 1")
-    _text(window.place)
-    if not (_TIME.fullmatch(first) and _TIME.fullmatch(last)):
-        raise ValueError("windows: created_at is no pair of times")
-    return window
-
-
-def _flag(data: object) -> bool:
-    if type(data) is not bool:
-        raise TypeError("expected true or false")
-    return data
+def _other_version(line: bytes) -> str:
+    """Return the words for a header of another version, none for one of this."""
+    with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+        found = msgspec.json.decode(line, type=_Version).v
+        if type(found) is int and found != _VERSION:
+            return f"version {found} of the plan; this program reads version {_VERSION}"
+    return ""
 
 
 _Terms = TypeVar("_Terms", LimitsGiven, Safety)
 
 
-def _terms(
-    data: object, read: Callable[[Mapping[str, Any]], _Terms], write: Callable[[_Terms], dict[str, Any]]
-) -> _Terms:
-    """Return limits or safety rules; what stands there and would not be written just so is refused."""
-    found = _object(data, "limits and safety")
-    terms = read(found)
-    written = write(terms)
-    if {**written, **found} != written:
+def _check_written(
+    said: Mapping[str, Any],
+    read: Callable[[Mapping[str, Any]], _Terms],
+    write: Callable[[_Terms], dict[str, Any]],
+) -> None:
+    """Raise ValueError where limits or safety rules are unreadable, or are not as they are written."""
+    try:
+        written = write(read(said))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"limits or safety: a field is missing or of another type: {error}") from error
+    if any(name not in written or written[name] != value for name, value in said.items()):
         raise ValueError("limits or safety are not as they are written")
-    return terms

@@ -6,22 +6,26 @@ input gives the same bytes. All of the input is read and judged before the plan 
 broken leaves no file. It opens no connection and asks nobody.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from runner.errors import Fault, Faults, Refused
+from msgspec import structs
+
+from runner.errors import Refused
 from runner.job.entries import Entry, Job, Table
 from runner.job.requests import read_requests
 from runner.lists.read import read_rows
 from runner.lists.rows import Rows
 from runner.model import Target, is_safe_user_id
-from runner.phones import mask_text
 from runner.plan.batching import BatchWriter
-from runner.plan.grouping import MAX_TARGETS, Context, Grouping
-from runner.plan.header import PlanHeader, PlanTotals, PlanWindow, Reject
+from runner.plan.by_user import UserTally
+from runner.plan.flawed_users import FlawedUsers
+from runner.plan.grouping import Context, Grouping
+from runner.plan.header import Made, PlanHeader, PlanTotals, PlanWindow, Reject
 from runner.plan.normalise import (
     ROWS_AT_ONCE,
     alike,
@@ -33,15 +37,16 @@ from runner.plan.normalise import (
 )
 from runner.plan.overlaps import Overlaps
 from runner.plan.protect import ProtectList, read_protect_file
+from runner.plan.rules import check_plan
 from runner.plan.spill import open_private, spill_full
-from runner.plan.tally import Intake, printable
+from runner.plan.tally import Tally, encodable
 from runner.plan.write import refuse_existing, write_plan
 from runner.settings import Safety
+from runner.terms import limits_to_json, safety_to_json
 
 __all__ = ["Planner", "Progress", "plan_batches_again", "plan_job"]
 
 _CHUNK: Final = 1 << 20
-_MAX_FAULTS: Final = 10
 _MAX_NAMED: Final = 10
 """Entries without anything to do that are named; of the others the notes say how many."""
 _BATCHES_AT_ONCE: Final = 500
@@ -86,14 +91,14 @@ class Planner:
         self._job = job
         self._tmp_dir = tmp_dir
         self._on_progress = on_progress
-        self._intake = Intake(on_reject)
+        self._tally = Tally(on_reject)
         self._protected = _protect_list(job)
         self._grouping = Grouping(tmp_dir)
         self._windows: dict[Target, list[PlanWindow]] = {}
         self._window_entries = 0
         self._notes: list[str] = list(job.notes)
         self._idle = 0
-        self._faults: list[Fault] = []
+        self._flawed = FlawedUsers()
 
     def __enter__(self) -> "Planner":
         return self
@@ -106,35 +111,21 @@ class Planner:
     def add_rows(self, rows: Rows, context: Context, user_id: str | None = None) -> None:
         """Add rows of one list; without `user_id` each row names its own user.
 
-        Raises:
-            Faults: The tenth user id that cannot stand in a path was met; all ten with file and line.
+        A row whose user id is flawed goes nowhere, and `finish` will refuse.
         """
         result = normalised_rows(rows, "opaque" if context[1] else self._job.phone_rule)
-        self._intake.take(rows, result)
+        self._tally.take(rows, result)
         if user_id is not None:
             self._grouping.add_for(context, user_id, good_phones(result))
         else:
             users = rows.users or []
             self._grouping.add(context, without_bad(users, result.bad), good_phones(result))
-            if self._grouping.unsafe or not all(is_safe_user_id(users[i].strip()) for i in result.bad):
-                self._name_unsafe_users(rows, users)
+            bad_too = not all(is_safe_user_id(users[i].strip()) for i in result.bad)
+            if rows.user_flaws or self._grouping.unsafe or bad_too:
+                self._grouping.unsafe = False
+                self._flawed.look(rows)
         if self._on_progress is not None:
-            self._on_progress(Progress(self._intake.read, rows.source))
-
-    def _name_unsafe_users(self, rows: Rows, users: Sequence[str]) -> None:
-        self._grouping.unsafe = False
-        for line, user in zip(rows.lines, users, strict=True):
-            if not is_safe_user_id(user.strip()):
-                shown = mask_text(repr(user[:64])) if user.strip() else "missing"
-                words = f"the user id is {shown}: 1-128 ASCII letters, digits and . _ ~ - may stand in it"
-                self._faults.append(Fault(f"{rows.source}:{line}", words))
-                if len(self._faults) == _MAX_FAULTS:
-                    self._raise_faults()
-
-    def _raise_faults(self) -> None:
-        if self._faults:
-            hint = "Check user_column, and the rows themselves; nothing was planned."
-            raise Faults(tuple(self._faults), hint=hint)
+            self._on_progress(Progress(self._tally.read, rows.source))
 
     def add_entry(self, entry: Entry) -> None:
         """Add everything that an entry of a job file names; an empty list is noted."""
@@ -142,7 +133,7 @@ class Planner:
             self._add_windows(entry)
             return
         context = context_of(entry.windows, encryption=entry.encryption)
-        before, bad_before = self._intake.read, self._intake.rejected
+        before, bad_before = self._tally.read, self._tally.rejected
         for start in range(0, len(entry.phones), ROWS_AT_ONCE):
             values = list(entry.phones[start : start + ROWS_AT_ONCE])
             lines = range(start + 1, start + len(values) + 1)
@@ -151,7 +142,7 @@ class Planner:
             rule = "opaque" if entry.encryption else self._job.phone_rule
             for rows in read_rows(entry.lists, rule=rule):
                 self.add_rows(rows, context, entry.user_id)
-        read, bad = self._intake.read - before, self._intake.rejected - bad_before
+        read, bad = self._tally.read - before, self._tally.rejected - bad_before
         if read == bad:
             self._note_idle(entry.place, read)
 
@@ -166,11 +157,11 @@ class Planner:
 
     def add_table(self, table: Table) -> None:
         """Add a list of many users; an empty one is noted."""
-        before, bad_before = self._intake.read, self._intake.rejected
+        before, bad_before = self._tally.read, self._tally.rejected
         context = context_of(table.windows, encryption=table.encryption)
         for rows in read_rows(table.lists, rule="opaque" if table.encryption else self._job.phone_rule):
             self.add_rows(rows, context)
-        read, bad = self._intake.read - before, self._intake.rejected - bad_before
+        read, bad = self._tally.read - before, self._tally.rejected - bad_before
         if read == bad:
             self._note_idle(table.place, read)
 
@@ -191,7 +182,7 @@ class Planner:
                     created_at=window,
                     encryption=entry.encryption,
                     max_rows=entry.max_rows or 1,
-                    place=printable(entry.place),
+                    place=encodable(entry.place),
                     entry=self._window_entries,
                 )
             )
@@ -206,25 +197,24 @@ class Planner:
         """Add phones that are normalised already (what `rerun` has)."""
         if not all(phone.isprintable() and phone for phone in phones):
             raise Refused("a number that no plan can have made: empty, or with a line break in it")
-        self._intake.read += len(phones)
+        self._tally.read += len(phones)
         self._grouping.add_for((target.created_at, target.encryption), target.user_id, phones)
 
     # ---- what comes out -------------------------------------------------------------------------------
 
-    def finish(self, out: Path, *, today: date, version: str) -> PlanHeader:
+    def finish(self, out: Path, *, now: datetime, version: str) -> PlanHeader:
         """Judge what came in, and write the plan.
 
         Raises:
-            Faults: User ids that cannot stand in a path.
-            Refused: `max_invalid` or `max_phones` is exceeded, `out` exists, or a disk is full.
+            Refused: Rows have no user id that can be sent, `max_invalid` or `max_phones` is exceeded, `out`
+                exists, or a disk is full.
         """
-        self._raise_faults()
-        self._intake.check_share(self._job.safety.max_invalid)
+        self._flawed.refuse_any()
         try:
             with open_private(self._tmp_dir) as body:
                 totals, windows = self._write_batches(body)
-                self._check_max_phones(totals.unique)
-                header = self._header(totals, windows, made=(version, today.isoformat()))
+                header = self._header(totals, windows, now.astimezone(UTC), version)
+                check_plan(header)
                 body.seek(0)
                 write_plan(out, header, iter(lambda: body.read(_CHUNK), b""))
         except OSError as error:  # the plan's own errors are told apart by `write_plan`
@@ -234,34 +224,35 @@ class Planner:
     def _write_batches(self, body: BinaryIO) -> tuple[PlanTotals, tuple[PlanWindow, ...]]:
         """Write every batch line; returns the totals and the windows with their `seq`."""
         writer = BatchWriter(body)
-        users = _Users({target.user_id for target in self._windows})
+        users = UserTally(Counter(target.user_id for target in self._windows))
         protected = told = 0
         with Overlaps(self._tmp_dir) as overlaps:
             for target, phones in self._grouping.by_target():
                 left = self._without_protected(phones)
                 protected += len(phones) - len(left)
                 if left:
-                    users.see(target.user_id)
+                    users.add(target.user_id, len(left))
                     writer.put(target, left)
                 if self._grouping.has_several(target.user_id):
                     overlaps.add(target.user_id, left)
                 if self._on_progress is not None and writer.batches >= told + _BATCHES_AT_ONCE:
                     told = writer.batches
-                    self._on_progress(Progress(self._intake.read, "", told))
+                    self._on_progress(Progress(self._tally.read, "", told))
             writer.end()
             self._notes += [*writer.scope_notes(), *overlaps.note()]
         windows = self._write_windows(writer)
-        intake = self._intake
-        duplicate = intake.read - intake.rejected - protected - writer.phones
+        tally = self._tally
+        duplicate = tally.read - tally.rejected - protected - writer.phones
         return PlanTotals(
-            read=intake.read,
+            read=tally.read,
             unique=writer.phones,
             duplicate=duplicate,
-            rejected=intake.rejected,
+            rejected=tally.rejected,
             protected=protected,
             batches=writer.batches,
             users=users.count,
             windows=writer.windows,
+            blank=tally.blank,
         ), windows
 
     def _without_protected(self, phones: list[str]) -> list[str]:
@@ -273,62 +264,36 @@ class Planner:
         numbered: list[PlanWindow] = []
         for target, said in self._windows.items():
             seq = writer.put_window(target)
-            numbered += [replace(window, seq=seq) for window in said]
+            numbered += [structs.replace(window, seq=seq) for window in said]
         if self._protected is not None and numbered:
             self._notes.append("windows delete every number imported then, protected ones as well")
         return tuple(sorted(numbered, key=lambda window: (window.entry, window.seq)))
 
-    def _check_max_phones(self, unique: int) -> None:
-        limit = self._job.safety.max_phones
-        if limit is not None and unique > limit:
-            raise Refused(
-                f"max_phones: {unique:,} phones are more than the {limit:,} that are allowed",
-                hint="Check the lists, or raise safety.max_phones.",
-            )
-
     def _header(
-        self, totals: PlanTotals, windows: tuple[PlanWindow, ...], made: tuple[str, str]
+        self, totals: PlanTotals, windows: tuple[PlanWindow, ...], now: datetime, version: str
     ) -> PlanHeader:
         if self._idle > _MAX_NAMED:
             self._notes.append(f"{self._idle - _MAX_NAMED:,} more entries have nothing to do")
-        intake, job = self._intake, self._job
+        tally, job = self._tally, self._job
         protect_notes = self._protected.notes if self._protected is not None else ()
         return PlanHeader(
-            name=printable(job.name),
-            version=made[0],
-            made_on=made[1],
-            limits=job.limits,
-            safety=_absolute(job.safety),
+            name=encodable(job.name),
+            made=Made(version, now.date().isoformat()),
+            limits_said=limits_to_json(job.limits),
+            safety_said=safety_to_json(_absolute(job.safety)),
             phone_rule=job.phone_rule,
             timezone=job.timezone,
+            sources=tally.sources,
+            more_sources=tally.more_sources,
             totals=totals,
-            sources=intake.sources,
-            more_sources=intake.more_sources,
-            changed=intake.changed,
-            normalised=dict(sorted(intake.kinds.items())),
-            rejects=intake.by_reason(),
-            first_rejects=tuple(intake.first),
+            changed=tally.changed,
+            normalised=dict(sorted(tally.kinds.items())),
+            rejects=tally.by_reason(),
+            first_rejects=tuple(tally.first),
             windows=windows,
-            notes=tuple(map(printable, (*self._notes, *protect_notes))),
+            notes=tuple(map(encodable, (*self._notes, *protect_notes))),
+            at=now.isoformat(timespec="seconds"),
         )
-
-
-class _Users:
-    """Counts users as they come by: some in any order, then, where there are many, in sorted order."""
-
-    def __init__(self, counted: set[str]) -> None:
-        self.count = len(counted)
-        self._counted = counted
-        self._room = MAX_TARGETS
-        self._last = ""
-
-    def see(self, user_id: str) -> None:
-        if user_id != self._last and user_id not in self._counted:
-            self.count += 1
-            if self._room:
-                self._room -= 1
-                self._counted.add(user_id)
-        self._last = user_id
 
 
 def _absolute(safety: Safety) -> Safety:
@@ -338,8 +303,8 @@ def _absolute(safety: Safety) -> Safety:
 
 def _protect_list(job: Job) -> ProtectList | None:
     path = _absolute(job.safety).protect_file
-    if path is not None and printable(path) != path:
-        raise Refused(f"protect file {printable(path)}: a plan holds paths in UTF-8 only", hint="Rename it.")
+    if path is not None and encodable(path) != path:
+        raise Refused(f"protect file {encodable(path)}: a plan holds paths in UTF-8 only", hint="Rename it.")
     return None if path is None else read_protect_file(path, job.phone_rule)
 
 
@@ -350,7 +315,7 @@ def plan_job(
     job: Job,
     out: Path,
     *,
-    today: date,
+    now: datetime,
     version: str,
     tmp_dir: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -361,7 +326,7 @@ def plan_job(
     Args:
         job: Checked; its lists are read now.
         out: The plan's path (0600); nothing may be there.
-        today: The UTC date, which the plan states.
+        now: The present time, which the plan states.
         version: Of the program, which the plan states.
         tmp_dir: Where spilled values live; None: where the system keeps temporary files.
         on_progress: Called every some thousand values and batches.
@@ -369,7 +334,6 @@ def plan_job(
             refused in the end.
 
     Raises:
-        Faults: Every fault of an input that was found, with file and line.
         Refused: An input cannot be read, a safety rule says no, `out` exists, or a disk is full.
     """
     refuse_existing(out)
@@ -380,7 +344,7 @@ def plan_job(
             planner.add_table(table)
         for path in job.request_files:
             planner.add_requests(path, read_requests(path))
-        return planner.finish(out, today=today, version=version)
+        return planner.finish(out, now=now, version=version)
 
 
 def plan_batches_again(
@@ -389,7 +353,7 @@ def plan_batches_again(
     out: Path,
     *,
     windows: Sequence[PlanWindow] = (),
-    today: date,
+    now: datetime,
     version: str,
     tmp_dir: Path | None = None,
 ) -> PlanHeader:
@@ -401,7 +365,7 @@ def plan_batches_again(
         out: As in `plan_job`.
         windows: The earlier plans' windows: they know `max_rows`, place and entry; those without work are
             left out.
-        today: As in `plan_job`.
+        now: As in `plan_job`.
         version: As in `plan_job`.
         tmp_dir: As in `plan_job`.
 
@@ -420,7 +384,7 @@ def plan_batches_again(
             for window in known[target]:
                 planner.add_window(window)
             known[target] = []
-        return planner.finish(out, today=today, version=version)
+        return planner.finish(out, now=now, version=version)
 
 
 def _by_target(windows: Sequence[PlanWindow]) -> dict[Target, list[PlanWindow]]:
@@ -429,5 +393,5 @@ def _by_target(windows: Sequence[PlanWindow]) -> dict[Target, list[PlanWindow]]:
     known: dict[Target, list[PlanWindow]] = {}
     for window in windows:
         entry = numbers.setdefault((window.place, window.entry, window.max_rows), len(numbers) + 1)
-        known.setdefault(window.target, []).append(replace(window, entry=entry))
+        known.setdefault(window.target, []).append(structs.replace(window, entry=entry))
     return known

@@ -7,7 +7,7 @@ they act: `max_rows_per_phone` in `delivery`, `max_failed` in `breaker`, `stop_w
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from runner.audit.fold import Fold
@@ -23,7 +23,6 @@ __all__ = [
     "EmptyWatch",
     "Question",
     "audit_age",
-    "check_plan",
     "check_windows",
     "is_stale",
     "plan_age",
@@ -45,28 +44,9 @@ class Question:
     flag: str
 
 
-def check_plan(header: PlanHeader) -> None:
-    """Refuse a plan that breaks its own rules: more phones, or more unreadable values, than allowed."""
-    safety, totals = header.safety, header.totals
-    if safety.max_phones is not None and totals.unique > safety.max_phones:
-        raise Refused(
-            f"max_phones: the plan holds {totals.unique:,} phones, {safety.max_phones:,} are allowed",
-            hint="look at the lists; if they are right, raise safety.max_phones in the job",
-        )
-    if totals.read and totals.rejected > safety.max_invalid * totals.read:
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in (header.rejects or {}).items())
-        raise Refused(
-            f"max_invalid: {totals.rejected:,} of {totals.read:,} values are unreadable"
-            f" ({totals.rejected / totals.read:.2%}, {safety.max_invalid:.4%} allowed): {reasons}",
-            hint="usually the wrong column; `plan --rejects FILE` lists them all",
-        )
-
-
 def plan_age(mtime_s: float, header: PlanHeader, now: datetime) -> timedelta:
-    """Return how old a plan is: its file, or the day it says it was made on, whichever is older."""
-    by_file = now - datetime.fromtimestamp(mtime_s, UTC)
-    end_of_day = datetime.combine(date.fromisoformat(header.made_on) + timedelta(days=1), time(), UTC)
-    return max(by_file, now - end_of_day)
+    """Return how old a plan is: its file, or what it says itself, whichever is older."""
+    return now - min(header.made_at, datetime.fromtimestamp(mtime_s, UTC))
 
 
 def audit_age(fold: Fold, now: datetime) -> timedelta:

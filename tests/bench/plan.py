@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import uuid
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 
 DUPLICATES = 0.01
@@ -64,7 +64,7 @@ def step_plan(source: str, out: str, user: str) -> None:
         tables=() if user else (Table(place="bench", lists=spec),),
     )
     start = time.perf_counter()
-    header = plan_job(job, Path(out), today=date(2024, 7, 26), version="bench")
+    header = plan_job(job, Path(out), now=datetime(2024, 7, 26, tzinfo=UTC), version="bench")
     tell(start, batches=header.totals.batches, unique=header.totals.unique)
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,7 +97,7 @@ def main() -> None:
                 work,
                 Job("bench", LimitsGiven(), Safety(), "mobile_cn", "Asia/Shanghai"),
                 folder / "plan",
-                today=date(2026, 1, 1),
+                now=datetime(2026, 1, 1, tzinfo=UTC),
                 version="0",
             )
             plan = read_plan(folder / "plan")

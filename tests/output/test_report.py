@@ -1,7 +1,6 @@
 """Reports say the fold's numbers, what to type next, and no phone."""
 
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,11 +8,8 @@ import orjson
 import pytest
 
 from runner.audit.fold import Fold
-from runner.output.plan_text import describe_plan
 from runner.output.report import align, make_report, report_text, width
 from runner.output.report_html import report_html
-from runner.plan.header import PlanHeader, PlanSource, PlanTotals, PlanWindow, Reject
-from runner.settings import Limits, LimitsGiven, Rate, Safety
 from tests.support import audits
 from tests.support.audits import batch, run, sending, summary
 
@@ -176,78 +172,3 @@ def test_the_page_escapes_what_it_is_given():
     assert "<script" not in page
     assert "script" not in Page(page).tags
     assert "$title" in "".join(Page(page).text)
-
-
-def header(**changes):
-    return PlanHeader(
-        **{
-            "name": "夜间清理",
-            "version": "1.0.0",
-            "made_on": "2024-07-26",
-            "limits": LimitsGiven(),
-            "safety": Safety(protect_file="/lists/never.txt"),
-            "phone_rule": "mobile_cn",
-            "timezone": "Asia/Shanghai",
-            "totals": PlanTotals(2_000, 1_900, 70, 20, 10, batches=1_201, users=2, windows=1),
-            "sources": (PlanSource("清单/退订.csv", 2_000, 20, 5),),
-            "more_sources": 3,
-            "changed": 5,
-            "normalised": {"dash": 5},
-            "rejects": {"too_short": 18, "letters": 2},
-            "first_rejects": (Reject("清单/退订.csv", 17, "too_short", "174****"),),
-            "windows": (
-                PlanWindow(1201, "u1", ("2024-01-01 00:00:00", "2024-01-07 23:59:59"), False, 500, "j:3", 1),
-            ),
-            "notes": ("the list x.csv is empty",),
-            **changes,
-        }
-    )
-
-
-def test_a_plan_is_described_in_all_its_numbers():
-    text = describe_plan(header(), limits=Limits(rate=Rate(20.0)), base_url="https://ai.example")
-    for said in (
-        "夜间清理",
-        "https://ai.example",
-        "清单/退订.csv",
-        "and 3 more",
-        "2,000",
-        "1,900",
-        "  too_short  18\n  letters     2\n",
-        "清单/退订.csv:17",
-        "/lists/never.txt",
-        "  dash  5  dashes taken off",
-        "2024-01-01 00:00:00  2024-01-07 23:59:59",
-        "1,201 requests for 2 users, 1 of them windows",
-        "at 20/s that takes at least 1 min 0 s",
-        "the list x.csv is empty",
-        "and 19 more",
-    ):
-        assert said in text
-
-
-def test_a_plan_at_an_unlimited_rate_promises_no_time():
-    text = describe_plan(header(windows=(), sources=(), first_rejects=()), limits=Limits(rate=Rate(None)))
-    assert "unlimited" in text
-    assert "at least" not in text
-
-
-def test_many_windows_are_not_all_shown():
-    windows = tuple(PlanWindow(n, "u", ("a", "b"), False, 1, "j", 1) for n in range(1, 100))
-    text = describe_plan(header(windows=windows), limits=Limits())
-    assert "and 49 more, written out in the plan" in text
-
-
-def test_the_reasons_of_rejects_are_told_in_words_the_most_frequent_first():
-    text = describe_plan(header(rejects={"rounded": 2, "length": 18}), limits=Limits())
-    assert (
-        "rejected, by reason\n"
-        "  length   18  too few or too many digits\n"
-        "  rounded   2  a numeric cell whose last digits the spreadsheet has lost\n"
-    ) in text
-
-
-def test_one_request_for_one_user_is_not_several():
-    totals = PlanTotals(read=1, unique=1, batches=1, users=1)
-    plan = replace(header(windows=(), rejects={}, first_rejects=()), totals=totals)
-    assert "\n1 request for 1 user\n" in describe_plan(plan, limits=Limits())

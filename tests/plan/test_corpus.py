@@ -1,7 +1,7 @@
 """Every file of the corpus, planned whole: the plan and the rejects that were written down for it by hand."""
 
 import json
-from datetime import date
+from datetime import UTC, datetime
 from math import ceil
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def plan(name, folder):
     """Plan a file; returns the plan as it is read back, and every reject."""
     rejects = []
     out = folder / "corpus.plan"
-    plan_job(job_of(name), out, today=date(2024, 7, 26), version="1", rejects=rejects.append)
+    plan_job(job_of(name), out, now=datetime(2024, 7, 26, tzinfo=UTC), version="1", rejects=rejects.append)
     return read_plan(out), rejects
 
 

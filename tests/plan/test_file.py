@@ -3,19 +3,21 @@
 import hashlib
 import os
 import stat
-from dataclasses import replace
+from datetime import UTC, datetime
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from runner.errors import AuditDamaged, Refused
+from runner.lists.rows import ColumnRead
 from runner.model import Batch, Target
-from runner.plan.batching import BatchWriter
 from runner.plan.file import copy_plan, is_plan, read_plan
-from runner.plan.header import PlanHeader, PlanSource, PlanTotals, PlanWindow, Reject
+from runner.plan.header import Made, PlanSource, PlanTotals, PlanWindow, Reject
 from runner.plan.lines import batch_prefix
 from runner.plan.write import write_plan
 from runner.settings import LimitsGiven, Rate, Safety
+from tests.support.plans import body_of, header_of
 
 WINDOW = ("2024-07-26 00:00:00", "2024-07-27 23:59:59")
 A = Target("user-a")
@@ -24,18 +26,18 @@ W = Target("user-w", WINDOW, delete_window=True)
 PHONES = [f"138{n:08d}" for n in range(150)]
 OPAQUE = ['a"b\\c', "数值", "z" * 512]
 
-HEADER = PlanHeader(
+HEADER = header_of(
     name="夜间清理",
-    version="1.0.0",
-    made_on="2024-07-26",
+    made=Made("1.0.0", "2024-07-26"),
     limits=LimitsGiven(rate=Rate(2.5), concurrency=4, timeout_s=30.0),
     safety=Safety(max_phones=1000, protect_file="/lists/never.txt"),
-    phone_rule="mobile_cn",
-    timezone="Asia/Shanghai",
     totals=PlanTotals(
-        read=160, unique=153, duplicate=4, rejected=2, protected=1, batches=4, users=3, windows=1
+        read=160, unique=153, duplicate=4, rejected=2, protected=1, batches=4, users=3, windows=1, blank=7
     ),
-    sources=(PlanSource("/lists/a.csv", 160, 2, 3),),
+    sources=(
+        PlanSource("/lists/a.csv", 160, 2, 3, 7, 1, ColumnRead(2, "手机", "header", ("电话",))),
+        PlanSource("/lists/b.txt", 0, 0, 0),
+    ),
     more_sources=1,
     changed=3,
     normalised={"dash": 2, "space": 1},
@@ -44,23 +46,10 @@ HEADER = PlanHeader(
     windows=(PlanWindow(4, "user-w", WINDOW, False, 50_000, "jobs/a.yaml:9", 1),),
     notes=("jobs/a.yaml:3: the list is empty: nothing to do for it",),
 )
-
-
-def body_of(*parts):
-    import io
-
-    file = io.BytesIO()
-    writer = BatchWriter(file)
-    for target, phones in parts:
-        if phones:
-            writer.put(target, phones)
-        else:
-            writer.put_window(target)
-    writer.end()
-    return file.getvalue()
-
-
 BODY = body_of((A, PHONES), (B, OPAQUE), (W, []))
+
+
+WINDOW_SAID = orjson.loads(HEADER.to_json())["windows"][0]
 
 
 @pytest.fixture
@@ -315,9 +304,10 @@ def test_totals_that_are_not_those_of_the_batches_are_refused(tmp_path):
         PlanTotals(read=1, unique=1, batches=2),
         PlanTotals(read=2, unique=2, batches=1),
         PlanTotals(read=1, unique=1, batches=1, windows=1),
+        PlanTotals(read=1, unique=1, batches=1, users=2),
     ):
         path.write_bytes(sealed(replace(HEADER, totals=totals).to_json()[:-1], GOOD))
-        with pytest.raises(AuditDamaged, match="totals"):
+        with pytest.raises(AuditDamaged, match="are not those of the batches"):
             read_plan(path)
 
 
@@ -348,6 +338,15 @@ def test_a_plan_of_a_version_without_max_refused_is_read_with_its_default(tmp_pa
         {"phone_rule": "any"},
         {"made": {"version": "1"}},
         {"made": {"version": "1", "on": "today"}},
+        {"made": {"version": "1", "on": "20240726"}},
+        {"at": 7},
+        {"at": "noon"},
+        {"at": "2024-07-26"},
+        {"at": "2024-07-26T13:14:15"},
+        {"at": "2024-07-27T13:14:15+00:00"},
+        {"name": "../etc"},
+        {"totals": {"read": 1.0, "unique": 1.0}},
+        {"sources": [{"source": "a", "rows": 1, "rejected": 0, "normalised": 0, "column": {"column": 1}}]},
         {"limits": {"rate": "20"}},
         {"limits": {"speed": 1}},
         {"safety": {}},
@@ -363,6 +362,17 @@ def test_a_plan_of_a_version_without_max_refused_is_read_with_its_default(tmp_pa
         {"sources": [{"source": "a"}]},
         {"windows": [{"seq": 1}]},
         {"windows": [{"seq": 0}]},
+        *(
+            {"windows": [WINDOW_SAID | other]}
+            for other in (
+                {"seq": 0},
+                {"user_id": "a/b"},
+                {"created_at": ["2024-07-26 00:00:00", "2024-07-27 00:00:00\n"]},
+                {"created_at": ["2024-07-26 00:00:00"]},
+                {"encryption": 1},
+                {"max_rows": 0},
+            )
+        ),
         {"rejects": {"length": "2"}},
         {"surprise": 1},
     ],
@@ -373,6 +383,39 @@ def test_a_header_of_another_shape_is_refused(tmp_path, changes):
     with pytest.raises(AuditDamaged) as caught:
         read_plan(path)
     assert caught.value.line == 1
+
+
+FIRST_EDITION = (
+    b'{"type":"plan","v":1,"name":"n","made":{"version":"1.0.0","on":"2024-07-26"},"limits":{"rate":"20/s"},'
+    b'"safety":{"max_phones":null,"max_invalid":"1%","max_failed":"5%","max_rows_per_phone":20,'
+    b'"stop_when_empty":false,"protect_file":null},"phone_rule":"mobile_cn","timezone":"Asia/Shanghai",'
+    b'"sources":[{"source":"a.csv","rows":1,"rejected":0,"normalised":0}],"more_sources":0,"totals":{"read":1,'
+    b'"unique":1,"duplicate":0,"rejected":0,"protected":0,"batches":1,"users":1,"windows":0},"changed":0,'
+    b'"normalised":{},"rejects":{},"first_rejects":[],"windows":[],"notes":[]'
+)
+
+
+def test_a_plan_of_the_first_edition_is_read_and_counts_as_made_when_its_day_began(tmp_path):
+    path = tmp_path / "first.plan"
+    path.write_bytes(sealed(FIRST_EDITION, GOOD))
+    read = read_plan(path)
+    assert list(read.batches()) == [Batch(1, Target("u"), ("13800000000",))]
+    assert read.header.at is None
+    assert read.header.made_at == datetime(2024, 7, 26, tzinfo=UTC)
+    assert (read.header.totals.blank, read.header.sources[0].column) == (0, None)
+    assert read.header.safety == Safety()
+
+
+def test_a_plan_says_when_it_was_made_to_the_second():
+    assert HEADER.made_at == datetime(2024, 7, 26, 13, 14, 15, tzinfo=UTC)
+    assert replace(HEADER, at="2024-07-27T07:14:15+18:00").made_at == HEADER.made_at
+
+
+def test_a_plan_of_a_later_version_is_told_from_a_damaged_one(tmp_path):
+    path = tmp_path / "later.plan"
+    path.write_bytes(sealed(header_with(v=2, surprise=1), BODY))
+    with pytest.raises(AuditDamaged, match="version 2 of the plan; this program reads version 1"):
+        read_plan(path)
 
 
 @pytest.mark.parametrize(

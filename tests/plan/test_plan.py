@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,19 +15,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runner.errors import Faults, Refused
+from runner.errors import Refused
 from runner.job.entries import Entry, Job, Table
-from runner.lists.rows import ListSpec, Rows
+from runner.lists.rows import ColumnRead, ListSpec, Rows
 from runner.model import Target
 from runner.phones import BadPhone, normalise
-from runner.plan import grouping, spill
+from runner.plan import by_user, grouping, spill, tally
 from runner.plan.file import read_plan
-from runner.plan.header import PlanWindow
+from runner.plan.flawed_users import FlawedUsers
+from runner.plan.header import PlanSource, PlanWindow
 from runner.plan.planner import Planner, plan_batches_again, plan_job
 from runner.settings import LimitsGiven, Safety
 from tests.support.docs import ROOT
 
-TODAY = date(2024, 7, 26)
+NOW = datetime(2024, 7, 26, 13, 14, 15, tzinfo=UTC)
 JULY = ("2024-07-01 00:00:00", "2024-07-31 23:59:59")
 JUNE = ("2024-06-01 00:00:00", "2024-06-30 23:59:59")
 OPEN = Safety(max_invalid=1.0)
@@ -44,7 +45,7 @@ def phone(n):
 
 def plan_of(job, folder, **options):
     out = Path(folder) / f"{len(list(Path(folder).iterdir()))}.plan"
-    plan_job(job, out, today=TODAY, version="1", **options)
+    plan_job(job, out, now=NOW, version="1", **options)
     return read_plan(out)
 
 
@@ -89,7 +90,7 @@ def planned(rows, out, chunk):
                 mine = [(user, value) for user, *own, value in part if tuple(own) == context]
                 users, values = [user for user, _ in mine], [value for _, value in mine]
                 planner.add_rows(Rows("list", range(1, len(mine) + 1), values, users, {}), context)
-        planner.finish(out, today=TODAY, version="1")
+        planner.finish(out, now=NOW, version="1")
     return read_plan(out), rejects
 
 
@@ -192,7 +193,7 @@ def test_the_same_input_gives_the_same_bytes_under_any_hash_seed(tmp_path):
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
         "import tests.plan.test_plan as t\n"
         "with t.little_memory(20_000, 5):\n"
-        "    t.plan_job(t.varied(), Path(sys.argv[2]), today=t.TODAY, version='1')\n"
+        "    t.plan_job(t.varied(), Path(sys.argv[2]), now=t.NOW, version='1')\n"
     )
     plans = []
     for seed in ("0", "1", "4711"):
@@ -412,10 +413,67 @@ def test_what_the_format_spoiled_is_rejected_whatever_it_looks_like(tmp_path):
     rejects = []
     with Planner(job_of(), on_reject=rejects.append) as planner:
         planner.add_rows(rows, (None, False), "u")
-        header = planner.finish(tmp_path / "a.plan", today=TODAY, version="1")
+        header = planner.finish(tmp_path / "a.plan", now=NOW, version="1")
     assert header.totals.unique == 1
     assert [(r.source, r.line, r.reason) for r in rejects] == [("book.xlsx!一", 3, "rounded")]
     assert rows.values == ["13900000000", "13800000001"]
+
+
+def test_blank_cells_are_counted_apart_and_make_no_list_unreadable(tmp_path):
+    rows = Rows("a.csv", [2, 9], [phone(1), "12"], None, {}, blank=98, hidden=3)
+    with Planner(job_of(safety=Safety(max_invalid=0.5))) as planner:
+        planner.add_rows(rows, (None, False), "u")
+        planner.add_rows(replace(rows, values=[], lines=[], blank=1, hidden=0), (None, False), "u")
+        header = planner.finish(tmp_path / "a.plan", now=NOW, version="1")
+    totals = header.totals
+    assert (totals.read, totals.unique, totals.rejected, totals.blank) == (2, 1, 1, 99)
+    assert header.sources == (PlanSource("a.csv", 2, 1, 0, blank=99, hidden=3),)
+    with Planner(job_of(safety=Safety(max_invalid=0.4))) as planner:
+        planner.add_rows(rows, (None, False), "u")
+        with pytest.raises(Refused, match=r"1 of 2 values are no phones, 50\.00% where 40% are allowed"):
+            planner.finish(tmp_path / "b.plan", now=NOW, version="1")
+
+
+def test_the_column_that_was_read_stands_in_the_plan_for_every_list(tmp_path):
+    column = ColumnRead(2, "手机", "header", ("电话",))
+    with Planner(job_of()) as planner:
+        for name in ("a.csv", "b.csv", "a.csv"):
+            planner.add_rows(Rows(name, [2], [phone(1)], None, {}, column=column), (None, False), "u")
+        planner.finish(tmp_path / "a.plan", now=NOW, version="1")
+    sources = read_plan(tmp_path / "a.plan").header.sources
+    assert [(s.source, s.rows, s.column) for s in sources] == [("a.csv", 2, column), ("b.csv", 1, column)]
+
+
+def test_a_wide_table_and_many_lists_do_not_swell_the_header(tmp_path, monkeypatch):
+    monkeypatch.setattr(tally, "MAX_SOURCES", 3)
+    column = ColumnRead(1, "电" * 5000, "content", tuple(f"{n}\udcc3" * 500 for n in range(5000)))
+    with Planner(job_of()) as planner:
+        for n in range(10):
+            planner.add_rows(Rows(f"{n}.csv", [2], [phone(n)], None, {}, column=column), (None, False), "u")
+        header = planner.finish(tmp_path / "a.plan", now=NOW, version="1")
+    assert (len(header.sources), header.more_sources) == (3, 7)
+    assert header.sources[0].column.passed_over[-1] == "and 4,980 more"
+    assert len(header.to_json()) < 50_000
+    assert read_plan(tmp_path / "a.plan").header == header
+
+
+@pytest.mark.parametrize("most", [by_user.MAX_USERS, 3, 2])
+def test_the_numbers_of_each_user_are_exact_for_the_largest(tmp_path, monkeypatch, most):
+    monkeypatch.setattr(by_user, "MAX_USERS", most)
+    entries = [
+        Entry("a:1", "m", tuple(map(phone, range(250)))),
+        Entry("a:2", "c", tuple(map(phone, range(150)))),
+        Entry("a:3", "d", (phone(1),)),
+        Entry("a:4", "b", (phone(1), phone(2))),
+        Entry("a:5", "m", tuple(map(phone, range(5))), windows=(JULY,)),
+        Entry("a:6", "w", windows=(JUNE, JULY), delete_window=True, max_rows=9),
+        Entry("a:7", "c", windows=(JULY,), delete_window=True, max_rows=9),
+    ]
+    with little_memory(targets=min(most, 2)):
+        plan = plan_of(job_of(*entries), tmp_path)
+    largest = [("m", 255, 0), ("c", 150, 1), ("b", 2, 0), ("d", 1, 0), ("w", 0, 2)]
+    assert [(user.user_id, user.phones, user.windows) for user in plan.users] == largest[:most]
+    assert plan.header.totals.users == 5
 
 
 def test_too_many_rejects_are_refused_with_rule_limit_value_and_reason(tmp_path):
@@ -436,38 +494,74 @@ def test_more_phones_than_allowed_are_refused_and_as_many_are_not(tmp_path):
     entry = Entry("a:1", "u", tuple(phone(n % 11) for n in range(20)))
     assert plan_of(job_of(entry, safety=Safety(max_phones=11)), tmp_path).header.totals.unique == 11
     with pytest.raises(Refused, match="max_phones: 11 phones are more than the 10"):
-        plan_job(job_of(entry, safety=Safety(max_phones=10)), tmp_path / "x", today=TODAY, version="1")
+        plan_job(job_of(entry, safety=Safety(max_phones=10)), tmp_path / "x", now=NOW, version="1")
     assert not (tmp_path / "x").exists()
 
 
-def test_user_ids_that_cannot_stand_in_a_path_are_named_ten_at_once(tmp_path):
+def refused_users(*some):
+    """What is said of rows whose users are refused, line by line."""
+    with TemporaryDirectory() as folder, Planner(job_of()) as planner:
+        for rows in some:
+            planner.add_rows(rows, (None, False))
+        with pytest.raises(Refused) as caught:
+            planner.finish(Path(folder) / "a.plan", now=NOW, version="1")
+        assert list(Path(folder).iterdir()) == []
+    return caught.value.message.split("\n  ")
+
+
+def test_rows_without_a_user_that_can_be_sent_are_all_counted_and_named_together(tmp_path):
     path = tmp_path / "t.csv"
-    bad = ["", "..", "a/b", "a b", "用户", "x?y", "a#b", "%2e", "x" * 129, "a;b", "never reached/"]
+    bad = ["", "..", "a/b", "a b", "用户", "x?y", "a#b", "%2e", "x" * 129, "a;b", *[""] * 20]
     path.write_text("user_id,phone\nu,13800000000\n" + "".join(f"{user},13800000001\n" for user in bad))
-    with pytest.raises(Faults) as caught:
+    with pytest.raises(Refused) as caught:
         plan_of(job_of(tables=(table(path),)), tmp_path)
-    places = [fault.place for fault in caught.value.faults]
-    assert places == [f"{path}:{line}" for line in range(3, 13)]
+    head, missing, unsafe, *named, more = caught.value.message.split("\n  ")
+    assert head == "30 rows name no user id that can be sent"
+    assert missing == "21 × missing: there is no user id"
+    assert unsafe.startswith("9 × unsafe: only 1-128 ASCII letters")
+    assert [line.split(": ")[0] for line in named] == [f"{path}:{line}" for line in range(3, 23)]
+    assert named[:2] == [f"{path}:3: nothing (missing)", f"{path}:4: '..' (unsafe)"]
+    assert more == "and 10 more"
+    assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_bad_user_id_refuses_the_plan_even_beside_a_bad_phone_and_again(tmp_path):
+def test_a_user_id_that_its_format_spoils_refuses_the_list_whatever_it_looks_like():
+    rows = Rows("b.xlsx!一", [2, 3, 4], [*map(phone, range(3))], ["1001", "1001", "u"], {}, {1: "float"})
+    assert refused_users(rows) == [
+        "1 row names no user id that can be sent",
+        "1 × float: a number with a decimal point",
+        "b.xlsx!一:3: '1001' (float)",
+    ]
+
+
+def test_rows_whose_users_are_sound_are_planned_beside_bad_phones(tmp_path):
+    rows = Rows("t", [2, 3], [phone(1), "bad"], ["u", "v"], {})
+    with Planner(job_of()) as planner:
+        planner.add_rows(rows, (None, False))
+        assert planner.finish(tmp_path / "a.plan", now=NOW, version="1").totals.unique == 1
+
+
+def test_a_bad_user_id_refuses_the_plan_even_beside_a_bad_phone_and_again():
     rows = Rows("t", [2, 3, 4], [phone(1), "bad", phone(2)], ["a/b", "c/d", "a/b"], {})
-    with Planner(job_of()) as planner:
-        planner.add_rows(rows, (None, False))
-        planner.add_rows(replace(rows, lines=[5, 6, 7]), (None, False))
-        with pytest.raises(Faults) as caught:
-            planner.finish(tmp_path / "a.plan", today=TODAY, version="1")
-    assert [fault.place for fault in caught.value.faults] == [f"t:{line}" for line in range(2, 8)]
-    assert not (tmp_path / "a.plan").exists()
+    _, _, *named = refused_users(rows, replace(rows, lines=[5, 6, 7]))
+    assert [line.split(": ")[0] for line in named] == [f"t:{line}" for line in range(2, 8)]
 
 
-def test_a_phone_in_the_user_column_is_shown_masked(tmp_path):
-    rows = Rows("t", [2], [phone(1)], ["+8613912345678"], {})
-    with Planner(job_of()) as planner:
-        planner.add_rows(rows, (None, False))
-        with pytest.raises(Faults) as caught:
-            planner.finish(tmp_path / "a.plan", today=TODAY, version="1")
-    assert "13912345678" not in caught.value.message
+def test_a_million_flawed_rows_take_no_more_memory_than_a_few():
+    flawed = FlawedUsers()
+    rows = Rows("t", range(1, 10_001), ["1"] * 10_000, [""] * 10_000, {})
+    flawed.look(rows)
+    few = sum(map(sys.getsizeof, vars(flawed).values()))
+    for _ in range(20):
+        flawed.look(rows)
+    assert sum(map(sys.getsizeof, vars(flawed).values())) == few
+    with pytest.raises(Refused, match=r"(?s)210,000 × missing.*and 209,980 more") as caught:
+        flawed.refuse_any()
+    assert len(caught.value.message) < 2000
+
+
+def test_a_phone_in_the_user_column_is_shown_masked():
+    assert "13912345678" not in str(refused_users(Rows("t", [2], [phone(1)], ["+8613912345678"], {})))
 
 
 # ---- protected ----------------------------------------------------------------------------------------
@@ -516,7 +610,7 @@ def test_an_interrupted_plan_leaves_nothing_behind(tmp_path, error, when):
     job = job_of(*(Entry(f"a:{n}", f"u{n}", tuple(map(phone, range(10_000)))) for n in range(12)))
     before = len(list(Path("/proc/self/fd").iterdir()))
     with little_memory(100_000), pytest.raises(error):
-        plan_job(job, out / "a.plan", today=TODAY, version="1", tmp_dir=scratch, on_progress=interrupt)
+        plan_job(job, out / "a.plan", now=NOW, version="1", tmp_dir=scratch, on_progress=interrupt)
     assert not list(scratch.iterdir())
     assert not list(out.iterdir())
     assert len(list(Path("/proc/self/fd").iterdir())) == before
@@ -551,7 +645,7 @@ def test_an_existing_plan_is_refused_before_anything_is_read(tmp_path):
     out = tmp_path / "a.plan"
     out.write_text("mine")
     with pytest.raises(Refused, match="exists already"):
-        plan_job(job_of(list_of(tmp_path / "missing.txt")), out, today=TODAY, version="1")
+        plan_job(job_of(list_of(tmp_path / "missing.txt")), out, now=NOW, version="1")
     assert out.read_text() == "mine"
 
 
@@ -579,7 +673,7 @@ def test_progress_counts_values_and_batches(tmp_path):
 
 def again(work, folder, windows=(), **fields):
     out = Path(folder) / f"{len(list(Path(folder).iterdir()))}.plan"
-    plan_batches_again(work, job_of(**fields), out, windows=windows, today=TODAY, version="1")
+    plan_batches_again(work, job_of(**fields), out, windows=windows, now=NOW, version="1")
     return read_plan(out)
 
 
