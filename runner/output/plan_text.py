@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import orjson
 
-from runner.lists.rows import ColumnRead
 from runner.output.report import align, printable, span
 from runner.phones import KINDS, REASONS
 from runner.plan.file import PlanFile
@@ -85,11 +84,14 @@ def _sources(header: PlanHeader) -> list[str]:
 
 def _source(source: PlanSource) -> tuple[object, ...]:
     figures = (source.rows, source.blank, source.rejected, source.normalised, source.hidden)
-    return source.source, *figures, "" if source.column is None else _column(source.column)
+    return source.source, *figures, _column(source)
 
 
-def _column(column: ColumnRead) -> str:
+def _column(source: PlanSource) -> str:
     """Return which column was read, how it was found, and which others might have been."""
+    column = source.column
+    if column is None:
+        return ""
     name = f" {column.header!r}" if column.header else ""
     over = f"; passed over: {', '.join(column.passed_over)}" if column.passed_over else ""
     return f"column {column.column}{name}, {_HOW_FOUND[column.how]}{over}"
