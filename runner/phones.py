@@ -11,8 +11,12 @@ digit and loses one leading `+`. `opaque` loses surrounding white space only.
 
 import re
 import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, get_args
+
+from runner.text import printable
 
 __all__ = [
     "KINDS",
@@ -22,6 +26,7 @@ __all__ = [
     "Normalised",
     "PhoneRule",
     "mask",
+    "mask_echoes",
     "mask_text",
     "normalise",
     "normalise_many",
@@ -324,6 +329,7 @@ def _unclean(values: list[str], rule: PhoneRule) -> list[int]:
 # ---- showing ------------------------------------------------------------------------------------------
 
 _HIDDEN = "****"
+_SHORTEST_ECHO = 4
 _RUN = re.compile(r"[0-9](?:-{0,3}[0-9]){6,}")
 _DATE = re.compile(
     r"(?<![0-9])(?<![0-9][^0-9])(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
@@ -349,7 +355,7 @@ def mask(value: str) -> str:
     shadow = _shadow(folded).replace("-", "")
     if shadow.isascii() and shadow.isalnum():
         return _mask_plain(shadow)
-    return _mask_plain("".join([char if char.isprintable() else "?" for char in folded.strip()]))
+    return _mask_plain(printable(folded.strip()))
 
 
 def _shadow(text: str) -> str:
@@ -357,6 +363,7 @@ def _shadow(text: str) -> str:
     return "".join([_shadow_of(char) for char in text])
 
 
+@lru_cache(maxsize=4096)
 def _shadow_of(char: str) -> str:
     if "0" <= char <= "9":
         return char
@@ -371,12 +378,27 @@ def mask_text(text: str) -> str:
 
     A date (`2024-07-26 00:00:00`) stays as it is.
     """
+    return _mask_runs(text, _mask_plain)
+
+
+def mask_echoes(words: str, values: Sequence[str]) -> str:
+    """Return a vendor's words with what they echo taken out: any long number, and any of these values.
+
+    Words that differ in that only come out alike. An encrypted value looks like no number.
+    """
+    echoed = [value for value in values if len(value) >= _SHORTEST_ECHO and value in words]
+    for value in sorted(echoed, key=len, reverse=True):
+        words = words.replace(value, _HIDDEN)
+    return _mask_runs(words, lambda _run: _HIDDEN)
+
+
+def _mask_runs(text: str, shown: Callable[[str], str]) -> str:
     shadow = _shadow(text)
     for date in _DATE.finditer(text):
         shadow = shadow[: date.start()] + "x" * (date.end() - date.start()) + shadow[date.end() :]
     out: list[str] = []
     done = 0
     for match in _RUN.finditer(shadow):
-        out += [text[done : match.start()], _mask_plain(match[0].replace("-", ""))]
+        out += [text[done : match.start()], shown(match[0].replace("-", ""))]
         done = match.end()
     return "".join(out) + text[done:]

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from runner.model import Reply
 from runner.outcomes import BAD_REPLY, AttemptFailed, FailureKind, kind_of_envelope, kind_of_http
 from runner.settings import Token
+from runner.text import printable
 
 __all__ = [
     "MOST_WORDS",
@@ -67,9 +68,7 @@ def cleaner(token: Token) -> Clean:
     secrets = re.compile("|".join(re.escape(shape) for shape in sorted(shapes, key=len, reverse=True)))
 
     def clean(text: str) -> str:
-        words = secrets.sub("***", text)[:MOST_WORDS]
-        # Not printable: controls, marks that turn or hide text, line separators, halves of surrogate pairs.
-        return "".join(char if char.isprintable() else " " for char in words).strip()
+        return printable(secrets.sub("***", text)[:MOST_WORDS]).strip()
 
     return clean
 

@@ -6,7 +6,6 @@ by a file afterwards. It must never keep a count that a record did not give, and
 cannot have happened.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from runner.audit.records import (
 )
 from runner.errors import AuditDamaged
 from runner.model import Prior
+from runner.phones import mask_echoes
 
 __all__ = [
     "Fold",
@@ -49,9 +49,7 @@ _DELETED, _UNKNOWN, _NOT_SENT = _CODE["deleted"], _CODE["unknown"], _CODE["not_s
 _READ_PARTS = ("unique", "duplicate", "rejected", "protected")
 _MOST_BATCHES = 10**8
 _MOST_CAUSES = 200
-_SHORTEST_ECHO = 4
 _SKIPPING = frozenset({"forbidden", "not_found"})
-_LONG_NUMBER = re.compile(r"[0-9]{6,}")
 
 PhonesOf = Callable[[int], int]
 """How many phones the plan has in a batch, by its `seq`."""
@@ -269,7 +267,7 @@ class Fold:
             raise Inconsistent(f"batch {record.seq} is {record.status} with {record.phones_left} phones left")
         if record.error in _SKIPPING:
             self.skipped_users.add(record.user_id)
-        words = _without_numbers(record)
+        words = mask_echoes(record.message or "", record.phone)
         cause = (record.status, record.error, record.http_status, record.code, words)
         if cause not in self.causes and len(self.causes) >= _MOST_CAUSES:
             cause = (*cause[:4], "")
@@ -366,16 +364,6 @@ class Fold:
 
 def _identity(record: RunRecord) -> tuple[str, Planned, str]:
     return record.plan_sha256, record.planned, record.base_url
-
-
-def _without_numbers(rest: BatchRecord) -> str:
-    """Return the vendor's words with the numbers they echo masked, so that alike words are one cause."""
-    words = rest.message or ""
-    if rest.phone and not rest.phone[0].isdigit():
-        for value in rest.phone:
-            if len(value) >= _SHORTEST_ECHO:
-                words = words.replace(value, "*" * _SHORTEST_ECHO)
-    return _LONG_NUMBER.sub(lambda match: "*" * len(match[0]), words)
 
 
 def _agrees(summary: SummaryRecord, totals: Totals) -> bool:

@@ -20,6 +20,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from runner.errors import Fault, Refused
 from runner.phones import mask_text
+from runner.text import printable
 
 __all__ = [
     "MAX_BYTES",
@@ -176,7 +177,7 @@ def _read_yaml(name: str, text: str) -> Document:
 def _one_line(text: str) -> str:
     """Return a parser's words as they may be shown: bounded, in one line, no number in full."""
     line = (text.splitlines() or [""])[0][:160]
-    return mask_text("".join(char if char.isprintable() else "?" for char in line))
+    return mask_text(printable(line))
 
 
 def _mark(node: Node | None) -> Position:

@@ -11,8 +11,7 @@ import re
 import sys
 import threading
 import time
-import unicodedata
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
@@ -23,26 +22,18 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from runner.audit.records import BatchRecord, OpenRecord, PaceRecord, Record
 from runner.errors import Refused, RunnerError
-from runner.phones import mask, mask_text
+from runner.phones import mask, mask_echoes
 from runner.settings import Token
 from runner.stop import Stop
+from runner.text import printable
 
-__all__ = ["Console", "Snapshot", "Verbosity", "clean"]
+__all__ = ["Console", "Snapshot", "Verbosity"]
 
 _PHONE = re.compile(r"(?<![0-9A-Za-z-])(?:\+?86)?1[3-9][0-9]{9}(?![0-9A-Za-z])")
-_SHORTEST_ECHO = 4
 _LINE_EVERY_S = 15.0
 _BAR_EVERY_S = 0.2
 _LINE_AGAIN = "\r\x1b[K"
 """Goes back to the beginning of a terminal's line and clears it."""
-
-
-def clean(text: str) -> str:
-    """Return text without control characters and direction marks, which a terminal would obey."""
-    return "".join(
-        char if char in "\n\t" or unicodedata.category(char) not in {"Cc", "Cf", "Zl", "Zp"} else "\ufffd"
-        for char in text
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +83,16 @@ class Log(Protocol):
 
 
 def _clean_fields(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Make every text field one line that no terminal obeys, with the numbers in it masked."""
+    """Make every text field one line that no terminal obeys."""
     for name, value in event.items():
         if isinstance(value, str):
-            event[name] = clean(mask_text(value) if name == "message" else value).replace("\n", " ")
+            event[name] = printable(value)
     return event
 
 
-def _without_echoes(message: str, phones: Sequence[str]) -> str:
-    """Return the vendor's words with the values they echo masked: an encrypted one looks like no number."""
-    for phone in phones:
-        if len(phone) >= _SHORTEST_ECHO and phone in message:
-            message = message.replace(phone, mask(phone))
-    return message
+def _lines(text: str) -> str:
+    """Return words of one or several lines, fit for a terminal."""
+    return printable(text, keep="\n\t")
 
 
 class _Lines:
@@ -163,7 +151,7 @@ class Console:
     def say(self, text: str) -> None:
         """Write words for a person, unless quiet."""
         if not self._verbosity.quiet:
-            self._write(clean(text))
+            self._write(_lines(text))
 
     def tell(self, record: Record) -> None:
         """Log what an audit record says, if it is worth it."""
@@ -174,26 +162,26 @@ class Console:
             found = {name: getattr(record, name) for name in names}
             fields = {name: value for name, value in found.items() if value is not None}
             if "message" in fields:
-                fields["message"] = _without_echoes(fields["message"], record.phone)
+                fields["message"] = mask_echoes(fields["message"], record.phone)
             self.log.debug("batch not confirmed", status=record.status, **fields)
         elif isinstance(record, OpenRecord):
             self.log.debug("batch left open", seq=record.seq, attempts=record.attempts)
 
     def warn(self, text: str) -> None:
         """Write a warning, even when quiet."""
-        self._write(clean(f"warning: {text}"))
+        self._write(_lines(f"warning: {text}"))
 
     def show_error(self, error: RunnerError) -> None:
         """Write an error and what to do about it."""
-        self._write(clean(f"error: {error.message}"))
+        self._write(_lines(f"error: {error.message}"))
         if error.hint:
-            self._write(clean(f"  -> {error.hint}"))
+            self._write(_lines(f"  -> {error.hint}"))
 
     def result(self, text: str) -> None:
         """Write the command's result to standard output; a closed one loses nothing else."""
         self._end_line()
         with suppress(OSError, ValueError):
-            self._stdout.write(clean(self.redact(text)) + "\n")
+            self._stdout.write(_lines(self.redact(text)) + "\n")
             self._stdout.flush()
 
     async def ask(self, question: str, stop: Stop, *, unless: str) -> None:
@@ -225,7 +213,7 @@ class Console:
             nonlocal shown_s
             if not self._verbosity.quiet and time.monotonic() - shown_s > every_s:
                 shown_s = time.monotonic()
-                self._write(clean(str(progress)), end="" if self.on_terminal else "\n")
+                self._write(_lines(str(progress)), end="" if self.on_terminal else "\n")
                 self._line_open = self.on_terminal
 
         return show

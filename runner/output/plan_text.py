@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import orjson
 
-from runner.output.report import align, printable, span
+from runner.output.report import align, span
 from runner.phones import KINDS, REASONS
 from runner.plan.file import PlanFile
 from runner.plan.header import PlanHeader, PlanSource, PlanWindow
 from runner.settings import Limits
+from runner.text import printable
 
 __all__ = ["describe_plan", "plan_json", "scope"]
 

@@ -5,7 +5,6 @@ masked, and nothing that came from a server reaches a terminal with control char
 """
 
 import shlex
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Any
 from runner.audit.fold import Fold, PhonesOf, Session, Totals
 from runner.audit.records import STATUSES, as_json
 from runner.phones import mask_text
+from runner.text import printable, width
 
-__all__ = ["align", "make_report", "printable", "report_text", "span", "width"]
+__all__ = ["align", "make_report", "report_text", "span"]
 
 _INPUT_PARTS = ("unique", "duplicate", "rejected", "protected")
 _SHARES = {"p50": 0.5, "p95": 0.95, "max": 1.0}
@@ -104,17 +104,6 @@ def _next_command(audit: Path, totals: Totals) -> str | None:
     return None if totals.all_confirmed else f"bulk-delete rerun {shlex.quote(str(audit))}"
 
 
-def printable(text: object) -> str:
-    """Return a text with what could steer a terminal turned into spaces."""
-    return "".join(char if char.isprintable() else " " for char in str(text))
-
-
-def width(text: str) -> int:
-    """Return how many terminal columns a text takes; Chinese characters take two."""
-    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
-    return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)
-
-
 def align(rows: Iterable[Sequence[object]], kinds: str, *, indent: str = "  ") -> list[str]:
     """Return rows as lines with their columns aligned; `kinds` has `<` or `>` for each column."""
     cells = [[_cell(value) for value in row] for row in rows]
@@ -132,7 +121,7 @@ def align(rows: Iterable[Sequence[object]], kinds: str, *, indent: str = "  ") -
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    return f"{value:,}" if isinstance(value, int) else printable(value)
+    return f"{value:,}" if isinstance(value, int) else printable(str(value))
 
 
 def report_text(report: Mapping[str, Any]) -> str:

@@ -10,7 +10,8 @@ from string import Template
 from typing import Any
 
 from runner.audit.records import STATUSES
-from runner.output.report import printable, report_text
+from runner.output.report import report_text
+from runner.text import printable
 
 __all__ = ["report_html"]
 

@@ -39,10 +39,11 @@ from runner.plan.overlaps import Overlaps
 from runner.plan.protect import ProtectList, read_protect_file
 from runner.plan.rules import check_plan
 from runner.plan.spill import open_private, spill_full
-from runner.plan.tally import Tally, encodable
+from runner.plan.tally import Tally
 from runner.plan.write import refuse_existing, write_plan
 from runner.settings import Safety
 from runner.terms import limits_to_json, safety_to_json
+from runner.text import encodable
 
 __all__ = ["Planner", "Progress", "plan_batches_again", "plan_job"]
 

@@ -13,8 +13,9 @@ from typing import Final
 from runner.lists.rows import ColumnRead, Rows
 from runner.phones import Normalised, mask
 from runner.plan.header import PlanSource, Reject
+from runner.text import encodable
 
-__all__ = ["Tally", "encodable"]
+__all__ = ["Tally"]
 
 MAX_SOURCES = 10_000
 """Sources that are told one by one."""
@@ -116,8 +117,3 @@ def _bounded(column: ColumnRead | None) -> ColumnRead | None:
         passed_over.append(f"and {more:,} more")
     header = encodable(column.header[:_MAX_HEADER])
     return replace(column, header=header, passed_over=tuple(passed_over))
-
-
-def encodable(text: str) -> str:
-    """Return a text that can be written as UTF-8: a file name need not be any (it may be GB18030)."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,69 @@
+"""Foreign words made fit to stand on a screen, on a page or in a file; and how wide they are there. Pure.
+
+The one place that says which characters may be shown: vendors' words, file names and lists can hold what
+steers a terminal, turns the direction of writing, or is no Unicode at all.
+"""
+
+import unicodedata
+
+__all__ = ["encodable", "printable", "width", "wrap"]
+
+_REPLACED = "\ufffd"
+_NO_WIDTH = {"Mn", "Me", "Cf"}
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """Return a text of characters that only show themselves: white space becomes a space, the rest a mark.
+
+    Args:
+        text: Anybody's.
+        keep: Characters that are let through nevertheless (line breaks, where there may be several lines).
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in keep else _instead_of(char) for char in text)
+
+
+def _instead_of(char: str) -> str:
+    return " " if char.isspace() else _REPLACED
+
+
+def encodable(text: str) -> str:
+    """Return a text that can be written as UTF-8: a file name need not be any (it may be GB18030)."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def width(text: str) -> int:
+    """Return how many terminal columns a text takes; Chinese characters take two, marks on others none."""
+    if text.isascii():
+        return len(text)
+    return sum(map(_width_of, text))
+
+
+def _width_of(char: str) -> int:
+    if unicodedata.category(char) in _NO_WIDTH:
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def wrap(text: str, columns: int) -> list[str]:
+    """Return a text as lines of at most so many columns (two at least), cut between words where it can be."""
+    lines = [""]
+    for word in text.split():
+        joined = f"{lines[-1]} {word}" if lines[-1] else word
+        if width(joined) <= columns:
+            lines[-1] = joined
+            continue
+        pieces = _pieces(word, columns)
+        lines[-1:] = [lines[-1], *pieces] if lines[-1] else pieces
+    return lines
+
+
+def _pieces(word: str, columns: int) -> list[str]:
+    """Return a word in pieces of at most so many columns."""
+    pieces = [""]
+    for char in word:
+        if width(pieces[-1] + char) > columns:
+            pieces.append("")
+        pieces[-1] += char
+    return pieces
