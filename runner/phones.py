@@ -57,8 +57,11 @@ REASONS = {
     "missing": "the row has no such column",
     "columns": "the row has more or fewer columns than its table: its cells may have shifted",
     "not_text": "neither text nor a whole number",
+    "negative": "a number below zero",
+    "cell_error": "an error of the spreadsheet, such as #N/A",
+    "no_value": "a formula without a stored value",
 }
-"""Every reason for which a value is bad, by its stable word; the last three come from the formats."""
+"""Every reason for which a value is bad, by its stable word; from `missing` on they come from the formats."""
 
 KINDS = {
     "space": "spaces taken off",

@@ -189,6 +189,9 @@ def test_every_reason_and_every_kind_that_phones_knows_is_reached_by_these_table
         "missing",
         "columns",
         "not_text",
+        "negative",
+        "cell_error",
+        "no_value",
     }  # those come from the formats
     assert set().union(*CLEANED.values()) | {"plus"} == set(KINDS)
 

@@ -40,7 +40,6 @@ EVERYWHERE = {"orjson"}
 DISTRIBUTIONS = {
     "backports": "backports.zstd",
     "pydantic_core": "pydantic-core",
-    "python_calamine": "python-calamine",
     "ruamel": "ruamel.yaml",
 }
 ONLY_DATA = {"tzdata"}

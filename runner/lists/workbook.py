@@ -1,86 +1,38 @@
-"""Workbooks (.xlsx): the one sheet with phones, its cells as text, and what Excel did to the numbers.
+"""Workbooks (.xlsx): the one sheet with phones, its cells as text, and what a person does not see of it.
 
-Keeps "a numeric cell with six or more trailing zeros is refused": a number is taken only where it is whole
-and all its digits are Excel's own. Bounds what a workbook unpacks to before the reader of workbooks sees it.
-Never chooses between two sheets, never reads a hidden one.
+Keeps "a cell counts only where it says exactly one thing" and "rows that a filter hides are said": a flawed
+cell is passed on as such, a hidden row is read only where the job says so, a hidden column only where the job
+names it, a hidden sheet never. Never chooses between two sheets.
 """
 
-import copy
-import re
-import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any
-
-from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
 
 from runner.errors import Fault
-from runner.lists.columns import SAMPLE_ROWS, Layout, find_layout, rows_of
-from runner.lists.decode import MAX_RATIO, RATIO_FREE_BYTES, Source
+from runner.lists.columns import SAMPLE_ROWS, Layout, find_layout
+from runner.lists.decode import Source
+from runner.lists.hints import hint_of_key
 from runner.lists.rows import ListSpec, Rows
-from runner.phones import PhoneRule
+from runner.lists.workbook_process import Sheet, SheetRows, WorkbookReader, open_workbook
+from runner.phones import PhoneRule, normalise_many
 
-__all__ = ["MAX_CELLS", "MAX_WORKBOOK_BYTES", "read_workbook"]
+__all__ = ["read_workbook"]
 
-MAX_WORKBOOK_BYTES = 1 << 30
-"""Bytes of a workbook at most, unpacked: a full sheet of ten columns has half of that."""
-MAX_CELLS = 24_000_000
-"""Cells of a sheet at most, empty ones between the first and the last included."""
-
-_CHUNK_ROWS = 4096
-_BLOCK_BYTES = 1 << 18
-_MAX_MEMBERS = 10_000
-_EXACT_DIGITS = 15
-"""Digits that Excel keeps of a number; the ones behind become zeros."""
-_LOST_DIGITS = re.compile(r"[0-9]*0{6}")
-_SHEET = re.compile(r"xl/worksheets/[^/]*\.xml")
-_COLUMN_REFS = re.compile(rb"""[\s]r\s*=\s*["']([A-Za-z]{1,3})[0-9]""")
-_ROW_REFS = re.compile(rb"""[\s]r\s*=\s*["'][A-Za-z]{0,3}([0-9]{4,7})["']""")
-_LONGEST_REF = 32
-
-_Cells = list[tuple[int, list[str], dict[int, str]]]
+_LOST_DIGITS = "zeros"
+"""How a number with six zeros at its end is told: a phone has lost digits, a user id may be such a number."""
 
 
 def read_workbook(source: Source, spec: ListSpec, rule: PhoneRule) -> Iterator[Rows]:
     """Yield the rows of the sheet that holds phones; `source` of the rows is `path!sheet`.
 
     Raises:
-        Fault: No workbook, damaged, a bomb, no sheet with phones or several of them.
+        Fault: No workbook, damaged, too large for the bounds, no sheet with phones or several of them, a
+            hidden column that nobody asked for, or hidden rows of which the job does not say what they are.
     """
-    _check_bounds(source)
-    workbook = _open(source)
-    visible = [
-        sheet.name
-        for sheet in workbook.sheets_metadata
-        if sheet.typ == SheetTypeEnum.WorkSheet and sheet.visible == SheetVisibleEnum.Visible
-    ]
-    found = _find_sheet(source, workbook, visible, spec, rule)
-    if found is None:
-        return
-    sheet, layout = found.sheet, found.layout
-    rows = _rows(sheet)
-    skipped = 0
-    while skipped < layout.skip:
-        skipped += any(map(str.strip, next(rows)[1]))
-    while chunk := list(islice(rows, _CHUNK_ROWS)):
-        flaws = {(i, column): flaw for i, row in enumerate(chunk) for column, flaw in row[2].items()}
-        out = rows_of(
-            f"{source.name}!{sheet.name}", layout, [row[1] for row in chunk], [row[0] for row in chunk], flaws
-        )
-        if out.values:
-            yield out
-
-
-def _open(source: Source) -> CalamineWorkbook:
-    source.file.seek(0)
-    try:
-        return CalamineWorkbook.from_filelike(source.file)
-    except CalamineError as error:
-        raise source.fault(
-            f"no workbook that can be read: {error}", hint="Save it again as .xlsx."
-        ) from error
+    with open_workbook(source) as reader:
+        found = _find_sheet(source, reader, spec, rule)
+        if found is not None:
+            yield from _read_sheet(source, reader, spec, found)
 
 
 # ---- the sheet ----------------------------------------------------------------------------------------
@@ -88,158 +40,127 @@ def _open(source: Source) -> CalamineWorkbook:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    sheet: CalamineSheet
+    sheet: Sheet
     layout: Layout
 
+    @property
+    def last_header_row(self) -> int:
+        """The number of the last row that is no data; 0 where all are."""
+        return self.sheet.lines[self.layout.skip - 1] if self.layout.skip else 0
 
-def _find_sheet(
-    source: Source, workbook: CalamineWorkbook, names: list[str], spec: ListSpec, rule: PhoneRule
-) -> _Found | None:
+
+def _find_sheet(source: Source, reader: WorkbookReader, spec: ListSpec, rule: PhoneRule) -> _Found | None:
     """Return the one sheet that has the columns; None if all are empty.
 
     Where none has them, the fault is the first sheet's.
     """
     found: list[_Found] = []
     faults: list[Fault] = []
-    for name in names:
-        sheet = _sheet(source, workbook, name)
-        sample = list(islice((row for _, row, _ in _rows(sheet) if any(map(str.strip, row))), SAMPLE_ROWS))
-        if not sample:
+    doubtful: list[str] = []
+    hidden: list[str] = []
+    for sheet in reader.sheets(SAMPLE_ROWS):
+        if not sheet.rows:
             continue
+        if sheet.is_hidden:
+            hidden.append(sheet.name)
+            continue
+        fault = _fault_of(source, sheet.name)
         try:
-            found.append(_Found(sheet, find_layout(sample, spec, rule, _fault_of(source, name))))
-        except Fault as fault:
-            faults.append(fault)
+            found.append(
+                _Found(sheet, find_layout(sheet.rows, spec, rule, fault, hidden=sheet.hidden_columns))
+            )
+        except Fault as error:
+            faults.append(error)
+            if spec.phone_column is None and _has_phones(sheet, rule):
+                doubtful.append(sheet.name)
     if len(found) > 1:  # a sheet of notes has just one column, too
         found = [one for one in found if one.layout.sure] or found
-    if len(found) > 1:
-        both = " and ".join(repr(one.sheet.name) for one in found)
+    names = [one.sheet.name for one in found]
+    if len(names + doubtful) > 1:
         raise source.fault(
-            f"several sheets hold phones: {both}", hint="Save the one that is meant on its own."
+            f"several sheets hold phones: {' and '.join(map(repr, names + doubtful))}",
+            hint="Save the one that is meant on its own.",
         )
     if faults and not found:
         raise faults[0]
+    if hidden and not found:
+        raise source.fault(
+            f"only hidden sheets hold anything: {', '.join(map(repr, hidden[:10]))}",
+            hint="Show the sheet that is meant, and save.",
+        )
     return found[0] if found else None
 
 
-def _fault_of(source: Source, sheet: str) -> Any:
+def _has_phones(sheet: Sheet, rule: PhoneRule) -> bool:
+    """Tell whether a column of a sheet that cannot be read holds phones all the same."""
+    if rule == "opaque":
+        return False
+    for column in zip(*sheet.rows, strict=True):
+        filled = [text for text in column if text.strip()]
+        if len(normalise_many(filled, rule).bad) * 2 < len(filled):
+            return True
+    return False
+
+
+def _fault_of(source: Source, sheet: str) -> Callable[..., Fault]:
     def fault(message: str, *, hint: str = "") -> Fault:
         return source.fault(f"sheet {sheet!r}: {message}", hint=hint)
 
     return fault
 
 
-def _sheet(source: Source, workbook: CalamineWorkbook, name: str) -> CalamineSheet:
-    try:
-        return workbook.get_sheet_by_name(name)
-    except CalamineError as error:
-        raise source.fault(
-            f"sheet {name!r} cannot be read: {error}", hint="Save it again as .xlsx."
-        ) from error
+# ---- its rows -----------------------------------------------------------------------------------------
 
 
-# ---- cells --------------------------------------------------------------------------------------------
+def _read_sheet(source: Source, reader: WorkbookReader, spec: ListSpec, found: _Found) -> Iterator[Rows]:
+    sheet, layout = found.sheet, found.layout
+    fault = _fault_of(source, sheet.name)
+    if spec.phone_column is None and layout.phone in sheet.hidden_columns:
+        raise fault(
+            f"column {layout.phone + 1} {layout.read.header!r}, which holds the phones, is hidden",
+            hint=hint_of_key(spec, f"phone_column: {layout.phone + 1}", "if that column is meant"),
+        )
+    columns = [layout.phone] if layout.user is None else [layout.phone, layout.user]
+    hidden = 0
+    for stretch in reader.rows(sheet, columns, found.last_header_row):
+        rows = _rows_of(f"{source.name}!{sheet.name}", stretch, layout, skip=spec.hidden_rows != "include")
+        hidden += rows.hidden
+        if spec.hidden_rows is not None or not hidden:
+            yield rows
+    if hidden and spec.hidden_rows is None:
+        raise fault(
+            f"{hidden:,} rows with a value in the phone column are hidden, by a filter or by hand",
+            hint=hint_of_key(spec, "hidden_rows: skip", "or include"),
+        )
 
 
-def _rows(sheet: CalamineSheet) -> Iterator[tuple[int, list[str], dict[int, str]]]:
-    """Yield the number of each row as Excel shows it, its cells as text from column A on, and their flaws."""
-    if sheet.start is None:
-        return
-    before = [""] * sheet.start[1]
-    for number, cells in enumerate(sheet.iter_rows(), 1):
-        texts = list(before)
-        flaws: dict[int, str] = {}
-        for cell in cells:
-            if isinstance(cell, str):
-                texts.append(cell)
-                continue
-            text, flaw = _number(cell)
-            if flaw:
-                flaws[len(texts)] = flaw
-            texts.append(text)
-        yield number, texts, flaws
-
-
-def _number(cell: object) -> tuple[str, str]:
-    """Return a cell that is no text, as text, and what is wrong with it as a phone."""
-    if isinstance(cell, bool) or not isinstance(cell, int | float):
-        return str(cell), "not_text"
-    if isinstance(cell, float) and not cell.is_integer():
-        return repr(cell), "float"
-    text = str(int(cell))
-    if len(text) > _EXACT_DIGITS or _LOST_DIGITS.fullmatch(text):
-        return text, "rounded"
-    return text, ""
-
-
-# ---- bounds -------------------------------------------------------------------------------------------
-
-
-def _check_bounds(source: Source) -> None:
-    """Unpack every part once, keeping nothing: sizes in the directory of an archive may be lies."""
-    source.file.seek(0)
-    try:
-        with zipfile.ZipFile(source.file) as archive:
-            members = archive.infolist()
-            if "[Content_Types].xml" not in archive.namelist() or not any(
-                _SHEET.match(m.filename) for m in members
-            ):
-                raise source.fault(
-                    "a zip archive, but no .xlsx workbook", hint="Unpack it, or pack with gzip."
-                )
-            bound = min(MAX_WORKBOOK_BYTES, max(RATIO_FREE_BYTES, source.size * MAX_RATIO))
-            if len(members) > _MAX_MEMBERS or sum(member.file_size for member in members) > bound:
-                raise _bomb(source, bound)
-            left = bound
-            for member in members:
-                left -= _check_member(source, archive, member, left, bound)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise source.fault(f"a damaged workbook: {error}", hint="Fetch or save it again.") from error
-
-
-def _bomb(source: Source, bound: int) -> Fault:
-    return source.fault(
-        f"a workbook of {source.size} bytes that unpacks to more than {bound}: this looks like a bomb",
-        hint="If it is a real list, export it as CSV.",
+def _rows_of(name: str, stretch: SheetRows, layout: Layout, *, skip: bool) -> Rows:
+    """Return the rows that have a phone cell; of the hidden ones among them just the number, if told so."""
+    texts = stretch.texts[0]
+    unseen = frozenset(stretch.hidden)
+    filled = [index for index, text in enumerate(texts) if text and not text.isspace()]
+    hidden = len(unseen.intersection(filled))
+    blank = len(texts) - len(filled)
+    if skip and unseen:
+        blank -= len(unseen.difference(filled))
+        filled = [index for index in filled if index not in unseen]
+    has_users = len(stretch.texts) > 1
+    return Rows(
+        name,
+        [stretch.lines[index] for index in filled],
+        [texts[index] for index in filled],
+        [stretch.texts[1][index] for index in filled] if has_users else None,
+        _flaws(stretch.flaws[0], filled, {_LOST_DIGITS: "rounded"}),
+        _flaws(stretch.flaws[1], filled, {_LOST_DIGITS: ""}) if has_users else {},
+        column=layout.read,
+        blank=blank,
+        hidden=hidden,
     )
 
 
-def _check_member(
-    source: Source, archive: zipfile.ZipFile, member: zipfile.ZipInfo, left: int, bound: int
-) -> int:
-    """Unpack one part, whatever size it pretends, and measure the sheet it holds; returns its true size."""
-    honest = copy.copy(member)
-    honest.file_size = bound + 1  # the reader stops at this size: at the true end, or past the bound
-    extent = _Extent() if _SHEET.match(member.filename) else None
-    size = 0
-    with archive.open(honest) as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            size += len(block)
-            if size > left:
-                raise _bomb(source, bound)
-            if extent is not None and extent.grow(block) > MAX_CELLS:
-                raise source.fault(
-                    f"a sheet of more than {MAX_CELLS} cells",
-                    hint="Delete what stands far below or to the right.",
-                )
-    return size
-
-
-class _Extent:
-    """How far a sheet reaches, by the places that its cells name."""
-
-    def __init__(self) -> None:
-        self._tail = b""
-        self._columns, self._rows = 1, 1000
-
-    def grow(self, block: bytes) -> int:
-        """Look at one more block; returns the number of cells up to now."""
-        text = self._tail + block
-        for letters in set(_COLUMN_REFS.findall(text)):
-            number = 0
-            for letter in letters.upper():
-                number = number * 26 + letter - 64
-            self._columns = max(self._columns, number)
-        self._rows = max(self._rows, max(map(int, set(_ROW_REFS.findall(text))), default=0))
-        self._tail = text[-_LONGEST_REF:]
-        return self._columns * self._rows
+def _flaws(flaws: dict[int, str], filled: list[int], words: dict[str, str]) -> dict[int, str]:
+    """Return the flaws of the rows that are left, by their new places and in the words of one column."""
+    if not flaws:
+        return {}
+    found = {place: flaws[index] for place, index in enumerate(filled) if index in flaws}
+    return {place: word for place, flaw in found.items() if (word := words.get(flaw, flaw))}

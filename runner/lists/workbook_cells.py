@@ -1,0 +1,197 @@
+"""What a cell of a workbook says exactly: numbers, dates by their style, texts that cells share.
+
+Belongs to the child process that reads workbooks, and imports nothing beyond the standard library. A cell
+says one thing or is flawed: an error, a formula without a stored value, a date, a fraction and a number with
+more digits than a spreadsheet keeps are told as such, never left out and never rounded.
+"""
+
+import re
+from array import array
+from functools import cached_property
+from itertools import accumulate
+from typing import NamedTuple
+
+from runner.lists.workbook_parts import (
+    PLAIN_TEXT,
+    SPACE_KEPT,
+    Parts,
+    Unreadable,
+    XmlScan,
+    check_utf8,
+    local_name,
+    parse_part,
+)
+
+__all__ = ["Cell", "Cells"]
+
+_ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")
+_EXACT = re.compile(r"0|[1-9][0-9]{0,14}")
+"""Whole numbers that a spreadsheet keeps digit for digit."""
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_NO_VALUE = "="
+"""What stands for a formula without a stored value: not blank, and no phone."""
+
+
+class Cell(NamedTuple):
+    """What a cell says: its text, and why it does not say it exactly ("" where it does).
+
+    Args:
+        text: The text, or the digits of a number.
+        flaw: A word of `phones.REASONS`; or `zeros`, for a number that ends in six of them: one that was
+            shown as 1.39E+10 and saved so has lost its digits, but a number that counts something has not.
+    """
+
+    text: str
+    flaw: str = ""
+
+
+class Cells:
+    """The sense of a workbook's cells: its shared strings and its date styles, read when first needed.
+
+    Args:
+        parts: The workbook.
+        strings: The part with the shared strings, if there is one.
+        styles: The part with the styles, if there is one.
+    """
+
+    def __init__(self, parts: Parts, strings: str | None, styles: str | None) -> None:
+        self._parts, self._strings_part, self._styles_part = parts, strings, styles
+
+    @cached_property
+    def strings(self) -> "_Strings":
+        """The shared strings, read when the first cell asks for one."""
+        return _Strings(self._parts, self._strings_part)
+
+    @cached_property
+    def date_styles(self) -> frozenset[int]:
+        """Numbers of the cell styles that show a number as a date or a time."""
+        part = self._styles_part
+        return frozenset() if part is None else _date_styles(self._parts, part)
+
+    def cell(self, kind: str, style: int, text: str | None, *, is_formula: bool) -> Cell:
+        """Return what a cell says.
+
+        Args:
+            kind: Its type: `n` or nothing for a number, `s`, `str` and `inlineStr` for text, and others.
+            style: Number of its style.
+            text: What is stored; None: nothing is.
+            is_formula: Whether it is computed.
+        """
+        if kind in {"str", "inlineStr", "s"}:
+            if text is None:
+                return Cell(_NO_VALUE, "no_value") if is_formula else Cell("")
+            return Cell(self.strings.get(text.strip()) if kind == "s" and text.strip() else _unescaped(text))
+        if kind == "e":
+            return Cell(text or "#", "cell_error")
+        if not text or not text.strip():
+            return Cell(_NO_VALUE, "no_value") if is_formula else Cell("")
+        if kind not in {"", "n"} or style in self.date_styles:
+            return Cell({"1": "TRUE", "0": "FALSE"}.get(text, text) if kind == "b" else text, "not_text")
+        return _number(text.strip())
+
+
+def _number(text: str) -> Cell:
+    if _EXACT.fullmatch(text):
+        return Cell(text, "zeros" if text.endswith("000000") else "")
+    if not _NUMBER.fullmatch(text):
+        return Cell(text, "not_text")
+    value = float(text)
+    if value < 0:
+        return Cell(text, "negative")
+    if not value.is_integer():  # infinity is none either
+        return Cell(text, "float")
+    digits = str(int(value))
+    return _number(digits) if _EXACT.fullmatch(digits) else Cell(digits, "rounded")
+
+
+def _unescaped(text: str) -> str:
+    """Return a text with the characters that XML cannot hold (`_x000D_`) as themselves."""
+    if "_x" not in text:
+        return text
+
+    def char(match: re.Match[str]) -> str:
+        code = int(match[1], 16)
+        return match[0] if 0xD800 <= code < 0xE000 else chr(code)
+
+    return _ESCAPE.sub(char, text)
+
+
+# ---- styles -------------------------------------------------------------------------------------------
+
+_DATE_IDS = frozenset([*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)])
+_LITERAL = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?![hmsHMS]+\])[^\]]*\]')
+_DATE_CODE = re.compile(r"[dmyhsDMYHS]")
+
+
+def _date_styles(parts: Parts, part: str) -> frozenset[int]:
+    dates = set(_DATE_IDS)
+    formats: list[int] = []
+    stack: list[str] = []
+
+    def start(tag: str, attrs: dict[str, str]) -> None:
+        name = local_name(tag)
+        if name == "numFmt" and attrs.get("numFmtId", "").isdecimal():
+            number = int(attrs["numFmtId"])
+            code = _LITERAL.sub("", attrs.get("formatCode", ""))
+            (dates.add if _DATE_CODE.search(code) else dates.discard)(number)
+        if name == "xf" and stack[-1:] == ["cellXfs"]:
+            given = attrs.get("numFmtId", "0")
+            formats.append(int(given) if given.isdecimal() else 0)
+        stack.append(name)
+
+    parse_part(parts, part, start=start, end=lambda _: stack.pop())
+    return frozenset(style for style, number in enumerate(formats) if number in dates)
+
+
+# ---- shared strings -----------------------------------------------------------------------------------
+
+
+class _Strings(XmlScan):
+    """The texts that cells share, held as their bytes one behind the other."""
+
+    def __init__(self, parts: Parts, part: str | None) -> None:
+        self._bytes = bytearray()
+        self._ends = array("I", [0])
+        self._pieces_of_text: list[str] = []
+        if part is None:
+            return
+        super().__init__(parts, part, around="sst", unit="si")
+        for _ in self.steps():
+            pass
+
+    def get(self, index: str) -> str:
+        """Return the text that a cell names by its number."""
+        ends = self._ends
+        number = int(index) if index.isdecimal() else len(ends)
+        if number + 1 >= len(ends):
+            raise Unreadable("a damaged workbook: a cell names a text that is not there")
+        return _unescaped(self._bytes[ends[number] : ends[number + 1]].decode())
+
+    def pattern(self, prefix: bytes) -> re.Pattern[bytes]:
+        """Match a run of plain texts; one with formatted parts goes the other way."""
+        si, t = prefix + b"si", prefix + b"t"
+        one = b"<%b><%b%b>(%b)</%b></%b>" % (si, t, SPACE_KEPT, PLAIN_TEXT, t, si)
+        self._one = re.compile(one)
+        return re.compile(rb"(?:%b\s*+)++" % one.replace(b"(" + PLAIN_TEXT, b"(?:" + PLAIN_TEXT))
+
+    def take(self, match: re.Match[bytes]) -> None:
+        """Add the texts of a run."""
+        texts = self._one.findall(match[0])
+        run = b"".join(texts)
+        check_utf8(run)
+        self._ends.extend(accumulate(map(len, texts[1:]), initial=self._ends[-1] + len(texts[0])))
+        self._bytes += run
+
+    def start(self, name: str, parent: str, attrs: dict[str, str]) -> None:  # noqa: ARG002 - the scan gives all three
+        """Hear the text of a `t`, but not how it is pronounced."""
+        if name == "t" and parent in {"si", "r"}:
+            self.hear(self._pieces_of_text.append)
+
+    def end(self, name: str, parent: str) -> None:
+        """Add the text when its item ends."""
+        if name == "t":
+            self.hear(None)
+        elif name == "si" and parent == "sst":
+            self._bytes += "".join(self._pieces_of_text).encode()
+            self._ends.append(len(self._bytes))
+            self._pieces_of_text.clear()
