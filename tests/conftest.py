@@ -1,5 +1,6 @@
 """Fixtures of the tests that run the real program."""
 
+import os
 import signal
 
 import pytest
@@ -8,6 +9,11 @@ from tests.support.program import Program, Sandbox
 
 # In the background ctrl-C may be ignored; what the tests start must not inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Two a core: most tests wait for a process or a clock."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from runner.send import breaker, delivery, pacing
 from tests.support.docs import FENCED, PAGES, PROSE, ROOT, TEXT, blocks, names, table, words
 
 DEMO = "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/bulk-delete demo"
-TESTS = ".venv/bin/pip install -q '.[test]' && .venv/bin/python -m pytest -q"
+TESTS = ".venv/bin/pip install -q '.[test]' && .venv/bin/python -m pytest -q -n auto"
 MOST_LINES = 200
 
 KINDS = {name: kind for name, kind in vars(outcomes).items() if isinstance(kind, outcomes.FailureKind)}

@@ -3,7 +3,7 @@
 Whatever call fails, and however, the run stops with 3 (or dies), `resume` finishes the job, and the sandbox's
 ledger agrees with the audit. By default a sample of the calls; all of them, one after the other:
 
-    SYSCALLS=all python -m pytest tests/test_syscalls.py
+    python -m pytest -n auto -m 'slow or not slow' tests/test_syscalls.py
 """
 
 import os
@@ -47,7 +47,8 @@ SAMPLE = [
     ("sync", 1),
     ("killed-syncing", 2),
 ]
-CASES = ALL if os.environ.get("SYSCALLS") == "all" else SAMPLE
+REST = [case for case in ALL if case not in SAMPLE]
+CASES = [*SAMPLE, *(pytest.param(*case, marks=pytest.mark.slow) for case in REST)]
 
 
 def traced(program, inject, *args):
@@ -120,7 +121,7 @@ def finish(program, sandbox, audit):
     assert audit.read_bytes() == after
 
 
-@pytest.mark.parametrize(("how", "nth"), CASES, ids=[f"{how}-{nth}" for how, nth in CASES])
+@pytest.mark.parametrize(("how", "nth"), CASES)
 def test_a_failed_call_stops_the_run_and_resume_finishes_it(program, sandbox, job, how, nth):
     audit = program.folder / "a.jsonl"
     code = traced(program, [f"{FAILURES[how]}:when={nth}"], "run", job, "--audit", audit)
