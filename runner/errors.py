@@ -59,6 +59,7 @@ class AuditDamaged(Refused):
     def __init__(self, path: str, line: int, what: str, *, hint: str = "") -> None:
         super().__init__(f"{path}:{line}: {what}" if line else f"{path}: {what}", hint=hint)
         self.line = line
+        self.what = what
 
 
 class Stopped(RunnerError):

@@ -15,7 +15,16 @@ from typing import Final
 
 from runner.errors import AuditDamaged, Refused
 
-__all__ = ["BLOCK_BYTES", "BlockReader", "Seal", "Sealing", "check_in_place", "lines_of", "open_regular"]
+__all__ = [
+    "BLOCK_BYTES",
+    "BlockReader",
+    "Cut",
+    "Seal",
+    "Sealing",
+    "check_in_place",
+    "lines_of",
+    "open_regular",
+]
 
 BLOCK_BYTES = 1 << 18
 """Of one block; its digest takes 32 bytes of memory."""
@@ -183,11 +192,16 @@ def _read(path: Path, descriptor: int, offset: int) -> bytes:
     return b"".join(pieces)
 
 
+class Cut(ValueError):
+    """A file ends before its end."""
+
+
 def lines_of(blocks: Iterator[bytes], most_bytes: int) -> Iterator[bytes]:
     r"""Yield the lines of a file, without their newlines; lines end at `\n` only.
 
     Raises:
-        ValueError: A line is longer than `most_bytes` or so, or the last one has no end.
+        ValueError: A line is longer than `most_bytes` or so.
+        Cut: The last line has no end.
     """
     pieces: list[bytes] = []
     for block in blocks:
@@ -200,4 +214,4 @@ def lines_of(blocks: Iterator[bytes], most_bytes: int) -> Iterator[bytes]:
         if len(pieces) * BLOCK_BYTES > most_bytes + BLOCK_BYTES:
             raise ValueError("a line that is longer than any batch")
     if any(pieces):
-        raise ValueError("the last line is cut")
+        raise Cut("the last line is cut")

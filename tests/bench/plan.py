@@ -20,12 +20,15 @@ BAD = 0.001
 
 
 def write_list(path: Path, rows: int, users: int) -> None:
-    """Write `user_id,phone`: users in random order, 1 % duplicates, 0.1 % bad, from a fixed seed."""
+    """Write `user_id,phone`: users in random order, 1 % duplicates, 0.1 % bad, from a fixed seed.
+
+    With no users at all, `phone` alone.
+    """
     draw = random.Random(20240726)
     ids = [str(uuid.UUID(int=draw.getrandbits(128), version=4)) for _ in range(users)]
     recent: list[str] = []
     with path.open("w", encoding="ascii") as file:
-        file.write("user_id,phone\n")
+        file.write("user_id,phone\n" if users else "phone\n")
         for start in range(0, rows, 10_000):
             lines = []
             for _ in range(min(10_000, rows - start)):
@@ -35,7 +38,7 @@ def write_list(path: Path, rows: int, users: int) -> None:
                     continue
                 digits = 9 if chance > BAD + DUPLICATES else 7
                 phone = f"1{draw.randrange(3, 10)}{draw.randrange(10**digits):0{digits}d}"
-                lines.append(f"{draw.choice(ids)},{phone}\n")
+                lines.append(f"{draw.choice(ids)},{phone}\n" if users else f"{phone}\n")
             recent = lines[:1000]
             file.writelines(lines)
 
@@ -68,14 +71,14 @@ def step_plan(source: str, out: str, user: str) -> None:
     tell(start, batches=header.totals.batches, unique=header.totals.unique)
 
 
-def step_read(source: str) -> None:
+def step_read(source: str, users: str) -> None:
     from runner.lists.read import read_rows
     from runner.lists.rows import ListSpec
     from runner.phones import normalise_many
 
     start = time.perf_counter()
     good = 0
-    for rows in read_rows(ListSpec(paths=(source,), user_column="user_id"), rule="mobile_cn"):
+    for rows in read_rows(ListSpec(paths=(source,), user_column=users or None), rule="mobile_cn"):
         good += len(normalise_many(rows.values, "mobile_cn").phones)
     tell(start, rows=good)
 
@@ -115,12 +118,13 @@ def main() -> None:
         globals()[f"step_{options.step[0]}"](*options.step[1:])
         return
     with tempfile.TemporaryDirectory() as scratch:
-        source = (options.keep or Path(scratch)) / f"list-{options.rows}-{options.users}.csv"
+        users = 0 if options.one_user else options.users
+        source = (options.keep or Path(scratch)) / f"list-{options.rows}-{users}.csv"
         if not source.exists():
-            write_list(source, options.rows, options.users)
+            write_list(source, options.rows, users)
         out = Path(scratch) / "bench.plan"
         for step, args in (
-            ("read", [str(source)]),
+            ("read", [str(source), "user_id" if users else ""]),
             ("plan", [str(source), str(out), "u-1" if options.one_user else ""]),
             ("open", [str(out)]),
             ("walk", [str(out)]),

@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from runner.errors import AuditDamaged, Refused
 from runner.lists.rows import ColumnRead
 from runner.model import Batch, Target
-from runner.plan.file import copy_plan, is_plan, read_plan
+from runner.plan.file import PlanCut, copy_plan, is_plan, read_plan
 from runner.plan.header import Made, PlanSource, PlanTotals, PlanWindow, Reject
 from runner.plan.lines import batch_prefix
+from runner.plan.verify import verify_plan
 from runner.plan.write import write_plan
 from runner.settings import LimitsGiven, Rate, Safety
 from tests.support.plans import body_of, header_of
@@ -217,12 +218,44 @@ def test_every_changed_byte_is_noticed(plan):
         assert caught.value.exit_code == 2
 
 
-def test_every_cut_is_noticed(plan):
+def test_every_cut_is_noticed_and_told_from_a_change(plan):
     raw = plan.read_bytes()
-    for at in [*range(0, len(raw), 11), len(raw) - 1]:
+    for at in [*range(15, len(raw), 11), len(raw) - 1, raw.rindex(b"\n", 0, -1) + 1]:
         plan.write_bytes(raw[:at])
-        with pytest.raises(AuditDamaged):
+        with pytest.raises(PlanCut):
             read_plan(plan)
+        assert verify_plan(plan).state == "cut"
+
+
+def test_a_whole_plan_is_found_whole_and_an_altered_one_altered_with_its_place(plan):
+    found = verify_plan(plan)
+    assert (found.state, found.line, found.what) == (
+        "whole",
+        0,
+        "a plan, whole: 4 batches, 153 numbers, 1 windows",
+    )
+    assert found.plan == read_plan(plan)
+    raw = plan.read_bytes()
+    plan.write_bytes(raw.replace(b'{"seq":3,', b'{"seq":4,'))
+    found = verify_plan(plan)
+    assert (found.state, found.line, found.plan) == ("altered", 4, None)
+    assert found.what == "no whole batch with the next seq"
+    plan.write_bytes(raw.replace(b"138", b"139", 1))
+    assert verify_plan(plan).state == "altered"
+    plan.write_bytes(raw + b'{"seq":5,"user_id":"u","phone":["1"]}\n')
+    assert verify_plan(plan).state == "altered"
+
+
+def test_of_what_is_no_plan_nothing_is_found(tmp_path):
+    for name, raw in {
+        "a": b"",
+        "b": b'{"type":"run","v":1}\n',
+        "c": b"13800000000\n",
+        "d": b'{"type"',
+    }.items():
+        (tmp_path / name).write_bytes(raw)
+        assert verify_plan(tmp_path / name) is None
+    assert verify_plan(tmp_path) is verify_plan(tmp_path / "missing") is None
 
 
 @pytest.mark.parametrize(
@@ -301,7 +334,7 @@ def test_a_batch_that_may_not_be_is_refused_even_with_a_good_digest(tmp_path, bo
 def test_totals_that_are_not_those_of_the_batches_are_refused(tmp_path):
     path = tmp_path / "forged.plan"
     for totals in (
-        PlanTotals(read=1, unique=1, batches=2),
+        PlanTotals(read=1, unique=1),
         PlanTotals(read=2, unique=2, batches=1),
         PlanTotals(read=1, unique=1, batches=1, windows=1),
         PlanTotals(read=1, unique=1, batches=1, users=2),
