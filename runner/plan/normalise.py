@@ -59,14 +59,14 @@ def good_phones(result: Normalised) -> list[str]:
 
 
 def alike(
-    entries: Iterable[Entry], note_idle: Callable[[str, int], None]
+    entries: Iterable[Entry], note_idle: Callable[[str], None]
 ) -> Iterator[tuple[Context, list[Entry]]]:
     """Yield consecutive entries of one context together, some thousand phones at a time."""
     batch: list[Entry] = []
     phones, context = 0, None
     for entry in entries:
         if not entry.phones:
-            note_idle(entry.place, 0)
+            note_idle(entry.place)
             continue
         own = context_of(entry.windows, encryption=entry.encryption)
         if context is not None and batch and (own != context or phones >= ROWS_AT_ONCE):

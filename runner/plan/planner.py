@@ -39,7 +39,7 @@ from runner.plan.overlaps import Overlaps
 from runner.plan.protect import ProtectList, read_protect_file
 from runner.plan.rules import check_plan
 from runner.plan.spill import open_private, spill_full
-from runner.plan.tally import Tally
+from runner.plan.tally import SourceCount, Tally
 from runner.plan.write import refuse_existing, write_plan
 from runner.settings import Safety
 from runner.terms import limits_to_json, safety_to_json
@@ -126,7 +126,7 @@ class Planner:
                 self._grouping.unsafe = False
                 self._flawed.look(rows)
         if self._on_progress is not None:
-            self._on_progress(Progress(self._tally.read, rows.source))
+            self._on_progress(Progress(self._tally.total.rows, rows.source))
 
     def add_entry(self, entry: Entry) -> None:
         """Add everything that an entry of a job file names; an empty list is noted."""
@@ -134,7 +134,7 @@ class Planner:
             self._add_windows(entry)
             return
         context = context_of(entry.windows, encryption=entry.encryption)
-        before, bad_before = self._tally.read, self._tally.rejected
+        before = replace(self._tally.total)
         for start in range(0, len(entry.phones), ROWS_AT_ONCE):
             values = list(entry.phones[start : start + ROWS_AT_ONCE])
             lines = range(start + 1, start + len(values) + 1)
@@ -143,28 +143,30 @@ class Planner:
             rule = "opaque" if entry.encryption else self._job.phone_rule
             for rows in read_rows(entry.lists, rule=rule):
                 self.add_rows(rows, context, entry.user_id)
-        read, bad = self._tally.read - before, self._tally.rejected - bad_before
-        if read == bad:
-            self._note_idle(entry.place, read)
+        self._note_if_idle(entry.place, before)
 
-    def _note_idle(self, place: str, read: int) -> None:
-        """Say aloud that an entry or a table has nothing to do; its window is not touched."""
+    def _note_if_idle(self, place: str, before: SourceCount) -> None:
+        """Say aloud that an entry or a table gave no phone since `before`; its window is not touched."""
+        total = self._tally.total
+        read, blank = total.rows - before.rows, total.blank - before.blank
+        if read == total.rejected - before.rejected:
+            cells = f"all of its {blank:,} cells are blank" if blank else "the list is empty"
+            self._note_idle(place, f"none of its {read:,} values is a phone" if read else cells)
+
+    def _note_idle(self, place: str, why: str = "the list is empty") -> None:
         if any(note.startswith(f"{place}: ") for note in self._job.notes):
             return
         self._idle += 1
         if self._idle <= _MAX_NAMED:
-            why = f"none of its {read:,} values is a phone" if read else "the list is empty"
             self._notes.append(f"{place}: {why}: nothing to do for it")
 
     def add_table(self, table: Table) -> None:
         """Add a list of many users; an empty one is noted."""
-        before, bad_before = self._tally.read, self._tally.rejected
+        before = replace(self._tally.total)
         context = context_of(table.windows, encryption=table.encryption)
         for rows in read_rows(table.lists, rule="opaque" if table.encryption else self._job.phone_rule):
             self.add_rows(rows, context)
-        read, bad = self._tally.read - before, self._tally.rejected - bad_before
-        if read == bad:
-            self._note_idle(table.place, read)
+        self._note_if_idle(table.place, before)
 
     def add_requests(self, path: str, entries: Iterable[Entry]) -> None:
         """Add the entries of a JSON-lines job, of any number; `path` is what to call it."""
@@ -198,7 +200,7 @@ class Planner:
         """Add phones that are normalised already (what `rerun` has)."""
         if not all(phone.isprintable() and phone for phone in phones):
             raise Refused("a number that no plan can have made: empty, or with a line break in it")
-        self._tally.read += len(phones)
+        self._tally.total.rows += len(phones)
         self._grouping.add_for((target.created_at, target.encryption), target.user_id, phones)
 
     # ---- what comes out -------------------------------------------------------------------------------
@@ -238,14 +240,14 @@ class Planner:
                     overlaps.add(target.user_id, left)
                 if self._on_progress is not None and writer.batches >= told + _BATCHES_AT_ONCE:
                     told = writer.batches
-                    self._on_progress(Progress(self._tally.read, "", told))
+                    self._on_progress(Progress(self._tally.total.rows, "", told))
             writer.end()
             self._notes += [*writer.scope_notes(), *overlaps.note()]
         windows = self._write_windows(writer)
-        tally = self._tally
-        duplicate = tally.read - tally.rejected - protected - writer.phones
+        tally = self._tally.total
+        duplicate = tally.rows - tally.rejected - protected - writer.phones
         return PlanTotals(
-            read=tally.read,
+            read=tally.rows,
             unique=writer.phones,
             duplicate=duplicate,
             rejected=tally.rejected,
@@ -287,7 +289,7 @@ class Planner:
             sources=tally.sources,
             more_sources=tally.more_sources,
             totals=totals,
-            changed=tally.changed,
+            changed=tally.total.normalised,
             normalised=dict(sorted(tally.kinds.items())),
             rejects=tally.by_reason(),
             first_rejects=tuple(tally.first),

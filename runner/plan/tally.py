@@ -6,7 +6,7 @@ shown masked only. Its memory does not grow with the lists.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -15,13 +15,34 @@ from runner.phones import Normalised, mask
 from runner.plan.header import PlanSource, Reject
 from runner.text import encodable
 
-__all__ = ["Tally"]
+__all__ = ["SourceCount", "Tally"]
 
 MAX_SOURCES = 10_000
 """Sources that are told one by one."""
 _MAX_FIRST: Final = 10
 _MAX_HEADER: Final = 100
 _MAX_PASSED_OVER: Final = 20
+
+_Key = tuple[str, ColumnRead | None]
+"""A file that is read twice may be read for two columns."""
+
+
+@dataclass(slots=True)
+class SourceCount:
+    """The figures of one source, or of all; fields as in `PlanSource`."""
+
+    column: ColumnRead | None = None
+    rows: int = 0
+    rejected: int = 0
+    normalised: int = 0
+    blank: int = 0
+    hidden: int = 0
+
+    def of(self, source: str) -> PlanSource:
+        """Return the figures as a plan tells them."""
+        return PlanSource(
+            source, self.rows, self.rejected, self.normalised, self.blank, self.hidden, self.column
+        )
 
 
 @dataclass(slots=True)
@@ -30,40 +51,41 @@ class Tally:
 
     Args:
         on_reject: Called with each reject, masked, in the order of reading.
+        total: The figures of all sources together.
     """
 
     on_reject: Callable[[Reject], None] | None = None
-    read: int = 0
-    rejected: int = 0
-    changed: int = 0
-    blank: int = 0
+    total: SourceCount = field(default_factory=SourceCount)
     kinds: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     first: list[Reject] = field(default_factory=list)
     more_sources: int = 0
-    _sources: "dict[str, _SourceCount]" = field(default_factory=dict)
-    _unlisted: str = ""
+    _sources: dict[_Key, SourceCount] = field(default_factory=dict)
+    _unlisted: _Key | None = None
 
     def take(self, rows: Rows, result: Normalised) -> None:
         """Count some rows and what normalising made of them."""
-        self.read += len(rows.values)
-        self.rejected += len(result.bad)
-        self.changed += result.changed
-        self.blank += rows.blank
-        self.kinds.update(result.kinds)
+        rejected = _without_blank(rows.values, result.bad)
+        blank = len(result.bad) - len(rejected)
         source = encodable(rows.source)
-        counts = self._counts_of(source, rows.column)
-        if counts is not None:
-            counts.add(rows, result)
-        for index, reason in result.bad.items():
+        for counts in (self.total, self._counts_of(source, rows.column)):
+            counts.rows += len(rows.values) - blank
+            counts.rejected += len(rejected)
+            counts.normalised += result.changed
+            counts.blank += rows.blank + blank
+            counts.hidden += rows.hidden
+        self.kinds.update(result.kinds)
+        for index, reason in rejected.items():
             self._reject(Reject(source, rows.lines[index], reason, mask(rows.values[index])))
 
-    def _counts_of(self, source: str, column: ColumnRead | None) -> "_SourceCount | None":
-        counts = self._sources.get(source)
-        if counts is None and len(self._sources) < MAX_SOURCES:
-            counts = self._sources[source] = _SourceCount(_bounded(column))
-        elif counts is None and source != self._unlisted:
-            self._unlisted = source
+    def _counts_of(self, source: str, column: ColumnRead | None) -> SourceCount:
+        """Return where a source is counted; of one too many nobody looks there."""
+        key = (source, column)
+        counts = self._sources.get(key) or SourceCount(_bounded(column))
+        if len(self._sources) < MAX_SOURCES:
+            self._sources[key] = counts
+        elif key not in self._sources and key != self._unlisted:
+            self._unlisted = key
             self.more_sources += 1
         return counts
 
@@ -77,35 +99,18 @@ class Tally:
     @property
     def sources(self) -> tuple[PlanSource, ...]:
         """The first sources, in the order of reading."""
-        return tuple(counts.of(source) for source, counts in self._sources.items())
+        return tuple(counts.of(source) for (source, _), counts in self._sources.items())
 
     def by_reason(self) -> dict[str, int]:
         """Return how many values each reason rejected, the most frequent first."""
         return dict(sorted(self.reasons.items(), key=lambda item: (-item[1], item[0])))
 
 
-@dataclass(slots=True)
-class _SourceCount:
-    """The figures of one source."""
-
-    column: ColumnRead | None
-    rows: int = 0
-    rejected: int = 0
-    normalised: int = 0
-    blank: int = 0
-    hidden: int = 0
-
-    def add(self, rows: Rows, result: Normalised) -> None:
-        self.rows += len(rows.values)
-        self.rejected += len(result.bad)
-        self.normalised += result.changed
-        self.blank += rows.blank
-        self.hidden += rows.hidden
-
-    def of(self, source: str) -> PlanSource:
-        return PlanSource(
-            source, self.rows, self.rejected, self.normalised, self.blank, self.hidden, self.column
-        )
+def _without_blank(values: Sequence[str], bad: dict[int, str]) -> dict[int, str]:
+    """Return what is bad but for blank values: they are none, wherever they come from."""
+    if "empty" not in bad.values():
+        return bad
+    return {index: reason for index, reason in bad.items() if reason != "empty" or values[index].strip()}
 
 
 def _bounded(column: ColumnRead | None) -> ColumnRead | None:

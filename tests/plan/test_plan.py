@@ -101,7 +101,7 @@ def expected(rows):
         try:
             number = normalise(value, "opaque" if secret else "mobile_cn")
         except BadPhone:
-            bad += 1
+            bad += bool(value.strip())
         else:
             found.setdefault(Target(user.strip(), window, secret), set()).add(number)
     return found, bad
@@ -116,7 +116,8 @@ def check_against(rows, plan, rejects):
     sizes = Counter(batch.target for batch in plan.batches())
     assert sizes == {target: math.ceil(len(numbers) / 100) for target, numbers in wanted.items()}
     totals = plan.header.totals
-    assert totals.read == len(rows)
+    assert totals.blank == sum(not value.strip() for *_, value in rows)
+    assert totals.read == len(rows) - totals.blank
     assert totals.rejected == bad == len(rejects) == sum(plan.header.rejects.values())
     assert totals.unique == sum(map(len, wanted.values()))
     assert totals.read == totals.unique + totals.duplicate + totals.rejected + totals.protected
@@ -434,6 +435,20 @@ def test_blank_cells_are_counted_apart_and_make_no_list_unreadable(tmp_path):
             planner.finish(tmp_path / "b.plan", now=NOW, version="1")
 
 
+def test_blank_values_of_a_job_are_none_wherever_they_stand(tmp_path):
+    (tmp_path / "r.jsonl").write_text('{"user_id":"u","phone":["13800000001",""," "]}\n')
+    rejects = []
+    safety = Safety(max_invalid=0.4)
+    entries = (Entry("a:1", "v", ("", "13800000001", "--")), Entry("a:2", "w", ("", "")))
+    job = job_of(*entries, safety=safety, request_files=(str(tmp_path / "r.jsonl"),))
+    header = plan_of(job, tmp_path, rejects=rejects.append).header
+    totals = header.totals
+    assert (totals.read, totals.unique, totals.rejected, totals.blank) == (3, 2, 1, 5)
+    assert [(reject.source, reject.line) for reject in rejects] == [("a:1 phone", 3)]
+    assert [(source.rows, source.blank) for source in header.sources] == [(2, 1), (0, 2), (1, 2)]
+    assert header.notes == ("a:2: all of its 2 cells are blank: nothing to do for it",)
+
+
 def test_the_column_that_was_read_stands_in_the_plan_for_every_list(tmp_path):
     column = ColumnRead(2, "手机", "header", ("电话",))
     with Planner(job_of()) as planner:
@@ -442,6 +457,15 @@ def test_the_column_that_was_read_stands_in_the_plan_for_every_list(tmp_path):
         planner.finish(tmp_path / "a.plan", now=NOW, version="1")
     sources = read_plan(tmp_path / "a.plan").header.sources
     assert [(s.source, s.rows, s.column) for s in sources] == [("a.csv", 2, column), ("b.csv", 1, column)]
+
+
+def test_a_list_that_is_read_for_two_columns_is_told_twice(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("手机,电话\n13800000001,13800000002\n")
+    entry = list_of(path)
+    lists = [replace(entry.lists, phone_column=column) for column in ("手机", "电话")]
+    plan = plan_of(job_of(*(replace(entry, lists=one) for one in lists)), tmp_path)
+    assert [(s.column.header, s.rows) for s in plan.header.sources] == [("手机", 1), ("电话", 1)]
 
 
 def test_a_wide_table_and_many_lists_do_not_swell_the_header(tmp_path, monkeypatch):
