@@ -4,9 +4,10 @@ Keeps promise 1 at the entrance: a value becomes a phone only when there is one 
 else is bad, with a reason out of `REASONS`. Never guesses a digit, and never shows a number in full.
 
 What is taken off (`mobile_cn` and `number`), each counted under its own kind: surrounding and inner spaces,
-zero-width and bidi marks, full-width forms (NFKC), a leading apostrophe, Excel's `="…"`, dashes, dots and
-brackets; and for `mobile_cn` the prefixes +86, 0086 and, when 13 digits stand there, 86. `number` keeps every
-digit and loses one leading `+`. `opaque` loses surrounding white space only.
+zero-width and bidi marks, full-width forms (NFKC), a leading apostrophe or backtick, Excel's `="…"`, a
+leading `tel:` or `p:`, dashes, dots and brackets; and for `mobile_cn` the prefixes +86, 0086 and, when 13
+digits stand there, 86. `number` keeps every digit and loses one leading `+`. `opaque` loses surrounding white
+space only.
 """
 
 import re
@@ -44,7 +45,7 @@ REASONS = {
     "empty": "there is nothing in it",
     "scientific": "scientific notation: its last digits are lost",
     "float": "a number with a decimal point",
-    "rounded": "a numeric cell whose last digits the spreadsheet has lost",
+    "rounded": "a number whose last digits are lost: its cell or its format does not hold so many",
     "several": "more than one number",
     "characters": "it holds something other than digits and separators",
     "digits": "superscript, circled or foreign digits",
@@ -60,6 +61,7 @@ REASONS = {
     "negative": "a number below zero",
     "cell_error": "an error of the spreadsheet, such as #N/A",
     "no_value": "a formula without a stored value",
+    "date": "a date",
 }
 """Every reason for which a value is bad, by its stable word; from `missing` on they come from the formats."""
 
@@ -67,7 +69,8 @@ KINDS = {
     "space": "spaces taken off",
     "invisible": "zero-width and bidi marks taken off",
     "width": "full-width forms made plain",
-    "apostrophe": "a leading apostrophe taken off",
+    "apostrophe": "a leading apostrophe or backtick taken off",
+    "scheme": "a leading tel: or p: taken off",
     "formula": 'Excel\'s ="…" taken off',
     "dash": "dashes taken off",
     "dot": "dots taken off",
@@ -111,11 +114,13 @@ _LANDLINE = re.compile(r"(?:010|02[0-9])[0-9]{7,8}|0[3-9][0-9]{8,10}|[48]00[0-9]
 _NUMBER = re.compile(r"[0-9]{5,20}")
 _SCIENTIFIC = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]*)?[eE][+-]?[0-9]+")
 _FLOAT = re.compile(r"-?[0-9]+\.[0-9]*|-?\.[0-9]+")
+_NEGATIVE = re.compile(r"[-\N{MINUS SIGN}][0-9]+")
+_SCHEME = re.compile(r"(?:tel|p): *", re.IGNORECASE)
 _FORMULA = re.compile(r'= *"([^"]*)"|=([0-9]+)')
 _LONG_RUN = re.compile(r"[0-9]{7,}")
 _DIGITS = re.compile(r"\+?[0-9]+")
 
-_APOSTROPHES = "'\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
+_APOSTROPHES = "'`\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
 _DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212"  # hyphens, figure, en and em dash, bar, minus
 _DOTS = ".\N{MIDDLE DOT}\N{BULLET}"
 _BRACKETS = "()[]{}\N{LEFT BLACK LENTICULAR BRACKET}\N{RIGHT BLACK LENTICULAR BRACKET}"
@@ -149,7 +154,7 @@ def _widen(value: str, kinds: list[str]) -> str:
 
 
 def _unwrap(value: str, kinds: list[str]) -> str:
-    """Take off the ways in which people force a spreadsheet to keep a number as text."""
+    """Take off the ways in which people and programs keep a spreadsheet from taking text for a number."""
     formula = _FORMULA.fullmatch(value)
     if formula is not None:
         kinds.append("formula")
@@ -157,6 +162,10 @@ def _unwrap(value: str, kinds: list[str]) -> str:
     if value[:1] and value[0] in _APOSTROPHES:
         kinds.append("apostrophe")
         value = value[1:].strip()
+    scheme = _SCHEME.match(value)
+    if scheme is not None:
+        kinds.append("scheme")
+        value = value[scheme.end() :]
     return value
 
 
@@ -167,6 +176,8 @@ def _refuse_numerals(value: str) -> None:
         raise BadPhone("scientific")
     if _FLOAT.fullmatch(bare):
         raise BadPhone("float")
+    if _NEGATIVE.fullmatch(value):
+        raise BadPhone("negative")
 
 
 def _clean(value: str) -> tuple[str, list[str]]:

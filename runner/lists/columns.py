@@ -347,6 +347,22 @@ def rows_of(
         flaws: (Index into `rows`, column) → reason, as the format found them.
     """
     phone, user, width = layout.phone, layout.user, layout.width
+    if not flaws and set(map(len, rows)) == {width}:
+        values = [row[phone] for row in rows]
+        if all(map(str.strip, values)):
+            users = None if user is None else [row[user] for row in rows]
+            return Rows(source, lines, values, users, {}, column=layout.read)
+    return _rows_one_by_one(source, layout, rows, lines, flaws or {})
+
+
+def _rows_one_by_one(
+    source: str,
+    layout: Layout,
+    rows: Sequence[Sequence[str]],
+    lines: Sequence[int],
+    flaws: Mapping[tuple[int, int], str],
+) -> Rows:
+    phone, user, width = layout.phone, layout.user, layout.width
     kept: list[int] = []
     values: list[str] = []
     users: list[str] = []
@@ -355,7 +371,7 @@ def rows_of(
     blank = 0
     for index, row in enumerate(rows):
         cell = row[phone] if phone < len(row) else ""
-        flaw = flaws.get((index, phone)) if flaws else None
+        flaw = flaws.get((index, phone))
         if not cell.strip() and flaw is None:
             if not any(map(str.strip, row)):
                 continue
@@ -368,7 +384,7 @@ def rows_of(
             bad[len(kept)] = flaw
         if user is not None:
             users.append(row[user] if user < len(row) else "")
-            if flaws and (spoilt := flaws.get((index, user))) is not None:
+            if (spoilt := flaws.get((index, user))) is not None:
                 bad_users[len(kept)] = spoilt
         kept.append(lines[index])
         values.append(cell)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from runner.lists.rows import ListSpec
 
-__all__ = ["hint_at", "hint_of_key", "hint_of_table", "is_given_alone"]
+__all__ = ["hint_at", "hint_of_key", "hint_of_requests", "hint_of_table", "is_given_alone"]
 
 _STDIN_NAME = "standard input"
 
@@ -52,6 +52,11 @@ def hint_of_table(spec: ListSpec, user_column: str) -> str:
         f"    user_column: {user_column}",
         "    # or drop that column",
     )
+
+
+def hint_of_requests() -> str:
+    """Return a hint to give rows that are requests as what they are."""
+    return "A file of such rows is a JSON-lines job: run it without --user-id, and not as a list of a job."
 
 
 def _job(*lines: str) -> str:

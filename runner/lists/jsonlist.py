@@ -1,82 +1,87 @@
 """JSON as a list: an array of values or of objects, or one value or object a line.
 
-Keeps "integers that JSON gave are accepted, floats never", with the line of each value. Never holds more than
-one element and one piece of the text, never lets the second of two equal keys win.
+Keeps "integers that JSON gave are accepted, floats never", with the line of each value, and refuses rows that
+say of themselves whom they belong to. Never holds more than some elements and one piece of the text, and
+never lets the second of two equal keys win.
 """
 
 import json
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from runner.errors import Fault
 from runner.lists.columns import SAMPLE_ROWS, Layout, find_layout
 from runner.lists.decode import MAX_LINE, Source, whole_lines
+from runner.lists.headers import fold_name, names_user
+from runner.lists.hints import hint_of_requests, hint_of_table
 from runner.lists.rows import ListSpec, Rows
+from runner.lists.strict_json import (
+    MAX_EXACT,
+    Inexact,
+    decode_elements,
+    decode_strictly,
+    decode_texts,
+    raw_decode,
+)
 from runner.phones import PhoneRule
 
 __all__ = ["read_json_array", "read_json_lines"]
 
 _CHUNK_ROWS = 4096
+_LEAST_RUN = 1000
+"""Characters for which it is worth while to look for many elements at once."""
 _SPACE = " \t\r\n"
-_Item = tuple[int, Any]
+_SHOWN = 64
+_REQUEST_KEYS: dict[str, tuple[type, ...]] = {"createdat": (list, dict), "encryption": (bool,)}
+"""Keys by which a row is a request, and not a row of a list, where the value is of these types."""
+_STRANGE = object()
+"""The phone of a row that has none, but a key that no row of the sample has."""
 
-
-class _Float(str):
-    """A JSON number with a fraction or an exponent, as it was written."""
-
-    __slots__ = ()
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return found
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
-
-
-_DECODER = json.JSONDecoder(
-    parse_int=str, parse_float=_Float, parse_constant=_refuse_constant, object_pairs_hook=_unique
-)
+_Chunk = tuple[Sequence[int], list[Any]]
+"""Lines and elements."""
 
 
 def read_json_lines(source: Source, pieces: Iterator[str], spec: ListSpec, rule: PhoneRule) -> Iterator[Rows]:
     """Yield the rows of JSON lines, values or objects.
 
     Raises:
-        Fault: A line is no JSON, or the columns are in doubt.
+        Fault: A line is no JSON, the columns are in doubt, or a row names a user, a window or `encryption`.
     """
-    return _read_items(source, _items_of_lines(source, pieces), spec, rule)
+    return _read_chunks(source, _chunks_of_lines(source, pieces), spec, rule)
 
 
 def read_json_array(source: Source, pieces: Iterator[str], spec: ListSpec, rule: PhoneRule) -> Iterator[Rows]:
-    """Yield the rows of one JSON array of values or of objects, element by element.
+    """Yield the rows of one JSON array of values or of objects, in pieces.
 
     Raises:
-        Fault: The text is no JSON array, an element is too long, or the columns are in doubt.
+        Fault: The text is no JSON array, an element is too long, or what `read_json_lines` refuses.
     """
-    return _read_items(source, _Array(source, pieces).items(), spec, rule)
+    return _read_chunks(source, _Array(source, pieces).chunks(), spec, rule)
 
 
 # ---- elements -----------------------------------------------------------------------------------------
 
 
-def _items_of_lines(source: Source, pieces: Iterator[str]) -> Iterator[_Item]:
-    line = 0
+def _chunks_of_lines(source: Source, pieces: Iterator[str]) -> Iterator[_Chunk]:
+    line = 1
     for piece in whole_lines(source, pieces):
-        for text in piece.split("\n")[:-1]:
-            line += 1
-            if text.strip(_SPACE):
-                yield line, _parse_line(source, text, line)
+        texts = piece.split("\n")
+        texts.pop()
+        lines: Sequence[int] = range(line, line + len(texts))
+        line += len(texts)
+        if not all(map(str.strip, texts)):
+            lines = [number for number, text in zip(lines, texts, strict=True) if text.strip(_SPACE)]
+            texts = [text for text in texts if text.strip(_SPACE)]
+        items = decode_texts(texts)
+        if items is None:
+            items = [_decode(source, text, number) for number, text in zip(lines, texts, strict=True)]
+        yield lines, items
 
 
-def _parse_line(source: Source, text: str, line: int) -> Any:
+def _decode(source: Source, text: str, line: int) -> Any:
     try:
-        return _DECODER.decode(text)
+        return decode_strictly(text)
     except RecursionError as error:
         raise source.fault("nested too deep", line=line) from error
     except ValueError as error:
@@ -96,25 +101,57 @@ class _Array:
     def __init__(self, source: Source, pieces: Iterator[str]) -> None:
         self._source, self._pieces = source, pieces
         self._text, self._at, self._line = "", 0, 1
+        self._try_run = True
 
-    def items(self) -> Iterator[_Item]:
+    def chunks(self) -> Iterator[_Chunk]:
         self._expect("[")
         if self._peek() == "]":
             self._at += 1
         else:
-            while True:
-                self._peek()
-                line = self._line
-                yield line, self._element()
-                if self._expect(",]") == "]":
-                    break
+            yield from self._elements()
         if self._peek():
             raise self._source.fault("something stands after the array", line=self._line)
+
+    def _elements(self) -> Iterator[_Chunk]:
+        lines: list[int] = []
+        items: list[Any] = []
+        while True:
+            self._peek()
+            if self._try_run and (run := self._run()) is not None:
+                lines += run[0]
+                items += run[1]
+                self._peek()
+            lines.append(self._line)
+            items.append(self._element())
+            if self._expect(",]") == "]":
+                break
+            if len(items) >= _CHUNK_ROWS:
+                yield lines, items
+                lines, items = [], []
+        yield lines, items
+
+    def _run(self) -> _Chunk | None:
+        """Take all elements that stand whole in the text but for the last; None if that does not go fast.
+
+        Where the text before a comma is an array once it has brackets, the comma is the array's own.
+        """
+        self._try_run = False  # until there is more text
+        start = self._at
+        end = self._text.rfind("},", start) + 1 if self._text[start] == "{" else self._text.rfind(",", start)
+        if end - start < _LEAST_RUN:
+            return None
+        text = self._text[start:end]
+        found = _elements_of_lines(text, self._line) if "\n" in text else _elements_of(text, self._line)
+        if found is not None:
+            self._at = end + 1
+            self._line += text.count("\n")
+        return found
 
     def _more(self) -> bool:
         """Drop what is used, add a piece; False at the end of the text."""
         piece = next(self._pieces, "")
         self._text, self._at = self._text[self._at :] + piece, 0
+        self._try_run = True
         return bool(piece)
 
     def _peek(self) -> str:
@@ -143,7 +180,7 @@ class _Array:
         while True:
             error: ValueError | None = None
             try:
-                value, end = _DECODER.raw_decode(self._text, self._at)
+                value, end = raw_decode(self._text, self._at)
             except RecursionError as deep:
                 raise self._source.fault("nested too deep", line=self._line) from deep
             except ValueError as raised:
@@ -164,77 +201,191 @@ class _Array:
         return self._source.fault(str(error or what), line=self._line)
 
 
+def _elements_of(text: str, line: int) -> _Chunk | None:
+    """Return the elements of a text without line breaks, as it stands between the brackets of an array."""
+    decoded = decode_elements(text)
+    return None if decoded is None else ([line] * len(decoded), decoded)
+
+
+def _elements_of_lines(text: str, line: int) -> _Chunk | None:
+    """Return the elements of a text with one on each line."""
+    texts = [part.strip(_SPACE) for part in text.split("\n")]
+    lines = [line + index for index, part in enumerate(texts) if part]
+    texts = [part for part in texts if part]
+    if not all(part.endswith(",") for part in texts[:-1]):
+        return None
+    decoded = decode_texts([part[:-1] for part in texts[:-1]] + texts[-1:])
+    return None if decoded is None else (lines, decoded)
+
+
 # ---- rows ---------------------------------------------------------------------------------------------
 
 
-def _read_items(source: Source, items: Iterator[_Item], spec: ListSpec, rule: PhoneRule) -> Iterator[Rows]:
-    sample = list(islice(items, SAMPLE_ROWS))
+def _read_chunks(source: Source, chunks: Iterator[_Chunk], spec: ListSpec, rule: PhoneRule) -> Iterator[Rows]:
+    first: list[_Chunk] = []
+    sample: list[Any] = []
+    for chunk in chunks:
+        first.append(chunk)
+        sample += chunk[1][: SAMPLE_ROWS - len(sample)]
+        if len(sample) == SAMPLE_ROWS:
+            break
     if not sample:
         return
-    objects = isinstance(sample[0][1], dict)
-    names = _names(sample) if objects else []
-    if objects and not names:
-        raise source.fault("objects without any key", line=sample[0][0])
-    layout = _layout(source, sample, names, spec, rule)
-    rest = chain(sample[layout.skip if not objects else 0 :], items)
-    while chunk := list(islice(rest, _CHUNK_ROWS)):
-        yield _rows(source, chunk, names, layout)
+    line = next(lines[0] for lines, _ in first if lines)
+    reader = _reader(source, sample, line, spec, rule)
+    for lines, items in chain(first, chunks):
+        rows = reader.rows(lines, items)
+        if rows.values or rows.blank:
+            yield rows
 
 
-def _names(sample: Iterable[_Item]) -> list[str]:
-    return list(dict.fromkeys(chain.from_iterable(item for _, item in sample if isinstance(item, dict))))
+def _reader(
+    source: Source, sample: list[Any], line: int, spec: ListSpec, rule: PhoneRule
+) -> "_Objects | _Values":
+    if not isinstance(sample[0], dict):
+        layout = find_layout([[_text(item)] for item in sample], spec, rule, source.fault)
+        return _Values(source, layout.skip)
+    objects = [item for item in sample if isinstance(item, dict)]
+    names = list(dict.fromkeys(chain.from_iterable(objects)))
+    if not names:
+        raise source.fault("objects without any key", line=line)
+    cells = [[_text(item.get(name)) for name in names] for item in objects]
+    return _Objects(source, spec, names, find_layout([names, *cells], spec, rule, source.fault))
 
 
-def _layout(source: Source, sample: list[_Item], names: list[str], spec: ListSpec, rule: PhoneRule) -> Layout:
-    if names:
-        cells = [[_text(item.get(name)) for name in names] for _, item in sample if isinstance(item, dict)]
-        return find_layout([names, *cells], spec, rule, source.fault)
-    return find_layout([[_text(item)] for _, item in sample], spec, rule, source.fault)
+class _Values:
+    """Rows of an array of values, or of a value a line."""
+
+    def __init__(self, source: Source, skip: int) -> None:
+        self._source, self._skip = source, skip
+
+    def rows(self, lines: Sequence[int], items: list[Any]) -> Rows:
+        lines, items, self._skip = lines[self._skip :], items[self._skip :], max(0, self._skip - len(items))
+        if any(isinstance(item, dict) for item in items):
+            raise _mixed(self._source, lines, items, objects=False)
+        kept, values, flaws = _filled(items)
+        return Rows(
+            self._source.name,
+            [lines[index] for index in kept],
+            values,
+            None,
+            flaws,
+            blank=len(items) - len(kept),
+        )
 
 
-def _rows(source: Source, chunk: list[_Item], names: list[str], layout: Layout) -> Rows:
-    phone, user = (
-        (names[layout.phone], None if layout.user is None else names[layout.user]) if names else ("", None)
+class _Objects:
+    """Rows of objects: the phones stand under one key, the users, if they are asked for, under another."""
+
+    def __init__(self, source: Source, spec: ListSpec, names: list[str], layout: Layout) -> None:
+        self._source, self._spec, self._layout = source, spec, layout
+        self._phone = names[layout.phone]
+        self._user = None if layout.user is None else names[layout.user]
+        self._names = frozenset(names)
+        self._harmless = {
+            name for name in names if not names_user(name) and fold_name(name) not in _REQUEST_KEYS
+        }
+
+    def rows(self, lines: Sequence[int], items: list[Any]) -> Rows:
+        if set(map(type, items)) - {dict}:
+            raise _mixed(self._source, lines, items, objects=True)
+        keys: set[str] = set().union(*items)
+        self._refuse_requests(lines, items, keys)
+        phone = self._phone
+        cells = [item.get(phone) for item in items]
+        if not keys <= self._names:  # the number may stand under a key that no other row has
+            cells = [
+                _STRANGE if phone not in item and not self._names.issuperset(item) else cell
+                for item, cell in zip(items, cells, strict=True)
+            ]
+        kept, values, flaws = _filled(cells)
+        if len(kept) < len(items):
+            lines, items = [lines[index] for index in kept], [items[index] for index in kept]
+        users: list[str] | None = None
+        user_flaws: dict[int, str] = {}
+        if self._user is not None:
+            users, user_flaws = _texts([item.get(self._user) for item in items])
+        return Rows(
+            self._source.name,
+            lines,
+            values,
+            users,
+            flaws,
+            user_flaws,
+            column=self._layout.read,
+            blank=len(cells) - len(kept),
+        )
+
+    def _refuse_requests(self, lines: Sequence[int], items: list[Any], keys: set[str]) -> None:
+        """Refuse rows that say whom or what they are for: read for their numbers alone, they would widen."""
+        if self._spec.of_nobody:
+            return
+        for key in keys - self._harmless:
+            name = fold_name(key)
+            if names_user(key) and self._spec.user_column is None:
+                self._refuse(lines, items, key, (object,), hint_of_table(self._spec, key))
+            elif name in _REQUEST_KEYS:
+                self._refuse(lines, items, key, _REQUEST_KEYS[name], hint_of_requests())
+
+    def _refuse(
+        self, lines: Sequence[int], items: list[Any], key: str, types: tuple[type, ...], hint: str
+    ) -> None:
+        for line, item in zip(lines, items, strict=True):
+            if key in item and isinstance(item[key], types):
+                what = f"this row names {key!r} itself, and this is a list of numbers"
+                raise self._source.fault(what, line=line, hint=hint)
+
+
+def _mixed(source: Source, lines: Sequence[int], items: list[Any], *, objects: bool) -> Fault:
+    line = next(
+        line for line, item in zip(lines, items, strict=True) if isinstance(item, dict) is not objects
     )
-    known = set(names)
-    lines: list[int] = []
-    values: list[str] = []
-    users: list[str] = []
-    flaws: dict[int, str] = {}
-    blank = 0
-    for line, item in chunk:
-        if isinstance(item, dict) != bool(names):
-            raise source.fault("objects and bare values in one list", line=line)
-        value = item.get(phone) if names else item
-        flaw = _flaw(value)
-        if names and phone not in item and not known.issuperset(item):
-            flaw = "missing"  # its number may stand under the key that no other row has
-        text = _text(value)
-        if flaw is None and not text.strip():
-            blank += 1
-            continue
-        if flaw is not None:
-            flaws[len(lines)] = flaw
-        lines.append(line)
-        values.append(text)
-        if user is not None:
-            users.append(_text(item.get(user)))
-    return Rows(
-        source.name,
-        lines,
-        values,
-        None if user is None else users,
-        flaws,
-        column=layout.read if names else None,
-        blank=blank,
-    )
+    return source.fault("objects and bare values in one list", line=line)
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+# ---- cells --------------------------------------------------------------------------------------------
 
 
-def _flaw(value: Any) -> str | None:
-    if isinstance(value, _Float):
-        return "scientific" if "e" in value.lower() else "float"
-    return None if value is None or isinstance(value, str) else "not_text"
+def _filled(cells: list[Any]) -> tuple[Sequence[int], list[str], dict[int, str]]:
+    """Return the places of the cells that are not blank, their texts, and their flaws by their new places."""
+    if set(map(type, cells)) == {str} and all(map(str.strip, cells)):
+        return range(len(cells)), cells, {}
+    kept = [
+        index
+        for index, cell in enumerate(cells)
+        if cell is not None and not (isinstance(cell, str) and not cell.strip())
+    ]
+    return kept, *_texts([cells[index] for index in kept])
+
+
+def _texts(cells: list[Any]) -> tuple[list[str], dict[int, str]]:
+    """Return cells as text, and place → reason of those that say nothing exactly."""
+    kinds = set(map(type, cells))
+    if kinds == {str}:
+        return cells, {}
+    if kinds <= {str, int}:
+        flaws = {
+            i: _flaw(cell) for i, cell in enumerate(cells) if type(cell) is int and not 0 <= cell <= MAX_EXACT
+        }
+    else:
+        flaws = {i: flaw for i, cell in enumerate(cells) if (flaw := _flaw(cell))}
+    return [cell if type(cell) is str else _text(cell) for cell in cells], flaws
+
+
+def _text(cell: Any) -> str:
+    if isinstance(cell, str):
+        return cell
+    if cell is None or cell is _STRANGE:
+        return ""
+    return str(cell) if type(cell) is int else json.dumps(cell, ensure_ascii=False)[:_SHOWN]
+
+
+def _flaw(cell: Any) -> str:
+    """Return the reason for which a cell says neither a phone nor a user id exactly, or nothing."""
+    if isinstance(cell, Inexact):
+        return "scientific" if "e" in cell.lower() else "float" if "." in cell else "rounded"
+    if isinstance(cell, bool) or not isinstance(cell, str | int | None):
+        return "missing" if cell is _STRANGE else "not_text"
+    if isinstance(cell, int):
+        return "negative" if cell < 0 else "rounded" if cell > MAX_EXACT else ""
+    return ""

@@ -9,6 +9,7 @@ import glob
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from runner.lists.decode import Source, open_source, read_text
 from runner.lists.jsonlist import read_json_array, read_json_lines
 from runner.lists.rows import ListSpec, Rows
 from runner.lists.tabular import read_table
+from runner.lists.user_ids import flaws_of_user_ids
 from runner.phones import PhoneRule
 
 __all__ = ["ListSpec", "Rows", "find_files", "read_rows"]
@@ -62,7 +64,13 @@ def read_rows(spec: ListSpec, *, rule: PhoneRule) -> Iterator[Rows]:
     """
     for path in find_files(spec):
         with open_source(path, spec.place) as source:
-            yield from _read(source, spec, rule)
+            for rows in _read(source, spec, rule):
+                yield _with_flawed_users(rows)
+
+
+def _with_flawed_users(rows: Rows) -> Rows:
+    flaws = flaws_of_user_ids(rows.users) if rows.users else {}
+    return replace(rows, user_flaws=flaws | rows.user_flaws) if flaws else rows
 
 
 def _read(source: Source, spec: ListSpec, rule: PhoneRule) -> Iterator[Rows]:

@@ -7,9 +7,10 @@ might have shifted for a good one.
 
 import csv
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 
 from runner.errors import Fault
 from runner.lists.columns import SAMPLE_ROWS, TITLE_ROWS, Layout, find_layout, names_columns, rows_of
@@ -181,14 +182,17 @@ def _read_body(source: Source, chunks: Iterator[str], shape: _Shape, line: int) 
     for piece in chunks:
         count = piece.count("\n")
         cells = _cut_evenly(piece, count, shape)
-        if cells is None:
+        if cells is not None:
+            spaced = " " in piece or "\t" in piece or not piece.isascii()
+            lines = range(line, line + count)
+            rows: Rows | None = _columns(source.name, cells, shape.layout, lines, spaced=spaced)
+        else:
+            rows = _cut_by_csv(source, piece, shape, line)
+        if rows is not None:
+            yield from _unless_empty(rows)
+            line += count
+        else:
             line += yield from _cut_slowly(source, piece, chunks, shape, line)
-            continue
-        spaced = " " in piece or "\t" in piece or not piece.isascii()
-        yield from _unless_empty(
-            _columns(source.name, cells, shape.layout, range(line, line + count), spaced=spaced)
-        )
-        line += count
 
 
 def _cut_evenly(piece: str, count: int, shape: _Shape) -> list[str] | None:
@@ -234,6 +238,27 @@ def _rows_with_anything(cells: list[str], values: list[str], width: int) -> int:
     """Count the rows that have no phone, but something else."""
     starts = [index * width for index, value in enumerate(values) if not value.strip()]
     return sum(1 for start in starts if "".join(cells[start : start + width]).strip())
+
+
+def _cut_by_csv(source: Source, piece: str, shape: _Shape, line: int) -> Rows | None:
+    """Cut a piece by the rules of CSV at once; None if a row goes on over its end, or is no row.
+
+    Only where quotes hold line breaks are there more lines than rows.
+    """
+    if shape.delimiter is None:
+        return None
+    texts = [text + "\n" for text in piece.split("\n")]
+    texts.pop()
+    try:
+        rows = list(csv.reader(texts, delimiter=shape.delimiter, strict=True))
+    except csv.Error:
+        return None
+    starts: Sequence[int] = range(line, line + len(rows))
+    if len(rows) != len(texts):
+        starts = list(accumulate((1 + "".join(row).count("\n") for row in rows), initial=line))
+        if starts.pop() != line + len(texts):
+            return None
+    return rows_of(source.name, shape.layout, rows, starts)
 
 
 class _Lines:
