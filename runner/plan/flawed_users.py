@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Final
 
 from runner.errors import Refused
+from runner.job.values import UNSAFE_USER_ID
 from runner.lists.rows import Rows
 from runner.model import is_safe_user_id
 from runner.phones import REASONS, mask_text
@@ -21,7 +22,7 @@ _UNSAFE: Final = "unsafe"
 _WORDS: Final = {
     **REASONS,
     _MISSING: "there is no user id",
-    _UNSAFE: "only 1-128 ASCII letters, digits and . _ ~ - may stand in a user id",
+    _UNSAFE: UNSAFE_USER_ID,
 }
 
 

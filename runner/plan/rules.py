@@ -31,6 +31,6 @@ def check_plan(header: PlanHeader) -> None:
             f"max_invalid: {totals.rejected:,} of {totals.read:,} values are no phones, "
             f"{totals.rejected / totals.read:.2%} where {safety.max_invalid * 100:g}% are allowed; "
             f"mostly {times:,} × {reason} ({REASONS.get(reason, reason)}): {places}",
-            hint="In the job file: check that the right phone_column is read, or raise safety.max_invalid. "
+            hint="Check that the right column is read (phone_column in a job), or raise safety.max_invalid. "
             "`plan --rejects FILE` lists them all.",
         )
