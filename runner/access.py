@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from runner.options import AccessOptions
 from runner.settings import Token, read_base_url, read_token
 
-__all__ = ["Access", "read_access"]
+__all__ = ["Access", "origin_of", "read_access"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +42,9 @@ def read_access(options: AccessOptions, env: Mapping[str, str]) -> Access:
         options.proxy_from_env,
         options,
     )
+
+
+def origin_of(base_url: str) -> tuple[str, str]:
+    """Return what must not change while a job is sent: scheme, and host with port, of a normalised URL."""
+    parts = urlsplit(base_url)
+    return parts.scheme, parts.netloc

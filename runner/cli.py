@@ -7,7 +7,6 @@ traceback reaches the screen: a foreign exception is a bug, and is told in one l
 import functools
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
@@ -18,7 +17,7 @@ import click
 import orjson
 
 from runner import __version__
-from runner.errors import Exit, RunnerError
+from runner.errors import Exit, in_our_words
 from runner.options import AccessOptions, OutputOptions, PlanOptions, ResumeOptions, RunOptions
 from runner.settings import LimitsGiven, parse_duration, parse_rate
 
@@ -148,8 +147,11 @@ _OF_A_SESSION = (
     click.option("--stale-ok", is_flag=True, help="Go on although the plan or audit is over a day old."),
 )
 
-_NEW_AUDIT = click.option(
-    "--audit", type=_PATH, metavar="PATH", help="Where the audit goes [audit/<name>-<UTC time>.jsonl]."
+_NEW_AUDIT = (
+    click.option(
+        "--audit", type=_PATH, metavar="PATH", help="Where the audit goes [audit/<name>-<UTC time>.jsonl]."
+    ),
+    click.option("--or-resume", is_flag=True, help="Go on with the --audit that is there, if it is open."),
 )
 _USER_ID = click.option("--user-id", metavar="ID", help="The user whose numbers a list holds.")
 
@@ -170,7 +172,7 @@ def cli() -> None:
 @click.option("--dry-run", is_flag=True, help="Only show what would be done; the same as `plan`.")
 @_ACCESS
 @_LIMITS
-@_takes("options", RunOptions, _NEW_AUDIT, *_OF_A_SESSION)
+@_takes("options", RunOptions, *_NEW_AUDIT, *_OF_A_SESSION)
 @_OUTPUT
 def run(
     jobs: tuple[str, ...],
@@ -261,7 +263,7 @@ def resume(audit: Path, options: ResumeOptions, access: AccessOptions, output: O
 )
 @_ACCESS
 @_LIMITS
-@_takes("options", RunOptions, _NEW_AUDIT, *_OF_A_SESSION)
+@_takes("options", RunOptions, *_NEW_AUDIT, *_OF_A_SESSION)
 @_OUTPUT
 def rerun(
     audits: tuple[Path, ...],
@@ -427,14 +429,9 @@ def _explain(error: Exception) -> int:
     if isinstance(error, click.ClickException):
         error.show()
         return int(Exit.REFUSED)
-    if isinstance(error, RunnerError):
-        _console().show_error(error)
-        return int(error.exit_code)
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    words = f"internal: {type(error).__name__} at {Path(where.filename).name}:{where.lineno}"
-    hint = "this is a bug; what was sent stands in the audit, and `resume` goes on from it"
-    _console().show_error(RunnerError(words, hint=hint))
-    return int(Exit.STOPPED)
+    told = in_our_words(error)
+    _console().show_error(told)
+    return int(told.exit_code)
 
 
 def _console() -> "Console":

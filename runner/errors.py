@@ -5,9 +5,24 @@ change. Foreign exceptions are turned into these at the edges (`api`, `journal`,
 `from` their cause.
 """
 
+import errno
+import traceback
 from enum import IntEnum
+from pathlib import Path
+from typing import Final
 
-__all__ = ["AuditDamaged", "Busy", "Exit", "Fault", "Faults", "Refused", "RunnerError", "Stopped"]
+__all__ = [
+    "AuditDamaged",
+    "Broken",
+    "Busy",
+    "Exit",
+    "Fault",
+    "Faults",
+    "Refused",
+    "RunnerError",
+    "Stopped",
+    "in_our_words",
+]
 
 
 class Exit(IntEnum):
@@ -76,3 +91,41 @@ class Busy(RunnerError):
     """Another process holds the origin or the audit."""
 
     exit_code = Exit.BUSY
+
+
+class Broken(RunnerError):
+    """A fault of the program itself, told in one line without values; raised `from` what happened.
+
+    Args:
+        cause: What happened.
+        sent: Whether requests may have left: then the audit knows of them.
+    """
+
+    def __init__(self, cause: Exception, *, sent: bool) -> None:
+        while isinstance(cause, ExceptionGroup):
+            cause = cause.exceptions[0]
+        where = traceback.extract_tb(cause.__traceback__)[-1]
+        words = f"internal: {type(cause).__name__} at {Path(where.filename).name}:{where.lineno}"
+        stands = "; what was sent stands in the audit, and `resume` goes on from it" if sent else ""
+        super().__init__(words, hint=f"this is a bug, please report it{stands}")
+        self.exit_code = Exit.STOPPED if sent else Exit.REFUSED
+
+
+_SHORTAGES: Final = {
+    errno.EMFILE: ("too few file descriptors", "allow more, for instance: ulimit -n 4096"),
+    errno.ENFILE: ("the system has no file descriptors left", "end other programs, or try again later"),
+    errno.ENOMEM: ("there is not enough memory", "end other programs, or plan fewer lists at once"),
+    errno.ENOSPC: ("the disk is full", "make room, and type the command again"),
+    errno.EDQUOT: ("the disk quota is used up", "make room, and type the command again"),
+}
+
+
+def in_our_words(error: Exception) -> RunnerError:
+    """Return what went wrong before anything was sent as an error for a person; ours as they are."""
+    if isinstance(error, RunnerError):
+        return error
+    number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
+    if isinstance(error, OSError | MemoryError) and number in _SHORTAGES:
+        what, hint = _SHORTAGES[number]
+        return Refused(what, hint=hint)
+    return Broken(error, sent=False)

@@ -64,9 +64,12 @@ class RunOptions(ResumeOptions):
 
     Args:
         audit: Where it goes; None: `audit/<name>-<UTC time>.jsonl`.
+        or_resume: Go on with `audit` where it is there and of a job of this name; if it has ended, its exit
+            code is given again and nothing is sent.
     """
 
     audit: Path | None = None
+    or_resume: bool = False
 
 
 @dataclass(frozen=True, slots=True)

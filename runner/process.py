@@ -14,11 +14,12 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import FrameType
 
-from runner.errors import Exit
+from runner.errors import Exit, Refused
 from runner.stop import Stop
 
 __all__ = [
     "Terminated",
+    "ensure_descriptors",
     "fill_closed_streams",
     "harden",
     "mute_closed_streams",
@@ -41,6 +42,19 @@ def harden() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _terminate)
+
+
+def ensure_descriptors(needed: int) -> None:
+    """Make sure that so many files and connections may be open; raises Refused where that is not allowed."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed in range(needed):
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
+            return
+        raise Refused(
+            f"too few file descriptors: {needed} are needed, {allowed} are allowed",
+            hint=f"lower --concurrency, or allow more: ulimit -n {needed}",
+        )
 
 
 def fill_closed_streams() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runner.access import origin_of
 from runner.audit.durations import Durations
 from runner.audit.reader import AuditLines, Inconsistent
 from runner.audit.records import (
@@ -362,8 +363,9 @@ class Fold:
         return next((s.summary for s in reversed(self.sessions) if s.summary is not None), None)
 
 
-def _identity(record: RunRecord) -> tuple[str, Planned, str]:
-    return record.plan_sha256, record.planned, record.base_url
+def _identity(record: RunRecord) -> tuple[str, Planned, tuple[str, str]]:
+    """Return what all sessions share; the path within the origin may change."""
+    return record.plan_sha256, record.planned, origin_of(record.base_url)
 
 
 def _agrees(summary: SummaryRecord, totals: Totals) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import orjson
 
@@ -18,14 +18,15 @@ from runner.audit.fold import Fold
 from runner.audit.journal import DiskFile, Journal
 from runner.audit.records import Record, RejectedRecord, SummaryRecord
 from runner.commands.vendor import Vendor, reach_vendor, stopped_by_signals
-from runner.errors import Exit, RunnerError, Stopped
+from runner.errors import Broken, Exit, Refused, RunnerError, Stopped
 from runner.locks import origin_lock
 from runner.model import Prior, Work
 from runner.output.console import Console, Snapshot
+from runner.phones import PhoneRule
 from runner.plan.file import PlanFile
 from runner.plan.header import PlanWindow
-from runner.plan.protect import ProtectList
-from runner.process import utc_now
+from runner.plan.protect import ProtectList, read_protect_file
+from runner.process import ensure_descriptors, utc_now
 from runner.send.pacing import Pacer
 from runner.send.safety import EmptyWatch, Question, check_windows
 from runner.send.session import PaceNotes, RunSpec, Session, Tools
@@ -34,6 +35,10 @@ from runner.stop import Stop, Stopping
 __all__ = ["Result", "RunFiles", "RunRequest", "carry_out"]
 
 _Found = TypeVar("_Found")
+
+_OTHER_FILES: Final = 64
+"""Open beside the connections: plan, audit, lock, and what the libraries open."""
+_ROOM: Final = "make room or mend the disk, and type the command again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,6 @@ class RunRequest:
     spec: RunSpec
     access: Access
     files: RunFiles
-    protect: ProtectList
     questions: tuple[Question, ...]
     wait: bool = False
 
@@ -111,31 +115,17 @@ async def carry_out(request: RunRequest, screen: Console) -> Result:
 
 
 async def _carry_out(request: RunRequest, screen: Console, stop: Stop, stack: AsyncExitStack) -> Result:
-    spec, access, files = request.spec, request.access, request.files
-    windows = files.open_windows()
-    if not windows:
-        await _ask(request.questions, screen, stop)
-    lock = origin_lock(
-        access.base_url,
-        wait=request.wait,
-        sleep=stop.sleep,
-        on_wait=lambda holder: screen.say(f"waiting for the run of {holder}"),
-    )
-    await stack.enter_async_context(lock)
-    deadline_s = _deadline(spec.limits.deadline_s)
+    spec, files = request.spec, request.files
     notes = PaceNotes()
-    vendor = await stack.enter_async_context(
-        reach_vendor(access, spec.limits, stop, on_pace=notes, deadline_s=deadline_s)
-    )
-    if windows:
-        await _show_windows(windows, vendor, screen)
-        await _ask(request.questions, screen, stop)
+    vendor = await _confirmed_vendor(request, screen, stop, stack, notes)
     files.plan.check()
+    protect = await asyncio.to_thread(_protected, spec.safety.protect_file, files.plan.header.phone_rule)
+    stop.check()
     fold = files.fold or Fold(str(files.audit), phones_of=spec.phones_of)
+    sessions = len(fold.sessions)
     file = files.file or DiskFile.create(files.audit)
     stack.callback(file.close)
-    if cut := file.repair_tail():
-        screen.warn(f"the audit's last line was torn by a crash: {cut} bytes cut off")
+    _repair(file, screen)
     empty = EmptyWatch(fold, spec.safety, stop, screen.warn)
 
     def on_record(record: Record, chain: str) -> None:
@@ -145,21 +135,69 @@ async def _carry_out(request: RunRequest, screen: Console, stop: Stop, stack: As
 
     journal = Journal(file, now=utc_now, on_record=on_record, chain=fold.chain)
     tools = Tools(vendor.client, vendor.pacer, journal, fold, stop, utc_now)
-    session = Session(spec, tools, notes, deadline_s)
+    session = Session(spec, tools, notes, vendor.deadline_s)
     progress = asyncio.create_task(screen.follow(lambda: _snapshot(fold, vendor.pacer)))
     try:
-        works = files.works(fold, request.protect)
+        works = files.works(fold, protect)
         summary, recorded = await session.run(works, _read_rejects(files.rejects))
+    except Refused as error:
+        raise Stopped(error.message, hint=error.hint) from error
+    except (RunnerError, Stopping):
+        raise
+    except Exception as error:
+        raise Broken(error, sent=True) from error
     finally:
         progress.cancel()
         with suppress(asyncio.CancelledError):
             await progress
+    if len(fold.sessions) == sessions:
+        _refuse_unwritten(files, summary.why)
     return Result(fold.last_summary if recorded and fold.last_summary else summary, fold, recorded)
 
 
-def _deadline(deadline_s: float | None) -> float | None:
-    """Return when a session that starts now must be over, in the loop's time."""
-    return None if deadline_s is None else asyncio.get_running_loop().time() + deadline_s
+async def _confirmed_vendor(
+    request: RunRequest, screen: Console, stop: Stop, stack: AsyncExitStack, notes: PaceNotes
+) -> Vendor:
+    """Take the lock, open the client and ask what is to be asked, each as early as it can be."""
+    spec, access, windows = request.spec, request.access, request.files.open_windows()
+    ensure_descriptors(spec.limits.concurrency + _OTHER_FILES)
+    if not windows:
+        await _ask(request.questions, screen, stop)
+    lock = origin_lock(
+        access.base_url,
+        wait=request.wait,
+        sleep=stop.sleep,
+        on_wait=lambda holder: screen.say(f"waiting for the run of {holder}"),
+    )
+    await stack.enter_async_context(lock)
+    vendor = await stack.enter_async_context(reach_vendor(access, spec.limits, stop, on_pace=notes))
+    if windows:
+        await _show_windows(windows, vendor, screen)
+        await _ask(request.questions, screen, stop)
+    return vendor
+
+
+def _repair(file: DiskFile, screen: Console) -> None:
+    """Cut a torn last line off; raises Refused where the disk does not take that: nothing was sent yet."""
+    try:
+        cut = file.repair_tail()
+    except Stopped as error:
+        raise Refused(f"nothing was sent: {error.why}", hint=_ROOM) from error
+    if cut:
+        screen.warn(f"the audit's last line was torn by a crash: {cut} bytes cut off")
+
+
+def _refuse_unwritten(files: RunFiles, why: str | None) -> NoReturn:
+    """Refuse, after the first record of a session could not be written; a new audit is taken away again."""
+    if files.file is None:
+        with suppress(OSError):
+            files.audit.unlink()
+    raise Refused(f"nothing was sent: {why}", hint=_ROOM)
+
+
+def _protected(path: str | None, rule: PhoneRule) -> ProtectList:
+    """Read the protect file as it is now: while this run waited, a number may have been added."""
+    return ProtectList(rule) if path is None else read_protect_file(path, rule)
 
 
 async def _show_windows(windows: tuple[PlanWindow, ...], vendor: Vendor, screen: Console) -> None:

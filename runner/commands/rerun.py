@@ -12,12 +12,12 @@ from runner.audit.fold import Fold, fold_audit
 from runner.audit.reader import select_for_rerun
 from runner.commands.drafting import Scratch, plan_beside
 from runner.commands.questions import confirmed, fresh_enough
+from runner.commands.resume import resumed_instead
 from runner.commands.sending import (
     Sending,
     check_is_plan_of,
     check_origin,
     drafted,
-    new_audit,
     rules_of,
     send_draft,
 )
@@ -45,8 +45,10 @@ def rerun(
     """Run again what ended unconfirmed, or `only` what ended so."""
     from runner.plan.planner import plan_batches_again  # noqa: PLC0415 - a plan starts sooner without
 
+    folds = [_finished_fold(audit, access, screen) for audit in audits]
+    if (shown := resumed_instead(folds[0].first_run.job, options, access, screen)) is not None:
+        return shown
     confirmed("Delete?", options)
-    folds = [_finished_fold(audit, access) for audit in audits]
     stale = fresh_enough(max(audit_age(fold, utc_now()) for fold in folds), "audit", options)
     plans = [_plan_of(audit, fold) for audit, fold in zip(audits, folds, strict=True)]
     settings, windows = _settings_of(audits, folds, plans)
@@ -66,15 +68,15 @@ def rerun(
         return read_plan(scratch.plan)
 
     started_s = time.monotonic()
-    with drafted(new_audit(options.audit, settings.name), make) as files:
+    with drafted(options.audit, settings.name, make) as files:
         sending = Sending("rerun", options, access, stale)
         return send_draft(files, sending, screen, plan_s=time.monotonic() - started_s)
 
 
-def _finished_fold(audit: Path, access: Access) -> Fold:
+def _finished_fold(audit: Path, access: Access, screen: Console) -> Fold:
     """Return the fold of an audit that may be rerun."""
     fold = fold_audit(audit, verify_chain=True)
-    check_origin(audit, fold, access.base_url)
+    check_origin(audit, fold, access, screen)
     if fold.ended < fold.planned_batches:
         raise Refused(
             f"{audit}: {fold.planned_batches - fold.ended:,} batches are open",

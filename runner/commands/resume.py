@@ -1,34 +1,40 @@
 """`resume`: go on with an interrupted run in its own audit, and send exactly what has no end."""
 
+import time
 from pathlib import Path
+from typing import Final
 
 from runner.access import Access
 from runner.audit.fold import Fold, fold_audit
 from runner.audit.journal import DiskFile
+from runner.audit.reader import read_first
 from runner.audit.records import as_json
 from runner.commands.drafting import plan_beside
 from runner.commands.execute import RunFiles
+from runner.commands.placing import began
 from runner.commands.questions import confirmed, fresh_enough
 from runner.commands.sending import Sending, check_is_plan_of, check_origin, rules_of, send
 from runner.commands.shown import Shown
-from runner.errors import Exit
-from runner.options import ResumeOptions
+from runner.errors import Busy, Exit, Refused
+from runner.options import ResumeOptions, RunOptions
 from runner.output.console import Console
 from runner.output.report import make_report, report_text
 from runner.plan.file import PlanFile, read_plan
 from runner.process import utc_now
 from runner.send.safety import audit_age, was_capped
 
-__all__ = ["resume"]
+__all__ = ["resume", "resumed_instead"]
+
+_LOOK_AGAIN_S: Final = 1.0
 
 
 def resume(audit: Path, options: ResumeOptions, access: Access, screen: Console) -> Shown:
     """Go on with a run; with nothing left to do nothing is sent."""
-    file = DiskFile.reopen(audit)
+    file = _reopened(audit, options, screen)
     try:
         plan = read_plan(plan_beside(audit))
         fold = fold_audit(audit, verify_chain=True, phones_of=plan.phones_of)
-        check_origin(audit, fold, access.base_url)
+        check_origin(audit, fold, access, screen)
         check_is_plan_of(plan, fold)
         if fold.ended == fold.planned_batches:
             screen.say("nothing is left to do")
@@ -41,6 +47,49 @@ def resume(audit: Path, options: ResumeOptions, access: Access, screen: Console)
         return send(files, sending, rules_of(audit, fold, plan), screen)
     finally:
         file.close()
+
+
+def resumed_instead(name: str, options: RunOptions, access: Access, screen: Console) -> Shown | None:
+    """Go on with the audit that a new run would write, where that is asked for and it is there.
+
+    Args:
+        name: The job's; the audit must be of a job of this name.
+        options: With `or_resume` and `audit`, or None is returned.
+        access: How the vendor is reached.
+        screen: Where words go.
+
+    Raises:
+        Refused: There is no `audit` to look for, or it is of another job.
+    """
+    if not options.or_resume:
+        return None
+    if options.audit is None:
+        raise Refused("--or-resume goes with --audit", hint="name the audit to look for: --audit PATH")
+    if not began(options.audit):
+        return None
+    first = read_first(options.audit)
+    if first is None or first.job != name:
+        whose = "no job" if first is None else f"the job {first.job}"
+        raise Refused(
+            f"{options.audit} is of {whose}, not of {name}", hint="give each job an audit of its own"
+        )
+    screen.say(f"{options.audit} is there: going on with it")
+    return resume(options.audit, options, access, screen)
+
+
+def _reopened(audit: Path, options: ResumeOptions, screen: Console) -> DiskFile:
+    """Return the audit, locked; with `wait`, once whoever holds it has ended."""
+    told = False
+    while True:
+        try:
+            return DiskFile.reopen(audit)
+        except Busy as busy:
+            if not options.wait:
+                raise
+            if not told:
+                screen.say(f"waiting: {busy.message}")
+                told = True
+        time.sleep(_LOOK_AGAIN_S)
 
 
 def _finished(audit: Path, fold: Fold, plan: PlanFile) -> Shown:

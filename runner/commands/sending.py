@@ -5,32 +5,31 @@ then (a plan that nobody confirmed) is taken away again when it is refused or de
 """
 
 import asyncio
-import os
 import secrets
+import shlex
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from runner import __version__
-from runner.access import Access
+from runner.access import Access, origin_of
 from runner.audit.fold import Fold
 from runner.audit.records import Mode, as_json
-from runner.commands.drafting import Scratch, plan_beside, temporary_folder
+from runner.commands.drafting import Scratch, temporary_folder
 from runner.commands.execute import Result, RunFiles, RunRequest, carry_out
+from runner.commands.placing import reserved
 from runner.commands.questions import confirmed
 from runner.commands.shown import Shown
 from runner.errors import AuditDamaged, Refused
-from runner.files import make_private_folder
 from runner.options import ResumeOptions
 from runner.output.console import Console
 from runner.output.plan_text import describe_plan, scope
 from runner.output.report import make_report, report_text
 from runner.plan.file import PlanFile
-from runner.plan.protect import ProtectList, read_protect_file
 from runner.plan.rules import check_plan
-from runner.process import use_loop, utc_now
+from runner.process import use_loop
 from runner.send.safety import Question
 from runner.send.session import RunSpec
 from runner.settings import Limits, Safety
@@ -41,7 +40,6 @@ __all__ = [
     "check_is_plan_of",
     "check_origin",
     "drafted",
-    "new_audit",
     "rules_of",
     "send",
     "send_draft",
@@ -60,39 +58,19 @@ class Sending:
     questions: Sequence[Question]
 
 
-def new_audit(given: Path | None, name: str) -> Path:
-    """Return where a new audit goes; raises Refused where that place is taken."""
-    audit = given or Path("audit") / f"{name}-{utc_now():%Y%m%dT%H%M%SZ}.jsonl"
-    for path in (audit, plan_beside(audit)):
-        if os.path.lexists(path):
-            raise Refused(f"{path} exists", hint="an audit is never written over: resume it, or name another")
-    return audit
-
-
 @contextmanager
-def drafted(audit: Path, make: Callable[[Scratch], PlanFile]) -> Iterator[RunFiles]:
-    """Make a plan beside the audit to come; it is taken away again unless the audit came to be."""
-    with ExitStack() as stack:
-        folder = stack.enter_context(temporary_folder())
-        scratch = Scratch(plan_beside(audit), folder / "rejects")
-        stack.callback(_remove_empty, make_private_folder(audit.parent))
-        plan = make(scratch)
-        stack.callback(_remove_unless_used, plan.path, audit)
-        yield RunFiles(plan, audit, rejects=scratch.rejects if scratch.rejects.exists() else None)
+def drafted(given: Path | None, name: str, make: Callable[[Scratch], PlanFile]) -> Iterator[RunFiles]:
+    """Make a plan beside the audit to come; it is taken away again unless the audit came to be.
 
-
-def _remove_unless_used(plan: Path, audit: Path) -> None:
-    """Remove a plan whose audit never came to be."""
-    if not os.path.lexists(audit):
-        with suppress(OSError):
-            plan.unlink()
-
-
-def _remove_empty(folders: Sequence[Path]) -> None:
-    """Remove folders, inmost first, up to one that is in use."""
-    with suppress(OSError):
-        for folder in folders:
-            folder.rmdir()
+    Args:
+        given: Where the audit shall go, if that was said.
+        name: The job's, for the default place.
+        make: Makes the plan.
+    """
+    with reserved(given, name) as place, temporary_folder() as folder:
+        scratch = Scratch(place.draft, folder / "rejects")
+        plan = place.put(make(scratch))
+        yield RunFiles(plan, place.audit, rejects=scratch.rejects if scratch.rejects.exists() else None)
 
 
 def send_draft(files: RunFiles, sending: Sending, screen: Console, *, plan_s: float) -> Shown:
@@ -140,12 +118,9 @@ def _spec(
 
 
 def _request(spec: RunSpec, files: RunFiles, sending: Sending, questions: Sequence[Question]) -> RunRequest:
-    """Return the request, with the safety rules enforced and the protect file read once more."""
-    header = files.plan.header
-    check_plan(header)
-    path = spec.safety.protect_file
-    protect = ProtectList(header.phone_rule) if path is None else read_protect_file(path, header.phone_rule)
-    return RunRequest(spec, sending.access, files, protect, tuple(questions), wait=sending.options.wait)
+    """Return the request, with the plan's safety rules enforced once more."""
+    check_plan(files.plan.header)
+    return RunRequest(spec, sending.access, files, tuple(questions), wait=sending.options.wait)
 
 
 def _carry_out(request: RunRequest, screen: Console) -> Shown:
@@ -164,13 +139,16 @@ def _words(result: Result, request: RunRequest) -> str:
     return report_text(make_report(request.files.audit, result.fold, phones_of=request.spec.phones_of))
 
 
-def check_origin(audit: Path, fold: Fold, base_url: str) -> None:
-    """Refuse an audit of another base URL."""
-    if fold.first_run.base_url != base_url:
+def check_origin(audit: Path, fold: Fold, access: Access, screen: Console) -> None:
+    """Refuse an audit of another origin; another path on the same one is only said aloud."""
+    before = fold.last_run.base_url
+    if origin_of(before) != origin_of(access.base_url):
         raise Refused(
-            f"{audit} is of {fold.first_run.base_url}, and the base URL is {base_url}",
-            hint="give the base URL of the audit with --base-url",
+            f"{audit} is of the origin {before}, and the base URL is {access.base_url}",
+            hint=f"if the audit's is meant, add: --base-url {shlex.quote(before)}",
         )
+    if before != access.base_url:
+        screen.warn(f"{audit} is of {before}; from now on requests go to {access.base_url}")
 
 
 def check_is_plan_of(plan: PlanFile, fold: Fold) -> None:
