@@ -90,21 +90,28 @@ def job(program, sandbox):
     return program.job(USERS)
 
 
-def check_stopped(code, audit, how):
-    """It stopped with 3 or died, and what is there is whole but for a torn end; returns whether it struck."""
+def check_stopped(code, audit, how, nth):
+    """It refused, stopped or died, and what is there is whole but for a torn end; tell whether it struck."""
     if code == 0:  # there are fewer calls than that
         assert read_audit(audit)[-1]["status"] == "complete"
         return False
-    assert code in ((-9, 137) if how.startswith("killed") else (3,)), code
+    if how.startswith("killed"):
+        assert code in (-9, 137), code
+    elif nth == 1 and not how.startswith("sync"):  # the session's first record: nothing was sent
+        assert code == 2, code
+    else:
+        assert code == 3, code
     return True
 
 
-def finish(program, sandbox, audit):
-    """Resume to the end; where not even the first record stands, nothing was sent."""
+def finish(program, sandbox, job, audit):
+    """Resume to the end; where not even the first record stands, nothing was sent, and the path is free."""
     sandbox.settle()
-    if not read_lines(audit):
+    if not audit.exists() or not read_lines(audit):
         assert sandbox.deletions() == []
         program("resume", audit, "--yes").expect(2)
+        program("run", job, "--audit", audit, *ARGS).expect(0)
+        check_evidence(audit, sandbox)
         return
     before = audit.read_bytes()
     program("resume", audit, "--yes").expect(0)
@@ -125,19 +132,19 @@ def finish(program, sandbox, audit):
 def test_a_failed_call_stops_the_run_and_resume_finishes_it(program, sandbox, job, how, nth):
     audit = program.folder / "a.jsonl"
     code = traced(program, [f"{FAILURES[how]}:when={nth}"], "run", job, "--audit", audit)
-    struck = check_stopped(code, audit, how)
+    struck = check_stopped(code, audit, how, nth)
     assert struck or (how, nth) not in SAMPLE, "nothing failed"
-    finish(program, sandbox, audit)
+    finish(program, sandbox, job, audit)
 
 
 def test_a_record_that_cannot_even_be_cut_back_is_repaired_by_resume(program, sandbox, job):
     """A short write, and then `ftruncate` fails as well: the torn record stays until the next opening."""
     audit = program.folder / "a.jsonl"
     faults = ["write:retval=9:when=4", "ftruncate:error=EIO:when=1+"]
-    check_stopped(traced(program, faults, "run", job, "--audit", audit), audit, "short")
+    check_stopped(traced(program, faults, "run", job, "--audit", audit), audit, "short", 4)
     audit.write_bytes(audit.read_bytes() + b'{"type":"')  # strace only said that nine bytes were written
     program("verify", audit).expect(3)
-    finish(program, sandbox, audit)
+    finish(program, sandbox, job, audit)
 
 
 @pytest.mark.parametrize(("how", "nth"), [("ENOSPC", 1), ("sync", 2), ("killed", 3)])
@@ -145,5 +152,5 @@ def test_a_failed_call_during_resume_loses_nothing_either(program, sandbox, job,
     audit = program.folder / "a.jsonl"
     assert traced(program, ["write:error=EIO:when=5"], "run", job, "--audit", audit) == 3
     code = traced(program, [f"{FAILURES[how]}:when={nth}"], "resume", audit)
-    check_stopped(code, audit, how)
-    finish(program, sandbox, audit)
+    check_stopped(code, audit, how, nth)
+    finish(program, sandbox, job, audit)

@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -122,8 +122,9 @@ async def _carry_out(request: RunRequest, screen: Console, stop: Stop, stack: As
     protect = await asyncio.to_thread(_protected, spec.safety.protect_file, files.plan.header.phone_rule)
     stop.check()
     fold = files.fold or Fold(str(files.audit), phones_of=spec.phones_of)
-    sessions = len(fold.sessions)
+    before = len(fold.sessions)
     file = files.file or DiskFile.create(files.audit)
+    stack.callback(_take_away_unwritten, files, fold)
     stack.callback(file.close)
     _repair(file, screen)
     empty = EmptyWatch(fold, spec.safety, stop, screen.warn)
@@ -145,13 +146,13 @@ async def _carry_out(request: RunRequest, screen: Console, stop: Stop, stack: As
     except (RunnerError, Stopping):
         raise
     except Exception as error:
-        raise Broken(error, sent=True) from error
+        raise Broken(error, sent=len(fold.sessions) > before) from error
     finally:
         progress.cancel()
         with suppress(asyncio.CancelledError):
             await progress
-    if len(fold.sessions) == sessions:
-        _refuse_unwritten(files, summary.why)
+    if len(fold.sessions) == before:  # not even its first record could be written
+        raise Refused(f"nothing was sent: {summary.why}", hint=_ROOM)
     return Result(fold.last_summary if recorded and fold.last_summary else summary, fold, recorded)
 
 
@@ -187,12 +188,11 @@ def _repair(file: DiskFile, screen: Console) -> None:
         screen.warn(f"the audit's last line was torn by a crash: {cut} bytes cut off")
 
 
-def _refuse_unwritten(files: RunFiles, why: str | None) -> NoReturn:
-    """Refuse, after the first record of a session could not be written; a new audit is taken away again."""
-    if files.file is None:
+def _take_away_unwritten(files: RunFiles, fold: Fold) -> None:
+    """Remove a new audit that has no record, so that its path is free again."""
+    if files.file is None and not fold.sessions:
         with suppress(OSError):
             files.audit.unlink()
-    raise Refused(f"nothing was sent: {why}", hint=_ROOM)
 
 
 def _protected(path: str | None, rule: PhoneRule) -> ProtectList:

@@ -127,6 +127,9 @@ def _locked_plan(audit: Path) -> int:
     while True:
         try:
             descriptor = os.open(plan, _OPEN | os.O_CREAT, 0o600)
+        except FileNotFoundError:
+            make_private_folder(plan.parent)  # whoever made it took it away again meanwhile
+            continue
         except OSError as error:
             if os.path.lexists(plan):  # a link, a folder, another user's
                 raise FileExistsError(errno.EEXIST, "no plan", str(plan)) from error

@@ -71,7 +71,7 @@ def resumed_instead(name: str, options: RunOptions, access: Access, screen: Cons
     if first is None or first.job != name:
         whose = "no job" if first is None else f"the job {first.job}"
         raise Refused(
-            f"{options.audit} is of {whose}, not of {name}", hint="give each job an audit of its own"
+            f"{options.audit} is of {whose}, not of the job {name}", hint="give each job an audit of its own"
         )
     screen.say(f"{options.audit} is there: going on with it")
     return resume(options.audit, options, access, screen)

@@ -86,6 +86,55 @@ def test_a_limit_on_the_size_of_files_stops_the_run_and_resume_goes_on(program, 
     assert sandbox.stats()["rows_left"] == 0
 
 
+def test_too_few_descriptors_for_the_connections_are_2_before_anything_is_sent(program, sandbox):
+    job = program.job({USER: numbers(3)})
+    ended = program.shell(f"ulimit -n 128; exec $RUN run {job} {' '.join(FAST)} --concurrency 1000")
+    refused(ended, sandbox)
+    assert "too few file descriptors: 1064 are needed, 128 are allowed" in ended.err
+    assert "ulimit -n 1064" in ended.err
+    assert "resume" not in ended.err
+
+
+def test_a_soft_limit_on_descriptors_is_raised_as_far_as_is_allowed(program, sandbox):
+    job = program.job({USER: numbers(3)})
+    program.shell(f"ulimit -S -n 128; exec $RUN run {job} {' '.join(FAST)} --concurrency 500").expect(0)
+
+
+@pytest.mark.parametrize("limit", [14, 18, 22])
+def test_hardly_any_descriptors_are_2_whatever_fails_first(program, sandbox, limit):
+    job = program.job({f"u{n}": numbers(3, n) for n in range(60)})
+    ended = program.shell(f"ulimit -n {limit}; exec $RUN run {job} {' '.join(FAST)} --concurrency 1")
+    refused(ended, sandbox)
+    assert "resume" not in ended.err
+    assert "internal" not in ended.err
+
+
+BROKEN = """
+import runner.send.{module} as module
+
+def boom(*args, **more):
+    raise KeyError("13912345678")
+
+module.{what} = boom
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "what", "code"),
+    [("session", "RunRecord", 2), ("session", "Dispatch", 3), ("safety", "plan_age", 2)],
+)
+def test_a_bug_speaks_of_resume_only_once_a_session_has_begun(program, sandbox, module, what, code):
+    program("plan", program.job({USER: numbers(3)}), "--out", "p.plan").expect(0)
+    program.write("hook/sitecustomize.py", BROKEN.format(module=module, what=what))
+    path = f"{program.folder / 'hook'}:{program.env['PYTHONPATH']}"
+    env = {"PYTHONPATH": path}
+    ended = program("run", "p.plan", *FAST, "--audit", "a.jsonl", env=env).expect(code)
+    assert "internal: KeyError at sitecustomize.py:5" in ended.err
+    assert ("`resume` goes on" in ended.err) == (program.folder / "a.jsonl").exists() == (code == 3)
+    assert "139" not in ended.err
+    assert sandbox.requests() == 0
+
+
 def test_a_folder_that_is_gone_is_2(program, sandbox):
     job = program.job({USER: numbers(3)})
     refused(program.shell(f"mkdir gone; cd gone; rmdir ../gone; $RUN run {job} --yes"), sandbox)

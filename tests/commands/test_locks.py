@@ -39,6 +39,16 @@ def test_resume_of_an_audit_that_is_being_written_is_4(program, sandbox, holder)
     assert len(sandbox.deletions()) == 1
 
 
+def test_resume_with_wait_waits_for_the_audit_itself(program, sandbox, holder):
+    waiting = program.start("resume", "first.jsonl", "--wait", "--rate", "unlimited")
+    waiting.until(lambda: str(holder.pid) in waiting.err(), "that it waits, and for whom")
+    sandbox.script()
+    holder.signal(signal.SIGKILL)
+    holder.wait()
+    waiting.wait().expect(0)
+    assert sandbox.left() == []
+
+
 def test_an_audit_that_is_being_written_is_4_also_from_another_state_folder(program, sandbox, holder):
     env = {"XDG_STATE_HOME": str(program.folder / "elsewhere")}
     program("resume", "first.jsonl", "--yes", env=env).expect(4)
@@ -88,6 +98,41 @@ def test_a_plan_that_vanishes_during_the_wait_is_2_and_leaves_no_audit(program, 
     assert "resume" not in ended.err
     assert len(sandbox.deletions()) == 1
     assert not (program.folder / "second.jsonl").exists()
+
+
+def test_a_number_that_is_protected_while_a_run_waits_is_not_deleted(program, sandbox, holder):
+    program.write("never.txt", "")
+    job = program.job({OTHER: PHONES}, name="second", safety={"protect_file": "never.txt"})
+    waiting = program.start("run", job, "--yes", "--wait", "--audit", "second.jsonl", "--json")
+    waiting.until(lambda: str(holder.pid) in waiting.err(), "that it waits")
+    program.write("never.txt", PHONES[0])
+    sandbox.script()
+    holder.signal(signal.SIGKILL)
+    holder.wait()
+    ended = waiting.wait().expect(1)
+    assert (ended.record["phones"]["deleted"], ended.record["phones"]["not_sent"]) == (2, 1)
+    assert [entry["phones"] for entry in sandbox.deletions() if entry["user_id"] == OTHER] == [PHONES[1:]]
+
+
+def test_a_resume_that_waits_reads_the_protect_file_after_the_wait(program, sandbox):
+    sandbox.pool.add_phones(USER, MANY)
+    program.write("never.txt", "")
+    job = program.job({USER: MANY}, name="first", safety={"protect_file": "never.txt"})
+    sandbox.control(token_expires_after=1)
+    program("run", job, "--yes", "--rate", "unlimited", "--concurrency", "1", "--audit", "a.jsonl").expect(3)
+    sandbox.control(token_expires_after=None)
+    sandbox.script("hang")
+    other = program.job({OTHER: PHONES}, name="other")
+    holder = program.start("run", other, "--yes", "--timeout", "3000")
+    holder.until(lambda: sandbox.deletions()[-1]["user_id"] == OTHER, "its request")
+    waiting = program.start("resume", "a.jsonl", "--wait")
+    waiting.until(lambda: str(holder.pid) in waiting.err(), "that it waits")
+    program.write("never.txt", MANY[-1])
+    sandbox.script()
+    holder.signal(signal.SIGKILL)
+    holder.wait()
+    waiting.wait().expect(1)
+    assert sandbox.left() == [MANY[-1]]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

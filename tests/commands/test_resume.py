@@ -72,8 +72,19 @@ def test_resume_of_a_finished_run_with_failures_is_1(program, sandbox):
 def test_another_origin_is_refused_and_gets_nothing(program, sandbox, stopped):
     with Sandbox() as other:
         ended = refused(program, sandbox, stopped, "--base-url", other.url)
-        assert "origin" in ended.err
+        assert f"is of the origin {sandbox.url}, and the base URL is {other.url}" in ended.err
+        assert f"--base-url {sandbox.url}" in ended.err
         assert other.requests() == 0
+
+
+def test_another_path_of_the_origin_is_said_aloud_and_recorded(program, sandbox, stopped):
+    ended = program("resume", stopped, "--base-url", f"{sandbox.url}/other").expect(1)
+    assert f"from now on requests go to {sandbox.url}/other" in ended.err
+    runs = of_type(read_audit(stopped), "run")
+    assert [run["base_url"] for run in runs] == [sandbox.url, f"{sandbox.url}/other"]
+    ended = program("rerun", stopped, "--yes").expect(0)
+    assert f"is of {sandbox.url}/other; from now on requests go to {sandbox.url}" in ended.err
+    assert sandbox.left() == []
 
 
 def test_a_missing_plan_is_refused(program, sandbox, stopped):
