@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
-from runner.job.document import json_pairs
+from runner.job.document import half_character
+from runner.job.json_text import json_decoder
 
-__all__ = ["BadLine", "LongLine", "json_decoder"]
+__all__ = ["BadLine", "LongLine"]
 
 _PIECE_BYTES = 256 * 1024
 _MAX_VALUE = 1024 * 1024
@@ -29,14 +30,6 @@ class BadLine(Exception):
         super().__init__(*words)
         self.words = words
         self.column = column
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(name)
-
-
-json_decoder = json.JSONDecoder(object_pairs_hook=json_pairs, parse_constant=_refuse_constant)
-"""Strict: objects mark a key that stands twice, NaN and infinity are errors."""
 
 
 class LongLine:
@@ -108,15 +101,16 @@ class LongLine:
             try:
                 value, end = json_decoder.raw_decode(self._text, self._at)
                 if end < len(self._text) or self._ended:
+                    words = half_character(value) if isinstance(value, str) else None
+                    if words:
+                        raise self._bad(words)
                     self._at = end
                     return value
             except json.JSONDecodeError as error:
                 if self._ended:
                     raise self._bad(f"not JSON: {error.msg}") from None
             except (ValueError, RecursionError):
-                raise self._bad(
-                    "not JSON that a request could be (too deep, NaN, or an endless number)"
-                ) from None
+                raise self._bad("not JSON that a request could be: too deep") from None
             if len(self._text) - self._at > _MAX_VALUE:
                 raise self._bad("not JSON, or a value of more than a million characters")
             self._fill()

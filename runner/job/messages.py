@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from runner.job.document import DateText
 from runner.phones import mask_text
 
 __all__ = ["fault_words", "kind_of", "likely_key", "misplaced", "unknown_key"]
@@ -42,11 +43,15 @@ _BOUND: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "missing": lambda _: "is missing",
     "greater_than": lambda context: f"must be above {context['gt']:g}",
     "greater_than_equal": lambda context: f"must be at least {context['ge']}",
-    "less_than_equal": lambda context: f"must be at most {context['le']:g}",
+    "less_than_equal": lambda context: f"must be at most {context['le']:.15g}",
     "too_short": lambda context: (
         "is empty" if not context["actual_length"] else f"needs {context['min_length']} values: from, to"
     ),
-    "too_long": lambda context: f"takes {context['max_length']} values: from, to",
+    "too_long": lambda context: (
+        "takes 2 values: from, to"
+        if context["max_length"] == 2
+        else f"names more than {context['max_length']:,} files: use a glob"
+    ),
 }
 _EXPECTED = {
     "string_type": "text",
@@ -93,6 +98,8 @@ def kind_of(value: object) -> str:
         return "nothing"
     if isinstance(value, bool):
         return "true or false"
+    if isinstance(value, DateText):
+        return "a date"
     names = {
         str: "text",
         int: "a whole number",

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from runner.errors import Fault
 from runner.invocation import command
-from runner.job.document import Document, Steps, read_document
+from runner.job.document import Document, Steps
 from runner.job.entries import Entry, Job, Table
 from runner.job.schema import (
     ENTRY_KEYS,
@@ -25,10 +25,14 @@ from runner.job.schema import (
     JobModel,
     LimitsModel,
     SafetyModel,
+    ShapeFault,
     TableModel,
     read_created_at,
-    shape_faults,
+    shape_of_entry,
+    shape_of_job,
+    shape_of_table,
 )
+from runner.job.text import read_document
 from runner.job.values import file_name
 from runner.job.windows import RelativeWindow, absolute_window, relative_window, slice_window, wall_now, zone
 from runner.lists.rows import ListSpec
@@ -66,38 +70,104 @@ def read_job_file(path: str, *, now: datetime) -> ReadJob:
     if not isinstance(document.data, dict):
         document.add((), f"a job is a mapping with users or tables; see: {command('schema')}")
         return ReadJob(None, document.faults, document.more)
-    shape = shape_faults(document.data)
-    for fault in shape if isinstance(shape, list) else ():
-        document.add(fault.path, fault.words, at_key=fault.at_key)
-    check = _Check(document, now)
-    check.job(document.data)
-    if document.faults or not isinstance(shape, JobModel):
-        return ReadJob(None, document.faults, document.more)
-    return ReadJob(_Maker(document, shape, check).job())
+    job = _Reader(document, now).job(document.data)
+    return ReadJob(job if document.is_sound else None, document.faults, document.more)
+
+
+_Model = TypeVar("_Model", JobModel, EntryModel, TableModel)
 
 
 @dataclass(slots=True)
-class _Check:
-    """Finds what is wrong between the keys, in raw data: its shape may be at fault as well."""
+class _Reader:
+    """Makes the job of a document, entry by entry: there may be very many.
+
+    What is wrong between the keys is looked for in raw data, so that it is found where the shape is at fault
+    as well.
+    """
 
     document: Document
     now: datetime
     timezone: str = "Asia/Shanghai"
-    windows: dict[Steps, tuple[Window, ...]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def job(self, data: dict[str, Any]) -> None:
+    def job(self, data: dict[str, Any]) -> Job | None:
+        """Return the job, or None where a fault was noted."""
         self.timezone = self._timezone(data)
+        model = self._sound(shape_of_job(data))
         if "users" not in data and "tables" not in data:
             self.document.add((), "a job names users, or tables of many users")
         safety = data.get("safety")
         if isinstance(safety, dict):
             self._exists(safety.get("protect_file"), ("safety", "protect_file"))
-        for path, entry in _mappings(data, "users"):
-            self._entry(entry, path)
-        for path, table in _mappings(data, "tables"):
-            self.windows[path] = self._window(table, path)
-            self._lists(table.get("file"), (*path, "file"))
+        entries = [entry for path, item in _items(data, "users") if (entry := self._entry(item, path))]
+        tables = [table for path, item in _items(data, "tables") if (table := self._table(item, path))]
+        if model is None or not self.document.is_sound:
+            return None
+        return Job(
+            name=model.name or default_name(self.document.name),
+            limits=_limits(model.limits),
+            safety=self._safety(model.safety),
+            phone_rule=model.phone_rule,
+            timezone=model.timezone,
+            entries=tuple(entries),
+            tables=tuple(tables),
+            notes=tuple(self.notes),
+        )
+
+    def _sound(self, shape: _Model | list[ShapeFault]) -> _Model | None:
+        """Return the model, or note its faults."""
+        if not isinstance(shape, list):
+            return shape
+        for fault in shape:
+            self.document.add(fault.path, fault.words, at_key=fault.at_key)
+        return None
+
+    def _entry(self, item: object, path: Steps) -> Entry | None:
+        model = self._sound(shape_of_entry(item, path))
+        windows = self._check_entry(item, path) if isinstance(item, dict) else ()
+        if model is None or not self.document.is_sound:
+            return None
+        return Entry(
+            place=self.document.place(path),
+            user_id=model.user_id,
+            phones=tuple(model.phone or ()),
+            lists=self._list_spec(model, model.phone_file, (*path, "phone_file")),
+            windows=windows,
+            encryption=bool(model.encryption),
+            delete_window=bool(model.delete_window),
+            max_rows=model.max_rows,
+        )
+
+    def _table(self, item: object, path: Steps) -> Table | None:
+        model = self._sound(shape_of_table(item, path))
+        windows: tuple[Window, ...] = ()
+        if isinstance(item, dict):
+            windows = self._window(item, path)
+            self._lists(item.get("file"), (*path, "file"))
+        lists = None if model is None else self._list_spec(model, model.file, (*path, "file"))
+        if model is None or lists is None or not self.document.is_sound:
+            return None
+        return Table(self.document.place(path), lists, windows, encryption=bool(model.encryption))
+
+    def _list_spec(
+        self, model: EntryModel | TableModel, files: list[str] | None, path: Steps
+    ) -> ListSpec | None:
+        if files is None:
+            return None
+        return ListSpec(
+            paths=tuple(_resolve_path(self.document.name, name) for name in files),
+            place=self.document.place(path),
+            phone_column=model.phone_column,
+            user_column=model.user_column if isinstance(model, TableModel) else None,
+            encoding=model.encoding,
+            hidden_rows=model.hidden_rows,
+        )
+
+    def _safety(self, model: SafetyModel) -> Safety:
+        given: dict[str, Any] = model.model_dump(exclude_none=True)
+        if model.protect_file is not None:
+            given["protect_file"] = _resolve_path(self.document.name, model.protect_file)
+        return Safety(**given)
 
     def _timezone(self, data: dict[str, Any]) -> str:
         name = data.get("timezone")
@@ -107,7 +177,8 @@ class _Check:
             return self.timezone
         return name if isinstance(name, str) else self.timezone
 
-    def _entry(self, entry: dict[str, Any], path: Steps) -> None:
+    def _check_entry(self, entry: dict[str, Any], path: Steps) -> tuple[Window, ...]:
+        """Note what is wrong between an entry's keys; return its windows."""
         window = self._window(entry, path)
         if entry.get("delete_window") is True:
             self._whole_window(entry, path)
@@ -117,9 +188,9 @@ class _Check:
             if key in entry and "phone_file" not in entry:
                 self.document.add((*path, key), "goes with phone_file only", at_key=True)
         self._lists(entry.get("phone_file"), (*path, "phone_file"))
-        self.windows[path] = self._sliced(entry, path, window)
         if entry.get("phone") == []:
             self.notes.append(f"{self.document.place(path)}: phone is an empty list: nothing to do for it")
+        return self._sliced(entry, path, window)
 
     def _whole_window(self, entry: dict[str, Any], path: Steps) -> None:
         add = self.document.add
@@ -189,18 +260,16 @@ class _Check:
     def _exists(self, name: object, path: Steps) -> None:
         """Note a named file that is not there; what a glob matches, `sources` says."""
         if isinstance(name, str) and file_name(name) and not glob.has_magic(name):
-            there = Path(resolve_path(self.document.name, name))
+            there = Path(_resolve_path(self.document.name, name))
             if not there.exists():
                 self.document.add(path, f"no such file: {there}")
             elif there.is_dir():
                 self.document.add(path, f"a folder, not a file: {there}")
 
 
-def _mappings(data: dict[str, Any], key: str) -> Iterator[tuple[Steps, dict[str, Any]]]:
+def _items(data: dict[str, Any], key: str) -> Iterator[tuple[Steps, object]]:
     items = data.get(key)
-    for index, item in enumerate(items if isinstance(items, list) else ()):
-        if isinstance(item, dict):
-            yield (key, index), item
+    return (((key, index), item) for index, item in enumerate(items if isinstance(items, list) else ()))
 
 
 def _misspelled_phone(entry: dict[str, Any]) -> bool:
@@ -209,7 +278,7 @@ def _misspelled_phone(entry: dict[str, Any]) -> bool:
     return any(difflib.get_close_matches(key, ("phone", "phone_file", "delete_window")) for key in unknown)
 
 
-def resolve_path(job_path: str, name: str) -> str:
+def _resolve_path(job_path: str, name: str) -> str:
     """Return a path of a job file, absolute; relative ones start at the job file's folder.
 
     Glob signs in the folder's own name are escaped where `name` is a pattern.
@@ -218,70 +287,6 @@ def resolve_path(job_path: str, name: str) -> str:
     if glob.has_magic(name):
         folder = glob.escape(folder)
     return os.path.normpath(os.path.join(folder, name))  # noqa: PTH118 - keeps a pattern as it is
-
-
-@dataclass(frozen=True, slots=True)
-class _Maker:
-    """Makes the frozen job of a document that has no fault."""
-
-    document: Document
-    model: JobModel
-    check: _Check
-
-    def job(self) -> Job:
-        users, tables = self.model.users or (), self.model.tables or ()
-        return Job(
-            name=self.model.name or default_name(self.document.name),
-            limits=_limits(self.model.limits),
-            safety=self._safety(self.model.safety),
-            phone_rule=self.model.phone_rule,
-            timezone=self.model.timezone,
-            entries=tuple(self._entry(entry, index) for index, entry in enumerate(users)),
-            tables=tuple(self._table(table, index) for index, table in enumerate(tables)),
-            notes=tuple(self.check.notes),
-        )
-
-    def _entry(self, model: EntryModel, index: int) -> Entry:
-        path: Steps = ("users", index)
-        return Entry(
-            place=self.document.place(path),
-            user_id=model.user_id,
-            phones=tuple(model.phone or ()),
-            lists=self._lists(model, model.phone_file, (*path, "phone_file")),
-            windows=self.check.windows[path],
-            encryption=bool(model.encryption),
-            delete_window=bool(model.delete_window),
-            max_rows=model.max_rows,
-        )
-
-    def _table(self, model: TableModel, index: int) -> Table:
-        path: Steps = ("tables", index)
-        lists = self._lists(model, model.file, (*path, "file"))
-        assert lists is not None  # noqa: S101 - `file` is required
-        return Table(
-            place=self.document.place(path),
-            lists=lists,
-            windows=self.check.windows[path],
-            encryption=bool(model.encryption),
-        )
-
-    def _lists(self, model: EntryModel | TableModel, files: list[str] | None, path: Steps) -> ListSpec | None:
-        if files is None:
-            return None
-        return ListSpec(
-            paths=tuple(resolve_path(self.document.name, name) for name in files),
-            place=self.document.place(path),
-            phone_column=model.phone_column,
-            user_column=model.user_column if isinstance(model, TableModel) else None,
-            encoding=model.encoding,
-            hidden_rows=model.hidden_rows,
-        )
-
-    def _safety(self, model: SafetyModel) -> Safety:
-        given: dict[str, Any] = model.model_dump(exclude_none=True)
-        if model.protect_file is not None:
-            given["protect_file"] = resolve_path(self.document.name, model.protect_file)
-        return Safety(**given)
 
 
 def _limits(model: LimitsModel) -> LimitsGiven:

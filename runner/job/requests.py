@@ -12,14 +12,15 @@ from contextlib import ExitStack, closing
 from typing import IO, Any
 
 from runner.errors import Fault, Faults
-from runner.job.document import MAX_FAULTS, repeated_key, shown_key
+from runner.job.document import MAX_FAULTS, TWICE, half_character, shown_key
 from runner.job.entries import Entry
-from runner.job.long_line import BadLine, LongLine, json_decoder
+from runner.job.json_text import ESCAPED_HALF, fault_of_keys, json_decoder
+from runner.job.long_line import BadLine, LongLine
 from runner.job.messages import unknown_key
-from runner.job.values import UNSAFE_USER_ID, check_phone
+from runner.job.values import check_phone, check_user_id
 from runner.job.windows import absolute_window
 from runner.lists.decode import Source, open_source
-from runner.model import Window, is_safe_user_id
+from runner.model import Window
 
 __all__ = ["MAX_HELD_BYTES", "REQUEST_KEYS", "read_requests"]
 
@@ -116,7 +117,7 @@ def _long_entries(file: IO[bytes], place: str) -> Iterator[Entry]:
             count += len(value)
             continue
         if key in data:
-            words.append(f"the key `{shown_key(key)}` stands twice")
+            words.append(TWICE.format(shown_key(key)))
         data[key] = value
     words += _faults(data)
     if words:
@@ -140,17 +141,27 @@ def _object(raw: bytes, *, first: bool) -> dict[str, Any] | None:
         data = json_decoder.decode(text)
     except json.JSONDecodeError as error:
         raise BadLine(f"not JSON: {error.msg}", column=error.colno) from None
-    except (RecursionError, ValueError):
-        raise BadLine("not JSON that a request could be (too deep, NaN, or an endless number)") from None
+    except RecursionError:
+        raise BadLine("not JSON that a request could be: too deep") from None
+    if ESCAPED_HALF.search(text):
+        _refuse_halves(data)
     if not isinstance(data, dict):
         raise BadLine(f"a line is one object: {', '.join(REQUEST_KEYS)}")
     return data
 
 
+def _refuse_halves(data: object) -> None:
+    phones = data.get("phone") if isinstance(data, dict) else None
+    for index, phone in enumerate(phones if isinstance(phones, list) else ()):
+        words = half_character(phone) if isinstance(phone, str) else None
+        if words:
+            raise BadLine(f"phone[{index}]: {words}")
+
+
 def _entry(data: dict[str, Any], phones: list[Any], place: str) -> Entry:
     return Entry(
         place=place,
-        user_id=data["user_id"],
+        user_id=check_user_id(data["user_id"]),
         phones=tuple(phone if type(phone) is str else check_phone(phone) for phone in phones),
         windows=_windows(data),
         encryption=data.get("encryption", False),
@@ -159,19 +170,18 @@ def _entry(data: dict[str, Any], phones: list[Any], place: str) -> Entry:
 
 def _faults(data: dict[str, Any]) -> Iterator[str]:
     """Yield everything that is wrong with one object, but for the phones in its list."""
-    twice = repeated_key(data)
-    if twice is not None:
-        yield f"the key `{shown_key(twice)}` stands twice"
+    if fault_of_keys(data):
+        yield fault_of_keys(data)
     for key in data:
         if key not in REQUEST_KEYS:
             yield f"{shown_key(key)}: {_unknown(key)}"
-    user_id = data.get("user_id")
     if "user_id" not in data:
         yield "user_id: is missing"
-    elif not isinstance(user_id, str):
-        yield "user_id: expected text"
-    elif not is_safe_user_id(user_id):
-        yield f"user_id: {UNSAFE_USER_ID}"
+    else:
+        try:
+            check_user_id(data["user_id"])
+        except ValueError as error:
+            yield f"user_id: {error}"
     if "phone" not in data:
         window = " (created_at alone would delete the whole window)" if "created_at" in data else ""
         yield f"phone: is missing{window}"

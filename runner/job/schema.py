@@ -6,7 +6,8 @@ shape stands here; what keys mean together is the matter of `read`, and what one
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -18,9 +19,12 @@ from pydantic import (
     ValidationError,
 )
 
+from runner.job.document import Steps
 from runner.job.messages import fault_words, unknown_key
 from runner.job.values import (
+    FAULTS_OF_ITEMS,
     Column,
+    Count,
     Duration,
     Encoding,
     File,
@@ -28,7 +32,7 @@ from runner.job.values import (
     Instant,
     Name,
     Percent,
-    Phone,
+    Phones,
     RateText,
     Timezone,
     UserId,
@@ -48,12 +52,14 @@ __all__ = [
     "TableModel",
     "job_schema",
     "read_created_at",
-    "shape_faults",
+    "shape_of_entry",
+    "shape_of_job",
+    "shape_of_table",
 ]
 
 
 class _Strict(BaseModel):
-    """Unknown keys and guessed types are faults. None means absent: `text` lets no file say null."""
+    """Unknown keys and guessed types are faults. None means absent: what reads a file lets none say null."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -78,8 +84,8 @@ class LimitsModel(_Strict):
 class SafetyModel(_Strict):
     """Rules that refuse or stop a run."""
 
-    max_phones: int | None = Field(
-        default=None, ge=1, description="A plan with more phones is refused; no default."
+    max_phones: Count | None = Field(
+        default=None, description="A plan with more phones is refused; no default."
     )
     max_invalid: Percent | None = Field(
         default=None, description="More unreadable values than that: refused; default 1%."
@@ -90,8 +96,8 @@ class SafetyModel(_Strict):
     max_refused: Percent | None = Field(
         default=None, description="More of the numbers sent refused for what they are: stops; default 10%."
     )
-    max_rows_per_phone: int | None = Field(
-        default=None, ge=1, description="A batch that deleted more rows per number stops the run; default 20."
+    max_rows_per_phone: Count | None = Field(
+        default=None, description="A batch that deleted more rows per number stops the run; default 20."
     )
     stop_when_empty: bool | None = Field(
         default=None, description="Stop when the first 20 batches deleted nothing; default false: warn."
@@ -127,6 +133,14 @@ CreatedAt = Annotated[
 ]
 _CREATED_AT: TypeAdapter[list[str] | RelativeModel] = TypeAdapter(CreatedAt)
 
+# Keys that stand both in an entry and in a table.
+Hidden = Annotated[
+    HiddenRows,
+    Field(description="What to do with rows that a filter hides; without it they refuse the list."),
+]
+Created = Annotated[CreatedAt, Field(description="Import window: [from, to], both included, or relative.")]
+Encrypted = Annotated[bool, Field(description="True: the values are encrypted, and opaque here.")]
+
 
 class EntryModel(_Strict):
     """What to delete of one user: numbers, or one window."""
@@ -144,29 +158,21 @@ class EntryModel(_Strict):
         }
     )
     user_id: UserId = Field(description="Whose pool.")
-    phone: list[Phone] | None = Field(
-        default=None, description="Numbers, as text or whole numbers; any length."
-    )
+    phone: Phones | None = Field(default=None, description="Numbers, as text or whole numbers; any length.")
     phone_file: Files | None = Field(default=None, description="Lists, relative to this file; globs work.")
     phone_column: Column | None = Field(default=None, description="Header or number of the phone column.")
     encoding: Encoding | None = Field(default=None, description="Of phone_file, if not found.")
-    hidden_rows: HiddenRows | None = Field(
-        default=None, description="What to do with rows that a filter hides; without it they refuse the list."
-    )
-    created_at: CreatedAt | None = Field(
-        default=None, description="Import window: [from, to], both included, or relative."
-    )
-    encryption: bool | None = Field(
-        default=None, description="True: the values are encrypted, and opaque here."
-    )
+    hidden_rows: Hidden | None = None
+    created_at: Created | None = None
+    encryption: Encrypted | None = None
     delete_window: bool | None = Field(
         default=None, description="True: delete by created_at alone, without phones."
     )
     slice: Duration | None = Field(
         default=None, description="With delete_window: the width of one request's window."
     )
-    max_rows: int | None = Field(
-        default=None, ge=1, description="With delete_window: more rows than that are refused."
+    max_rows: Count | None = Field(
+        default=None, description="With delete_window: more rows than that are refused."
     )
 
 
@@ -177,15 +183,9 @@ class TableModel(_Strict):
     user_column: Column = Field(description="Header or number of the column with the user ids.")
     phone_column: Column | None = Field(default=None, description="Header or number of the phone column.")
     encoding: Encoding | None = Field(default=None, description="Of the files, if not found.")
-    hidden_rows: HiddenRows | None = Field(
-        default=None, description="What to do with rows that a filter hides; without it they refuse the list."
-    )
-    created_at: CreatedAt | None = Field(
-        default=None, description="Import window: [from, to], both included, or relative."
-    )
-    encryption: bool | None = Field(
-        default=None, description="True: the values are encrypted, and opaque here."
-    )
+    hidden_rows: Hidden | None = None
+    created_at: Created | None = None
+    encryption: Encrypted | None = None
 
 
 class JobModel(_Strict):
@@ -217,7 +217,7 @@ _ALL_KEYS = {*JobModel.model_fields, *(key for keys in _KEYS_BY_PARENT.values() 
 
 
 def read_created_at(value: object) -> RelativeWindow | tuple[str, str] | None:
-    """Return what a `created_at` says, or None where its shape is at fault (`shape_faults` says so)."""
+    """Return what a `created_at` says, or None where its shape is at fault (its entry's says so)."""
     try:
         read = _CREATED_AT.validate_python(value)
     except ValidationError:
@@ -225,37 +225,76 @@ def read_created_at(value: object) -> RelativeWindow | tuple[str, str] | None:
     return read.said() if isinstance(read, RelativeModel) else (read[0], read[1])
 
 
+@dataclass(frozen=True, slots=True)
 class ShapeFault:
     """One fault of shape: the path to it, words, and whether its key (not its value) is meant."""
 
-    __slots__ = ("at_key", "path", "words")
+    path: Steps
+    words: str
+    at_key: bool = False
 
-    def __init__(self, path: tuple[str | int, ...], words: str, *, at_key: bool) -> None:
-        self.path, self.words, self.at_key = path, words, at_key
+
+def shape_of_job(data: dict[str, Any]) -> JobModel | list[ShapeFault]:
+    """Return the job's model without its entries, or the faults outside of these.
+
+    Entries are read one by one (`shape_of_entry`, `shape_of_table`): a file may have very many.
+    """
+    faults: list[ShapeFault] = []
+    for key in _ENTRIES & set(data):
+        try:
+            _SOME.validate_python(data[key])
+        except ValidationError as error:
+            faults += _faults(error, (key,))
+    model = _shape_of(JobModel, {key: value for key, value in data.items() if key not in _ENTRIES}, ())
+    return [*model, *faults] if isinstance(model, list) else faults or model
 
 
-def shape_faults(data: object) -> JobModel | list[ShapeFault]:
-    """Return the job's model, or every fault of its shape."""
+def shape_of_entry(data: object, path: Steps) -> EntryModel | list[ShapeFault]:
+    """Return the model of one entry of `users`, or its faults."""
+    return _shape_of(EntryModel, data, path)
+
+
+def shape_of_table(data: object, path: Steps) -> TableModel | list[ShapeFault]:
+    """Return the model of one of `tables`, or its faults."""
+    return _shape_of(TableModel, data, path)
+
+
+_ENTRIES = {"users", "tables"}
+_SOME: TypeAdapter[list[Any]] = TypeAdapter(Annotated[list[Any], Field(strict=True, min_length=1)])
+_Model = TypeVar("_Model", JobModel, EntryModel, TableModel)
+
+
+def _shape_of(kind: type[_Model], data: object, path: Steps) -> _Model | list[ShapeFault]:
     try:
-        return JobModel.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
-        return list(_faults(error))
+        return list(_faults(error, path))
 
 
-def _faults(error: ValidationError) -> Iterator[ShapeFault]:
+def _faults(error: ValidationError, before: Steps) -> Iterator[ShapeFault]:
     for detail in error.errors(include_url=False):
         if detail["input"] is None:
-            continue  # `text` has told of every null, at its place
-        path = tuple(step for step in detail["loc"] if step not in {"pair", "relative"})
+            continue  # every null was told of at its place
+        path = (*before, *_without_tags(detail["loc"]))
         at_key = detail["type"] == "extra_forbidden"
+        context = detail.get("ctx", {})
         if at_key:
-            words = unknown_key(str(path[-1]), _keys_around(path), _ALL_KEYS)
+            yield ShapeFault(path, unknown_key(str(path[-1]), _keys_around(path), _ALL_KEYS), at_key=True)
+        elif detail["type"] == FAULTS_OF_ITEMS:
+            yield from (ShapeFault((*path, index), words) for index, words in context["faults"])
         else:
-            words = fault_words(detail["type"], detail.get("ctx", {}), detail["input"], detail["msg"])
-        yield ShapeFault(path, words, at_key=at_key)
+            yield ShapeFault(path, fault_words(detail["type"], context, detail["input"], detail["msg"]))
 
 
-def _keys_around(path: tuple[str | int, ...]) -> tuple[str, ...]:
+def _without_tags(path: Steps) -> Steps:
+    """Take out what tells the two kinds of a window apart: no file says that."""
+    if "created_at" not in path:
+        return path
+    after = path.index("created_at") + 1
+    return path[:after] + path[after + 1 :]
+
+
+def _keys_around(path: Steps) -> tuple[str, ...]:
     names = [step for step in path[:-1] if isinstance(step, str)]
     return (
         _KEYS_BY_PARENT[names[-1]] if names and names[-1] in _KEYS_BY_PARENT else tuple(JobModel.model_fields)

@@ -5,19 +5,24 @@ never hold the value. Parsers of whole models stand in `schema`.
 """
 
 import codecs
+import math
+from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
+from runner.job.document import DateText
 from runner.job.messages import kind_of
 from runner.job.windows import parse_instant, zone
 from runner.model import is_safe_user_id
 from runner.settings import Rate, parse_duration, parse_percent, parse_rate
 
 __all__ = [
-    "UNSAFE_USER_ID",
+    "FAULTS_OF_ITEMS",
     "Column",
+    "Count",
     "Duration",
     "Encoding",
     "File",
@@ -25,15 +30,24 @@ __all__ = [
     "Instant",
     "Name",
     "Percent",
-    "Phone",
+    "Phones",
     "RateText",
     "Timezone",
     "UserId",
     "check_phone",
+    "check_user_id",
     "file_name",
 ]
 
-UNSAFE_USER_ID = "only 1-128 ASCII letters, digits and . _ ~ - may stand in it: it becomes part of a path"
+_UNSAFE_USER_ID = "only 1-128 ASCII letters, digits and . _ ~ - may stand in it: it becomes part of a path"
+MAX_FILES = 10_000
+"""Files named in one place; more of them are a glob."""
+FAULTS_OF_ITEMS = "faults_of_items"
+"""The type of an error that holds the faults of a list's items: `faults`, index and words of each."""
+MAX_ITEM_FAULTS = 10_000
+"""Of one list; their number is shown, not all of them."""
+
+_LARGEST_EXACT = 2**53
 _INSTANT_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$"
 _DURATION_PATTERN = r"^[0-9]{1,9}[smhd]?$"
 
@@ -47,17 +61,58 @@ def check_phone(value: object) -> str:
     """Return an inline phone as text: text as it is, a whole number as its digits.
 
     Raises:
-        ValueError: It is anything else; a floating-point number never is a phone.
+        ValueError: It is anything else; a date or a number with a fraction never is a phone.
     """
-    if isinstance(value, str):
+    return _text_of(value, "phone")
+
+
+def check_user_id(value: object) -> str:
+    """Return a user id as text: safe text as it is, a whole number as its digits.
+
+    Raises:
+        ValueError: It is anything else, or cannot stand in a path.
+    """
+    user_id = _text_of(value, "user id")
+    if not is_safe_user_id(user_id):
+        raise _fault(_UNSAFE_USER_ID)
+    return user_id
+
+
+def _text_of(value: object, what: str) -> str:
+    """Return the text of a value that says exactly one thing."""
+    if isinstance(value, str) and not isinstance(value, DateText):
         return value
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _fault(f"no {what}: not a number, or one without end")
     if isinstance(value, float):
-        raise _fault("a number with a fraction or an exponent is no phone: put it in quotes")
+        raise _fault(f"a number with a fraction or an exponent is no {what}: put it in quotes")
     if isinstance(value, bool) or not isinstance(value, int):
-        raise _fault(f"expected a phone in quotes, not {kind_of(value)}")
+        raise _fault(f"expected a {what} in quotes, not {kind_of(value)}")
     if value < 0:
-        raise _fault("a negative number is no phone: put it in quotes")
+        raise _fault(f"a negative number is no {what}: put it in quotes")
+    if value > _LARGEST_EXACT:
+        raise _fault("a whole number above 2^53 may have been rounded on its way: put it in quotes")
     return str(value)
+
+
+def _phones(value: object) -> list[str]:
+    """Check a whole list at once: it may be long, and all that is wrong with it has to be bounded."""
+    if not isinstance(value, list):
+        raise PydanticKnownError("list_type")
+    try:
+        return [phone if type(phone) is str else check_phone(phone) for phone in value]
+    except ValueError:
+        faults = islice(_faults_of_phones(value), MAX_ITEM_FAULTS)
+        raise PydanticCustomError(FAULTS_OF_ITEMS, "faults", {"faults": tuple(faults)}) from None
+
+
+def _faults_of_phones(phones: list[object]) -> Iterator[tuple[int, str]]:
+    for index, phone in enumerate(phones):
+        try:
+            if phone is not None:  # every null was told of at its place
+                check_phone(phone)
+        except ValueError as error:
+            yield index, str(error)
 
 
 def _column(value: object) -> str | int:
@@ -90,12 +145,6 @@ def _duration(value: object) -> str:
 
 def _instant(value: str) -> str:
     parse_instant(value)
-    return value
-
-
-def _user_id(value: str) -> str:
-    if not is_safe_user_id(value):
-        raise ValueError(UNSAFE_USER_ID)
     return value
 
 
@@ -153,11 +202,18 @@ def _pattern(pattern: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern})
 
 
-Phone = Annotated[
-    str,
-    PlainValidator(check_phone),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0}]}),
+_EXACT_NUMBER = {"type": "integer", "minimum": 0, "maximum": _LARGEST_EXACT}
+Phones = Annotated[
+    list[str],
+    PlainValidator(_phones),
+    WithJsonSchema({"type": "array", "items": {"anyOf": [{"type": "string"}, _EXACT_NUMBER]}}),
 ]
+UserId = Annotated[
+    str,
+    PlainValidator(check_user_id),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": r"^[A-Za-z0-9._~-]{1,128}$"}, _EXACT_NUMBER]}),
+]
+Count = Annotated[int, Field(ge=1, le=10**12)]
 Column = Annotated[
     str | int,
     PlainValidator(_column),
@@ -173,12 +229,11 @@ Duration = Annotated[
     ),
 ]
 Instant = Annotated[str, AfterValidator(_instant), _pattern(_INSTANT_PATTERN)]
-UserId = Annotated[str, AfterValidator(_user_id), _pattern(r"^[A-Za-z0-9._~-]{1,128}$")]
 File = Annotated[str, AfterValidator(_file), WithJsonSchema({"type": "string", "minLength": 1})]
 Files = Annotated[
     list[File],
     BeforeValidator(_as_list),
-    Field(min_length=1),
+    Field(min_length=1, max_length=MAX_FILES),
     WithJsonSchema(
         {
             "anyOf": [

@@ -24,10 +24,10 @@ YAML = {
     "an unclosed quote": ("name: 'x\nusers: []\n", [(3, 1, "not YAML")]),
     "an unclosed list": ("users: [\n", [(2, 1, "not YAML")]),
     "two documents": (USERS + "---\n" + USERS, [(2, 1, "another document")]),
-    "a NUL": ("name: a\0b\n", [(0, 0, "not YAML")]),
+    "a NUL": ("name: a\0b\n", [(1, 8, "not YAML: a control character")]),
     "an unknown alias": ("users: *all\n", [(1, 8, "undefined alias")]),
-    "an alias of itself": ("users: &a [*a]\n", [(0, 0, "nested too deeply")]),
-    "brackets without end": ("users: " + "[" * 5000, [(0, 0, "nested too deeply")]),
+    "an alias of itself": ("users: &a [*a]\n", [(1, 12, "nested too deeply")]),
+    "brackets without end": ("users: " + "[" * 5000, [(1, 39, "nested too deeply")]),
     "a python tag": ("users: !!python/object/apply:os.system []\n", [(1, 8, "a tag (!)")]),
     "a tagged scalar": (USERS + "name: !!binary aGk=\n", [(2, 7, "a tag (!)")]),
     "a key that stands twice": (USERS + USERS, [(2, 1, "`users` stands twice")]),
@@ -106,7 +106,32 @@ YAML = {
     "a protect file that is empty text": (USERS + "safety: {protect_file: ''}\n", [(2, 24, "file name")]),
     # entries
     "no user_id": ("users:\n  - phone: ['1']\n", [(2, 5, "user_id: is missing")]),
-    "a user_id that is a number": ("users:\n  - user_id: 12\n    phone: ['1']\n", [(2, 14, "expected text")]),
+    "a user_id with a fraction": ("users:\n  - user_id: 1001.5\n    phone: ['1']\n", [(2, 14, "fraction")]),
+    "a user_id with an exponent": ("users:\n  - user_id: 1.5e3\n    phone: ['1']\n", [(2, 14, "fraction")]),
+    "a user_id that is true": (
+        "users:\n  - user_id: true\n    phone: ['1']\n",
+        [(2, 14, "not true or false")],
+    ),
+    "a user_id that is a date": (
+        "users:\n  - user_id: 2024-01-01\n    phone: ['1']\n",
+        [(2, 14, "not a date")],
+    ),
+    "a user_id below 0": ("users:\n  - user_id: -5\n    phone: ['1']\n", [(2, 14, "plain digits")]),
+    "a user_id in octal": ("users:\n  - user_id: 017\n    phone: ['1']\n", [(2, 14, "plain digits")]),
+    "a user_id above 2^53": (
+        "users:\n  - user_id: 9007199254740993\n    phone: ['1']\n",
+        [(2, 14, "above 2^53")],
+    ),
+    "a phone that is a date": (ENTRY + "    phone: ['1', 2024-01-01]\n", [(3, 18, "not a date")]),
+    "a phone above 2^53": (ENTRY + "    phone: [9007199254740993]\n", [(3, 13, "above 2^53")]),
+    "half a character": (ENTRY + '    phone: ["1", "\\ud83d"]\n', [(3, 18, "half of a character")]),
+    "an anchor that stands twice": (
+        "users:\n- user_id: &a u\n  phone: &a ['1']\n",
+        [(3, 10, "the anchor `a` stands twice")],
+    ),
+    "YAML 1.3": ("%YAML 1.3\n---\n" + USERS, [(1, 1, "leave the %YAML line away")]),
+    "YAML 2.0": ("%YAML 2.0\n---\n" + USERS, [(1, 1, "leave the %YAML")]),
+    "a number beyond all use": (USERS + "safety: {max_phones: 10000000000001}\n", [(2, 22, "at most")]),
     "nothing to delete": (ENTRY, [(2, 5, "nothing to delete")]),
     "phones, not phone": (ENTRY + "    phones: ['1']\n", [(3, 5, "did you mean `phone`?")]),
     "one phone, not a list": (ENTRY + "    phone: '13012121212'\n", [(3, 12, "expected a list")]),
@@ -266,7 +291,7 @@ JSON = {
         '{"users": [\n  {"user_id": "u", "phone": ["1", 1.39e10]}]}',
         [(2, 35, "users[0].phone[1]: a number with a fraction")],
     ),
-    "a phone that is NaN": ('{"users": [{"user_id": "u", "phone": [NaN]}]}', [(1, 39, "fraction")]),
+    "a phone that is NaN": ('{"users": [{"user_id": "u", "phone": [NaN]}]}', [(1, 39, "no phone")]),
     "a phone that is null": ('{"users": [{"user_id": "u", "phone": [null]}]}', [(1, 39, "has no value")]),
     "a phone below 0": ('{"users": [{"user_id": "u", "phone": [-5]}]}', [(1, 39, "negative")]),
     "a phone of 5,000 digits": (
@@ -285,6 +310,25 @@ JSON = {
         '{"users": [{"user_id": "u", "phone": ["1"], "created_at": null}]}',
         [(1, 59, "has no value")],
     ),
+    "a user_id with an exponent": ('{"users": [{"user_id": 1.5e3, "phone": []}]}', [(1, 24, "fraction")]),
+    "a user_id that is minus 0": ('{"users": [{"user_id": -0, "phone": []}]}', [(1, 24, "fraction")]),
+    "half a character": (
+        '{"users": [{"user_id": "u", "phone": ["1",\n "\\uDC00"]}]}',
+        [(2, 2, "half of a character")],
+    ),
+    "half a character in a key": (
+        '{"a\\ud800": 1, "users": [{"user_id": "u", "phone": ["1"]}]}',
+        [(1, 2, "half of a character")],
+    ),
+    "very many keys": (
+        '{"users": [{' + ",".join(f'"a{n}":1' for n in range(1001)) + "}]}",
+        [(1, 12, "more than 1,000 keys")],
+    ),
+    "very many values": ('{"users": [' + "1," * 1_000_001 + "1]}", [(0, 0, "more than 1,000,000 values")]),
+    "brackets in brackets": (
+        '{"name": "x",\n"users": ' + "[" * 40 + "1" + "]" * 40 + "}",
+        [(0, 0, "nested too deeply")],
+    ),
     "100,000 brackets": ('{"users": ' + "[" * 100_000, [(0, 0, "nested too deeply")]),
 }
 
@@ -298,6 +342,65 @@ TOML = {
     "a date with an offset": (
         '[[users]]\nuser_id = "u"\nphone = ["1"]\ncreated_at = [2024-07-26T00:00:00Z, 2024-07-27 00:00:00]\n',
         [(4, 0, "users[0].created_at[0]: write the date")],
+    ),
+    "a number of 4,301 digits": (
+        'name = "x"\n[[users]]\nuser_id = "u"\nphone = [' + "1" * 4301 + "]\n",
+        [(4, 0, "an endless number")],
+    ),
+    "a phone with an underscore": (
+        '[[users]]\nuser_id = "u"\nphone = [\n  13912345678,\n  1_39,\n  "1_39",\n]\n',
+        [(5, 0, "users[0].phone[1]: it would be read as another number")],
+    ),
+    "a phone in hexadecimal": ('users = [{user_id = "u", phone = [0x1F]}]\n', [(1, 0, "plain digits")]),
+    "a user_id with a sign": ("[[users]]\nuser_id = +5\nphone = []\n", [(2, 0, "plain digits")]),
+    "a user_id with a fraction": ("[[users]]\nuser_id = 1001.5\nphone = []\n", [(2, 0, "fraction")]),
+    "a user_id that is a date": ("[[users]]\nuser_id = 2024-01-01\nphone = []\n", [(2, 0, "not a date")]),
+    "a phone that is a time": ('[[users]]\nuser_id = "u"\nphone = [12:30:45]\n', [(3, 0, "not a date")]),
+    "a user_id that is minus 0": ("[[users]]\nuser_id = -0\nphone = []\n", [(2, 0, "plain digits")]),
+    "a key of many parts": ('name = "x"\n' + ".".join("a" * 40) + " = 1\n", [(2, 0, "nested too deeply")]),
+    "a header of many parts": ('name = "x"\n[' + ".".join("a" * 40) + "]\n", [(2, 0, "nested too deeply")]),
+    "a key of many parts in braces": (
+        'name = "x"\nusers = [{phone = ["1"], ' + "'a' . " * 40 + "a = 1}]\n",
+        [(2, 0, "nested too deeply")],
+    ),
+    "many braces": (
+        'name = "x"\nusers = ' + "{a=" * 40 + "1" + "}" * 40 + "\n",
+        [(2, 0, "nested too deeply")],
+    ),
+    "very many keys": (
+        "\n".join(f"a{n} = 1" for n in range(1001)) + "\n",
+        [(1001, 0, "more than 1,000 keys")],
+    ),
+    "very many keys of keys": (
+        "\n".join(f"a{n % 150}.b{n} = 1" for n in range(10_001)) + "\n",
+        [(10_001, 0, "more than 20,000 keys")],
+    ),
+    "what is no TOML, far down": ('name = "x"\n\nlimits = {rate = ?}\n', [(3, 18, "not TOML")]),
+    "sub-tables": (
+        (
+            '[[users]]\nuser_id = "u"\nphone = []\n[users.created_at]\nlast = "0d"\n'
+            '[[users]]\nuser_id = "v"\nphone = []\n[users.created_at]\nfrom = "x"\n'
+            '[safety]\nmax_phones = 1\nmax_failed = "7"\n[limits]\n# many\nrate = "0/s"\n'
+            '[[tables]]\nfile = "*.csv"\nuser_column = 0\n'
+        ),
+        [
+            (5, 0, "users[0].created_at.last: duration"),
+            (10, 0, "users[1].created_at.from: write a date"),
+            (13, 0, "safety.max_failed: share"),
+            (16, 0, "limits.rate: rate"),
+            (19, 0, "tables[0].user_column: write"),
+        ],
+    ),
+    "a list over many lines": (
+        (
+            '[[users]]\nuser_id = "u"\nphone = [ # ]\n  """1""", # "]\n'
+            "  '''\n]''',\n  1.5,\n]\ncolour = 1\n"
+        ),
+        [(7, 0, "users[0].phone[2]: "), (9, 0, "users[0].colour: ")],
+    ),
+    "faults in braces": (
+        'users = [\n  {phone = [], user_id = "u"},\n  {user_id = "v", phone = [1.5], slice = "7d"},\n]\n',
+        [(3, 0, "users[1].phone[0]: "), (3, 0, "users[1].slice: ")],
     ),
     "faults here and there": (
         (
@@ -438,4 +541,5 @@ def test_a_billion_laughs_are_not_laughed(tmp_path):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
     path.write_text("\n".join(lines))
-    assert "nested too deeply" in faults_of(path).message
+    assert "a7: more than" not in faults_of(path).message
+    assert "more than 1,000,000 values" in faults_of(path).message
