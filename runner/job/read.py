@@ -19,6 +19,7 @@ from runner.errors import Fault
 from runner.invocation import command
 from runner.job.document import Document, Steps
 from runner.job.entries import Entry, Job, Table
+from runner.job.load import read_document
 from runner.job.schema import (
     ENTRY_KEYS,
     EntryModel,
@@ -32,7 +33,6 @@ from runner.job.schema import (
     shape_of_job,
     shape_of_table,
 )
-from runner.job.text import read_document
 from runner.job.values import file_name
 from runner.job.windows import RelativeWindow, absolute_window, relative_window, slice_window, wall_now, zone
 from runner.lists.rows import ListSpec

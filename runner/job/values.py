@@ -21,6 +21,7 @@ from runner.settings import Rate, parse_duration, parse_percent, parse_rate
 
 __all__ = [
     "FAULTS_OF_ITEMS",
+    "UNSAFE_USER_ID",
     "Column",
     "Count",
     "Duration",
@@ -39,7 +40,7 @@ __all__ = [
     "file_name",
 ]
 
-_UNSAFE_USER_ID = "only 1-128 ASCII letters, digits and . _ ~ - may stand in it: it becomes part of a path"
+UNSAFE_USER_ID = "only 1-128 ASCII letters, digits and . _ ~ - may stand in it: it becomes part of a path"
 MAX_FILES = 10_000
 """Files named in one place; more of them are a glob."""
 FAULTS_OF_ITEMS = "faults_of_items"
@@ -74,7 +75,7 @@ def check_user_id(value: object) -> str:
     """
     user_id = _text_of(value, "user id")
     if not is_safe_user_id(user_id):
-        raise _fault(_UNSAFE_USER_ID)
+        raise _fault(UNSAFE_USER_ID)
     return user_id
 
 

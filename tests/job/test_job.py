@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from runner.errors import Faults, Refused, RunnerError
 from runner.job.arguments import job_schema, read_jobs, read_requests
 from runner.job.entries import Entry, Table
-from runner.job.text import read_document
+from runner.job.load import read_document
 from runner.lists.rows import ListSpec
 from runner.settings import LimitsGiven, Rate, Safety
 
