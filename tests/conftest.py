@@ -3,9 +3,14 @@
 import os
 import signal
 
+import hypothesis
 import pytest
 
 from tests.support.program import Program, Sandbox
+
+# No test may depend on how busy the machine is.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 # In the background ctrl-C may be ignored; what the tests start must not inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
