@@ -14,7 +14,7 @@ from runner.job.schema import job_schema
 from runner.phones import PHONE_RULES
 from runner.sandbox import control
 from runner.sandbox.faults import FAULTS, Faults
-from runner.send import breaker, delivery, pacing
+from runner.send import breaker, pacing, watches
 from tests.support.docs import FENCED, PAGES, PROSE, ROOT, TEXT, blocks, names, table, words
 
 DEMO = "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/bulk-delete demo"
@@ -244,7 +244,8 @@ def test_the_figures_of_the_breaker_are_those_of_the_code():
     assert f"{breaker.FAILURES_IN_A_ROW} attempts in a row" in PROSE
     assert f"first {breaker.FREE_REQUESTS} requests" in PROSE
     assert breaker.RETRY_SHARE == 0.25, "more than a quarter"
-    assert f"at most {delivery.MAX_REQUESTS_ISOLATING} requests" in PROSE
+    assert f"from {watches.LOOKED_AT_FROM} on" in PROSE
+    assert watches.STRANGERS == 3, "the first three users"
 
 
 def test_every_fault_of_the_sandbox_is_named():

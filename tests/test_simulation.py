@@ -10,9 +10,10 @@ from collections import Counter
 
 import pytest
 
+from runner.send.isolation import Part
 from runner.settings import Limits, Rate
 from tests.simulation.histories import BEFALLS, live, live_many
-from tests.simulation.vendor import FAULTS
+from tests.simulation.vendor import FAULTS, NAMINGS
 from tests.support.fakes import MemoryFile, batches, departures, live_session, records_of, refusal
 
 CHUNKS, CHUNK = 12, 50
@@ -31,10 +32,12 @@ def test_the_histories_went_through_everything_that_can_happen():
     if SEEN["sessions"] < CHUNKS * CHUNK:
         pytest.skip("only some of the histories ran")
     ends = {"killed", "power cut", "torn", "exit 0", "exit 1", "exit 3", "exit 130", "exit 143"}
+    ends |= {"why max_refused", "why the first 3 users were refused and nothing was ever confirmed"}
     ends |= {"why breaker", "why deadline", "why max_rows_per_phone", "why redirect refused (HTTP 302)"}
     records = {"deleted None", "failed refused", "failed forbidden", "failed connection", "unknown timeout"}
     records |= {"unknown server", "unknown refused", "not_sent skipped", "not_sent protected"}
     records |= {"not_sent interrupted", "unknown interrupted", "open", "split", "told nothing"}
+    records |= {f"split, naming {naming}" for naming in NAMINGS}
     assert {name for name in ends | records | set(FAULTS) if not SEEN[name]} == set()
 
 
@@ -48,8 +51,12 @@ def test_a_seed_is_the_same_history_every_time(seed):
     assert digest() == digest()
 
 
+def _one_number_twice(part, *, believe_names):
+    return [Part(part.phones[:1], part.tainted), Part(part.phones, part.tainted)]
+
+
 def test_a_seed_that_fails_says_how_to_replay_it(monkeypatch, capsys):
-    monkeypatch.setattr("runner.send.delivery.MAX_REQUESTS_ISOLATING", 1000)
+    monkeypatch.setattr("runner.send.delivery.cut", _one_number_twice)
     _, failed = live_many(range(90))
     assert failed
     assert f"replay: python -m tests.simulation --seed {failed[0]} -v" in capsys.readouterr().out

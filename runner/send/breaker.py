@@ -136,15 +136,14 @@ class Breaker:
 
     def batch_ended(self, ended: Ended) -> None:
         """Note how a batch ended; one that was confirmed within the caps clears the way."""
-        bad = not ended.skipped and ended.status in {"failed", "unknown"}
         self.counts.ended += not ended.skipped
-        self.counts.failed += bad
+        self.counts.failed += ended.faulty
         if self._way is _Way.PROBING and self._prober == ended.seq:
             if ended.status == "deleted" and ended.within_caps:
                 self._clear()
                 return
-            # One that ended `not_sent` (a number in it is protected by now) says nothing about the server.
-            if self._pauses and bad:
+            # One with numbers that are protected by now, or refused, says nothing about the server.
+            if self._pauses and ended.faulty:
                 self._block(f"the probe ended {ended.status}")
                 return
         self._judge()

@@ -8,20 +8,18 @@ first one, a resume or a rerun, and it never decides how many batches are under 
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from runner.audit.records import BatchRecord, BatchStatus, OpenRecord, Record, SendingRecord
 from runner.model import DeleteRequest, Prior, Reply, Sender, Work, phones_sha256
 from runner.outcomes import INTERRUPTED, AttemptFailed, NextStep
+from runner.send.isolation import Part, cut
 from runner.send.pacing import retrying
 from runner.stop import Interruptible, Stop, Stopping
 
-__all__ = ["MAX_REQUESTS_ISOLATING", "Delivery", "Ended", "Policy", "Ports", "StillOpen"]
-
-MAX_REQUESTS_ISOLATING = 40
-"""Requests that one batch may cost in a session once it is being split."""
+__all__ = ["Delivery", "Ended", "Policy", "Ports", "StillOpen"]
 
 _SEVERITY: Mapping[BatchStatus, int] = {"deleted": 0, "not_sent": 1, "failed": 2, "unknown": 3}
 
@@ -67,17 +65,6 @@ class Pace(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Ports:
-    """The edges that a delivery works on, opened by its caller."""
-
-    sender: Sender
-    recorder: Recorder
-    traffic: SendPermit
-    pace: Pace
-    stop: Stop
-
-
-@dataclass(frozen=True, slots=True)
 class Policy:
     """The rules of a run that bear on one batch."""
 
@@ -91,12 +78,32 @@ class Ended:
     """A batch that has its `batch` record."""
 
     seq: int
+    user_id: str
     status: BatchStatus
     skipped: bool = False
     """True: it was never tried, because its user had been refused."""
     user_refused: bool = False
     """True: the rest of its user is not to be tried."""
     within_caps: bool = True
+    faulty: bool = False
+    """True: it is failed or unknown, and not only for numbers that the vendor refused for what they are."""
+    sent: int = 0
+    """Numbers of it that were sent in this session."""
+    refused: int = 0
+    """Those of them that the vendor refused for what they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The edges that a delivery works on, opened by its caller."""
+
+    sender: Sender
+    recorder: Recorder
+    traffic: SendPermit
+    pace: Pace
+    stop: Stop
+    on_ended: Callable[[Ended], None]
+    """Called with each batch that has its record, sent or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,58 +113,23 @@ class StillOpen:
     seq: int
 
 
-@dataclass(slots=True, eq=False)
-class _Part:
-    """Numbers of a batch that share a request, and what became of them."""
-
-    phones: tuple[str, ...]
-    tainted: bool
-    """An attempt on these numbers, or on a whole that held them, may have been processed unseen."""
-    refusal: AttemptFailed | None = None
-    """Of the whole that this part was cut from."""
-    status: BatchStatus = "not_sent"
-    departures: int = 0
-    reply: Reply | None = None
-    failure: AttemptFailed | None = None
-    reason: str | None = None
-    """The audit's word where no attempt gave one."""
-
-    def confirmed(self, reply: Reply) -> None:
-        self.reply, self.status = reply, "deleted"
-
-    def unconfirmed(self, failure: AttemptFailed) -> None:
-        self.failure, self.status = failure, "unknown" if self.tainted else "failed"
-
-    def untried(self, reason: str) -> None:
-        self.reason, self.status = reason, "unknown" if self.tainted else "not_sent"
-
-    def halves(self) -> "tuple[_Part, _Part]":
-        middle = (len(self.phones) + 1) // 2
-        return (
-            _Part(self.phones[:middle], self.tainted, refusal=self.failure),
-            _Part(self.phones[middle:], self.tainted, refusal=self.failure),
-        )
-
-
 @dataclass(slots=True)
 class BatchProgress:
-    """How far one batch has come; the numbers are of all its sessions, but for `departures`."""
+    """How far one batch has come; attempts are those of all its sessions."""
 
     work: Work
     attempts: int
     uncertain: int
-    waiting: deque[_Part]
+    waiting: deque[Part]
     started_s: float | None = None
     """When the first request of this session left."""
-    settled: list[_Part] = field(default_factory=list)
-    departures: int = 0
+    settled: list[Part] = field(default_factory=list)
     on_the_wire: bool = False
     isolating: bool = False
+    believe_names: bool = True
+    """No number that the vendor's words named has proved good."""
     user_refused: bool = False
     within_caps: bool = True
-
-    def may_send(self) -> bool:
-        return not self.isolating or self.departures < MAX_REQUESTS_ISOLATING
 
     def duration_ms(self) -> float | None:
         if self.started_s is None:
@@ -196,7 +168,7 @@ class Delivery:
 
     def end_unsent(self, work: Work, reason: str) -> Ended:
         """End a batch that is decided never to be tried (`skipped`, `protected`)."""
-        progress = _course_of(work)
+        progress = _progress_of(work)
         progress.settle_untried(reason)
         return self._end(progress)
 
@@ -210,7 +182,7 @@ class Delivery:
         """
         if work.batch.seq not in self._announced:
             raise AssertionError(f"batch {work.batch.seq} was not announced")
-        progress = _course_of(work)
+        progress = _progress_of(work)
         try:
             while progress.waiting:
                 await self._settle_next(progress)
@@ -236,24 +208,22 @@ class Delivery:
         self._announced.clear()
 
     async def _settle_next(self, progress: BatchProgress) -> None:
-        """Bring the first waiting part to its end, or replace it by its halves."""
+        """Bring the first waiting part to its end, or replace it by smaller ones."""
         part = progress.waiting[0]
         if progress.user_refused:
             part.untried("skipped")
-        elif part.refusal is not None and not progress.may_send():
-            part.unconfirmed(part.refusal)
         else:
             await self._send(part, progress)
         progress.waiting.popleft()
-        if _can_split(part, progress):
+        if part.may_be_cut:
             progress.isolating = True
-            progress.waiting.extend(part.halves())
+            progress.waiting.extend(cut(part, believe_names=progress.believe_names))
         else:
             progress.settled.append(part)
 
-    async def _send(self, part: _Part, progress: BatchProgress) -> None:
+    async def _send(self, part: Part, progress: BatchProgress) -> None:
         request = DeleteRequest.of(progress.work.batch.target, part.phones)
-        retry = retrying(self._policy.max_attempts, self._ports.stop, may_retry=progress.may_send)
+        retry = retrying(self._policy.max_attempts, self._ports.stop)
         try:
             part.confirmed(await retry(self._attempt, request, part, progress))
         except AttemptFailed as failure:
@@ -263,9 +233,10 @@ class Delivery:
                 raise Stopping from failure
             progress.user_refused = failure.kind.then is NextStep.END_USER
         else:
+            progress.believe_names &= not part.named
             self._check_cap(part, progress)
 
-    async def _attempt(self, request: DeleteRequest, part: _Part, progress: BatchProgress) -> Reply:
+    async def _attempt(self, request: DeleteRequest, part: Part, progress: BatchProgress) -> Reply:
         """Make one attempt and tell everybody how it ended."""
         seq = progress.work.batch.seq
         try:
@@ -279,7 +250,7 @@ class Delivery:
         self._ports.traffic.attempt_ended(seq, None)
         return reply
 
-    async def _pass(self, request: DeleteRequest, part: _Part, progress: BatchProgress) -> Reply:
+    async def _pass(self, request: DeleteRequest, part: Part, progress: BatchProgress) -> Reply:
         """Send with a permit; where that is withdrawn before the request left, wait for it anew."""
         while True:
             await self._ports.traffic.wait_for_permit(progress.work.batch.seq)
@@ -290,7 +261,7 @@ class Delivery:
                 self._ports.stop.check()
 
     async def _send_once(
-        self, request: DeleteRequest, part: _Part, progress: BatchProgress, permit: Interruptible
+        self, request: DeleteRequest, part: Part, progress: BatchProgress, permit: Interruptible
     ) -> Reply:
         def left() -> None:
             permit.keep()
@@ -298,12 +269,11 @@ class Delivery:
             progress.started_s = progress.started_s or asyncio.get_running_loop().time()
             progress.on_the_wire = True
             part.departures += 1
-            progress.departures += 1
             progress.attempts += 1
 
         return await self._ports.sender.send(request, left)
 
-    def _note(self, failure: AttemptFailed, part: _Part, progress: BatchProgress) -> None:
+    def _note(self, failure: AttemptFailed, part: Part, progress: BatchProgress) -> None:
         part.failure = failure
         if failure.kind.uncertain:
             part.tainted = True
@@ -311,7 +281,7 @@ class Delivery:
         if failure.kind.then is NextStep.PAUSE or failure.retry_after_s is not None:
             self._ports.pace.rate_limited(failure.retry_after_s)
 
-    def _check_cap(self, part: _Part, progress: BatchProgress) -> None:
+    def _check_cap(self, part: Part, progress: BatchProgress) -> None:
         most = self._policy.max_rows_per_phone * len(part.phones)
         if part.reply is not None and part.phones and part.reply.count > most:
             progress.within_caps = False
@@ -374,34 +344,37 @@ class Delivery:
             )
         )
         self._announced.pop(work.batch.seq, None)
-        return Ended(
+        sent = [part for part in parts if part.departures]
+        unresolved = [part for part in parts if part.status in {"failed", "unknown"} and not part.refused]
+        skipped = worst.reason in {"skipped", "protected"} and not sent
+        ended = Ended(
             work.batch.seq,
+            work.batch.target.user_id,
             worst.status,
-            skipped=worst.reason in {"skipped", "protected"} and not progress.departures,
+            skipped=skipped,
             user_refused=progress.user_refused,
             within_caps=progress.within_caps,
+            faulty=bool(unresolved) and not skipped,
+            sent=sum(len(part.phones) for part in sent),
+            refused=sum(part.refused for part in sent),
         )
+        self._ports.on_ended(ended)
+        return ended
 
 
-def _course_of(work: Work) -> BatchProgress:
+def _progress_of(work: Work) -> BatchProgress:
     phones = tuple(phone for phone in work.batch.phones if phone not in work.protected)
-    parts = [_Part(phones, tainted=work.prior.uncertain > 0)] if phones or not work.batch.phones else []
+    parts = [Part(phones, tainted=work.prior.uncertain > 0)] if phones or not work.batch.phones else []
     return BatchProgress(work, work.prior.attempts, work.prior.uncertain, deque(parts))
 
 
-def _protected_part(work: Work) -> _Part:
-    part = _Part(tuple(p for p in work.batch.phones if p in work.protected), work.prior.uncertain > 0)
+def _protected_part(work: Work) -> Part:
+    part = Part(tuple(p for p in work.batch.phones if p in work.protected), work.prior.uncertain > 0)
     part.untried("protected")
     return part
 
 
-def _can_split(part: _Part, progress: BatchProgress) -> bool:
-    refused = part.failure is not None and part.failure.kind.then is NextStep.ISOLATE
-    unresolved = refused and part.reply is None and part.departures > 0 and len(part.phones) > 1
-    return unresolved and progress.departures < MAX_REQUESTS_ISOLATING
-
-
-def _words(part: _Part) -> dict[str, Any]:
+def _words(part: Part) -> dict[str, Any]:
     """Return the record's fields that say how the part ended, in the server's words."""
     if part.reply is not None:
         return {"http_status": 200, "code": 200, "message": part.reply.message, "error": None}

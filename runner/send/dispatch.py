@@ -30,7 +30,6 @@ class Feed:
         delivery: Announces, and ends what is not to be sent.
         ahead: How many batches to announce at a time just now.
         skipped_users: Users whose batches end `skipped`; grows while the run goes on.
-        on_unsent: Called with each batch that ended without being sent.
     """
 
     def __init__(
@@ -39,13 +38,11 @@ class Feed:
         delivery: Delivery,
         ahead: Callable[[], int],
         skipped_users: set[str],
-        on_unsent: Callable[[Ended], None],
     ) -> None:
         self._works = works
         self._delivery = delivery
         self._ahead = ahead
         self._skipped_users = skipped_users
-        self._on_unsent = on_unsent
         self._ready: deque[Work] = deque()
         self._exhausted = False
         self._lock = asyncio.Lock()
@@ -103,9 +100,9 @@ class Feed:
     def _ends_unsent(self, work: Work) -> bool:
         """End a batch that is not to be sent, and tell whether it was one."""
         if work.batch.target.user_id in self._skipped_users:
-            self._on_unsent(self._delivery.end_unsent(work, "skipped"))
+            self._delivery.end_unsent(work, "skipped")
         elif work.batch.phones and work.protected.issuperset(work.batch.phones):
-            self._on_unsent(self._delivery.end_unsent(work, "protected"))
+            self._delivery.end_unsent(work, "protected")
         else:
             return False
         return True
@@ -138,7 +135,7 @@ class Dispatch:
         self._stop = stop
         self._concurrency = concurrency
         self._skipped_users = set(skipped_users)
-        self._feed = Feed(works, delivery, self._ahead, self._skipped_users, breaker.batch_ended)
+        self._feed = Feed(works, delivery, self._ahead, self._skipped_users)
         self._workers: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
@@ -191,10 +188,8 @@ class Dispatch:
             seq = work.batch.seq
             self._fill_ahead(group)
             result = await self._delivery.deliver(work)
-            if isinstance(result, Ended):
-                if result.user_refused:
-                    self._skipped_users.add(work.batch.target.user_id)
-                self._breaker.batch_ended(result)
+            if isinstance(result, Ended) and result.user_refused:
+                self._skipped_users.add(result.user_id)
             return True
         finally:
             self._breaker.release(seq)

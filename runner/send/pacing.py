@@ -381,19 +381,15 @@ def _back_off_s(state: RetryCallState) -> float:
     return _full_jitter(state)
 
 
-def retrying(max_attempts: int, stop: Stop, *, may_retry: Callable[[], bool] = lambda: True) -> AsyncRetrying:
+def retrying(max_attempts: int, stop: Stop) -> AsyncRetrying:
     """Return a fresh retry, to be called once with a function and its arguments; never shared by tasks.
 
-    Tries again only after an `AttemptFailed` that the outcome table tries again, and only while `may_retry`
-    says so; the last failure is raised as it is. Waits end with `Stopping`.
+    Tries again only after an `AttemptFailed` that the outcome table tries again; the last failure is raised
+    as it is. Waits end with `Stopping`.
     """
 
     def again(error: BaseException) -> bool:
-        return (
-            isinstance(error, AttemptFailed)
-            and error.kind.then in {NextStep.RETRY, NextStep.PAUSE}
-            and may_retry()
-        )
+        return isinstance(error, AttemptFailed) and error.kind.then in {NextStep.RETRY, NextStep.PAUSE}
 
     return AsyncRetrying(
         sleep=stop.sleep,

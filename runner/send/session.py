@@ -28,9 +28,10 @@ from runner.errors import Exit, Stopped
 from runner.model import Sender, WallClock, Work
 from runner.plan.header import PlanTotals
 from runner.send.breaker import Breaker
-from runner.send.delivery import Delivery, Policy, Ports
+from runner.send.delivery import Delivery, Ended, Policy, Ports
 from runner.send.dispatch import Dispatch
 from runner.send.pacing import PaceChange, Pacer
+from runner.send.watches import RefusalWatch, StrangerWatch
 from runner.settings import Limits, Safety
 from runner.stop import Stop
 from runner.terms import limits_to_json, safety_to_json
@@ -100,6 +101,8 @@ class Session:
         self._pace_notes = pace_notes
         self._deadline_s = deadline_s
         self.breaker = Breaker(tools.stop, terms.safety.max_failed, self._note_pause, deadline_s)
+        self._refusals = RefusalWatch(tools.stop, terms.safety.max_refused)
+        self._strangers = StrangerWatch(tools.stop, self._ever_confirmed)
 
     async def run(self, works: Iterator[Work], rejected: Iterable[Record] = ()) -> tuple[SummaryRecord, bool]:
         """Send the batches and return the summary record, and whether it stands in the audit.
@@ -135,7 +138,7 @@ class Session:
 
     def _dispatch(self, works: Iterator[Work]) -> Dispatch:
         terms, tools = self._terms, self._tools
-        ports = Ports(tools.sender, tools.journal, self.breaker, tools.pacer, tools.stop)
+        ports = Ports(tools.sender, tools.journal, self.breaker, tools.pacer, tools.stop, self._batch_ended)
         policy = Policy(
             max_attempts=terms.limits.max_attempts,
             max_rows_per_phone=terms.safety.max_rows_per_phone,
@@ -149,6 +152,15 @@ class Session:
             concurrency=terms.limits.concurrency,
             skipped_users=tools.fold.skipped_users,
         )
+
+    def _batch_ended(self, ended: Ended) -> None:
+        self.breaker.batch_ended(ended)
+        self._refusals.batch_ended(ended)
+        self._strangers.batch_ended(ended)
+
+    def _ever_confirmed(self) -> bool:
+        totals = self._tools.fold.totals()
+        return totals.batches["deleted"] + totals.phones["deleted"] > 0
 
     def _arm_deadline(self) -> asyncio.TimerHandle | None:
         """Stop taking work while there is time to drain: an attempt's timeout, or half of what there is."""

@@ -9,6 +9,7 @@ from runner.send.breaker import PROBE_PAUSES_S, Counts
 from runner.settings import Limits, Rate, Safety
 from tests.support.fakes import (
     MemoryFile,
+    answers,
     batches,
     departures,
     failure,
@@ -21,11 +22,6 @@ from tests.support.fakes import (
 ANY = Safety(max_failed=1.0)
 WIDE = Limits(rate=Rate(None), concurrency=8)
 ALONE = Limits(rate=Rate(None), concurrency=1)
-
-
-def answers(*those):
-    rest = list(those)
-    return lambda request, before: rest.pop(0) if rest else None
 
 
 def pauses(rig):

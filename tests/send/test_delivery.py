@@ -1,8 +1,5 @@
-import random
-
 import pytest
 
-from runner.errors import Exit
 from runner.model import Batch, Reply, Target, Work
 from runner.outcomes import (
     BAD_REPLY,
@@ -14,44 +11,25 @@ from runner.outcomes import (
     NextStep,
     kind_of_http,
 )
-from runner.send.delivery import MAX_REQUESTS_ISOLATING, Delivery, Policy, Ports
-from runner.settings import Limits, Rate, Safety
+from runner.send.delivery import Delivery, Policy, Ports
+from runner.settings import Limits, Rate
 from tests.support.fakes import (
+    ALONE,
+    CALM,
     HANGS,
     MemoryFile,
+    answers,
     batches,
     departures,
     failure,
     live_session,
+    one,
+    parts_sent,
     phones,
     records_of,
     refusal,
+    refuses,
 )
-
-CALM = Safety(max_failed=1.0)
-ALONE = Limits(rate=Rate(None), concurrency=1)
-
-
-def one(script, *, size=8, limits=ALONE, **given):
-    """Live a session of one batch under a script; return its record and the rig."""
-    rig = live_session(batches(1, size=size), script=script, limits=limits, safety=CALM, **given)
-    return rig.ends().get(1), rig
-
-
-def answers(*those):
-    """A script that gives these answers in this order, then says yes."""
-    rest = list(those)
-    return lambda request, before: rest.pop(0) if rest else None
-
-
-def refuses(bad, status=400):
-    """A script that refuses each request with one of these numbers in it."""
-    return lambda request, before: refusal(status) if bad & set(request.phones) else None
-
-
-def keep_refusing(status):
-    return lambda request, before: refusal(status)
-
 
 # --- the outcome table
 
@@ -119,155 +97,6 @@ def test_with_audit_phones_all_those_left_stand_first():
     assert end["phone"] == [numbers[2], numbers[0], numbers[1], numbers[3]]
 
 
-# --- isolation
-
-
-def parts_sent(rig):
-    return [request.phones for request in rig.api.requests]
-
-
-def test_one_bad_number_ends_alone_and_the_others_are_deleted():
-    numbers = phones(100, start=100)
-    end, rig = one(refuses({numbers[37]}), size=100)
-    assert (end["status"], end["phone"], end["phones_left"]) == ("failed", [numbers[37]], 1)
-    assert end["count"] == 99
-    assert len(rig.api.requests) == end["attempts"] == 13  # 1, and two for each of 6 halvings
-    assert len(records_of(rig.file, "batch")) == len(records_of(rig.file, "sending")) == 1
-    assert rig.summary["phones"]["deleted"] == 99
-
-
-def test_parts_are_halves_that_hold_each_number_once():
-    numbers = phones(8, start=100)
-    _, rig = one(refuses({numbers[7]}))
-    assert parts_sent(rig) == [
-        numbers, numbers[:4], numbers[4:], numbers[4:6], numbers[6:], numbers[6:7], numbers[7:],
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_several_bad_numbers_end_alone_within_the_bound(seed):
-    numbers = phones(100, start=100)
-    bad = set(random.Random(seed).sample(numbers, 3))
-    end, rig = one(refuses(bad), size=100)
-    assert len(rig.api.requests) <= MAX_REQUESTS_ISOLATING
-    assert end["status"] == "failed"
-    assert set(end["phone"]) == bad
-
-
-@pytest.mark.parametrize("size", [2, 8, 20, 33, 100])
-def test_all_bad_costs_forty_requests_at_most_and_what_is_unresolved_is_failed(size):
-    end, rig = one(keep_refusing(422), size=size)
-    assert len(rig.api.requests) == end["attempts"] == min(2 * size - 1, MAX_REQUESTS_ISOLATING)
-    assert (end["status"], end["phones_left"], end["count"]) == ("failed", size, None)
-    assert end["error"] == "refused"
-
-
-def test_retries_of_the_whole_count_for_the_bound():
-    limits = Limits(rate=Rate(None), concurrency=1, max_attempts=100)
-    _, rig = one(answers(*[refusal(429)] * 30, *[refusal(400)] * 100), size=100, limits=limits)
-    assert len(rig.api.requests) == MAX_REQUESTS_ISOLATING
-
-
-def test_retries_within_a_part_count_for_the_bound():
-    limits = Limits(rate=Rate(None), concurrency=1, max_attempts=100)
-    end, rig = one(answers(refusal(400), *[refusal(429)] * 200), size=100, limits=limits)
-    assert len(rig.api.requests) == MAX_REQUESTS_ISOLATING
-    assert (end["status"], end["phones_left"]) == ("failed", 100)
-
-
-@pytest.mark.parametrize("status", [400, 413, 422])
-def test_a_single_number_is_not_split(status):
-    end, rig = one(keep_refusing(status), size=1)
-    assert (end["status"], len(rig.api.requests)) == ("failed", 1)
-
-
-def test_a_window_that_is_refused_is_not_split():
-    window = Batch(1, Target("u", ("2024-01-01 00:00:00", "2024-01-02 00:00:00"), delete_window=True), ())
-    rig = live_session([window], script=keep_refusing(400), limits=ALONE, safety=CALM)
-    assert (rig.ends()[1]["status"], len(rig.api.requests)) == ("failed", 1)
-
-
-def test_an_uncertain_attempt_on_the_whole_taints_each_part():
-    numbers = phones(4, start=100)
-    end, _ = one(answers(failure(TIMEOUT), refusal(400), refusal(400), None, refusal(409)), size=4)
-    assert (end["status"], end["uncertain_attempts"]) == ("unknown", 1)
-    assert set(end["phone"]) <= set(numbers)
-
-
-def test_an_uncertain_attempt_on_a_part_taints_that_part_only():
-    limits = Limits(rate=Rate(None), concurrency=1, max_attempts=1)
-    end, _ = one(answers(refusal(400), failure(CUT), None), size=4, limits=limits)
-    assert (end["status"], end["phones_left"], end["uncertain_attempts"]) == ("unknown", 2, 1)
-    end, _ = one(answers(refusal(400), failure(CUT), refusal(409)), size=4, limits=limits)
-    assert end["phones_left"] == 4
-
-
-def test_a_split_batch_takes_its_worst_part_and_its_words():
-    limits = Limits(rate=Rate(None), concurrency=1, max_attempts=1)
-    end, _ = one(answers(refusal(400), refusal(409), failure(CUT)), size=4, limits=limits)
-    assert (end["status"], end["error"]) == ("unknown", "connection")
-    end, _ = one(answers(refusal(400), refusal(409), None), size=4, limits=limits)
-    assert (end["status"], end["error"], end["http_status"], end["count"]) == ("failed", "refused", 409, 2)
-
-
-def test_a_stop_during_isolation_ends_the_batch_and_what_was_not_tried_is_not_sent():
-    def before(rig):
-        rig.loop.call_later(0.12, rig.stop.request, "enough")
-
-    numbers = phones(8, start=100)
-    end, rig = one(lambda request, before: refusal(400) if len(request.phones) == 8 else None, before=before)
-    # Sent: the whole, the first half; the second one was on the wire when the stop came.
-    assert (len(rig.api.requests), end["status"], end["phones_left"]) == (3, "deleted", 0)
-
-    def earlier(rig):
-        rig.loop.call_later(0.07, rig.stop.request, "enough")
-
-    end, rig = one(lambda request, before: refusal(400) if len(request.phones) == 8 else None, before=earlier)
-    assert (end["status"], end["error"], end["phone"]) == ("not_sent", "interrupted", list(numbers[4:]))
-    assert rig.summary["exit_code"] == 1  # nothing is left open: rerun takes it
-    assert records_of(rig.file, "open") == []
-
-
-def test_a_stop_in_the_back_off_of_a_part_keeps_what_its_attempt_said():
-    def before(rig):
-        rig.loop.call_later(0.16, rig.stop.request, "enough")  # the third answer came after 0.15 s
-
-    end, _ = one(answers(refusal(400), None, failure(SERVER)), before=before)
-    assert (end["status"], end["error"], end["uncertain_attempts"]) == ("unknown", "server", 1)
-
-
-def test_a_second_signal_during_isolation_ends_the_batch_in_doubt():
-    def before(rig):
-        rig.loop.call_later(0.12, rig.stop.request, "SIGINT", Exit.SIGINT)
-        rig.loop.call_later(0.13, rig.stop.abandon)
-
-    end, rig = one(lambda request, before: refusal(400) if len(request.phones) == 8 else None, before=before)
-    assert rig.took_s < 0.14
-    assert (end["status"], end["error"], end["phone"]) == (
-        "unknown",
-        "interrupted",
-        list(phones(8, start=100))[4:],
-    )
-    assert (end["attempts"], end["uncertain_attempts"], end["count"]) == (3, 1, 4)
-
-
-def test_a_refused_token_during_isolation_ends_the_batch_and_stops_the_run():
-    numbers = phones(4, start=100)
-    rig = live_session(
-        batches(2, size=4), script=answers(refusal(400), None, refusal(401)), limits=ALONE, safety=CALM
-    )
-    end = rig.ends()[1]
-    assert (end["status"], end["error"], end["phone"]) == ("failed", "auth", list(numbers[2:]))
-    assert (rig.summary["exit_code"], rig.summary["why"]) == (3, "token refused (HTTP 401)")
-    assert 2 not in rig.ends()
-
-
-def test_a_forbidden_part_leaves_the_rest_of_its_batch_unsent():
-    end, rig = one(answers(refusal(400), refusal(403)), size=4)
-    assert (len(rig.api.requests), end["status"], end["error"]) == (2, "failed", "forbidden")
-    assert end["phones_left"] == 4
-
-
 # --- over several sessions
 
 
@@ -305,7 +134,7 @@ def test_a_batch_that_is_protected_whole_is_not_announced():
 
 
 async def test_nothing_is_delivered_that_was_not_announced():
-    delivery = Delivery(Ports(None, None, None, None, None), Policy())
+    delivery = Delivery(Ports(None, None, None, None, None, None), Policy())
     with pytest.raises(AssertionError, match="not announced"):
         await delivery.deliver(Work(batches(1)[0]))
 

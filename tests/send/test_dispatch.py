@@ -12,6 +12,7 @@ from runner.settings import Limits, Rate, Safety
 from tests.support.fakes import (
     HANGS,
     MemoryFile,
+    answers,
     batches,
     departures,
     failure,
@@ -25,11 +26,6 @@ from tests.support.fakes import (
 ANY = Safety(max_failed=1.0)
 FOUR = Limits(rate=Rate(None), concurrency=4)
 ALONE = Limits(rate=Rate(None), concurrency=1)
-
-
-def answers(*those):
-    rest = list(those)
-    return lambda request, before: rest.pop(0) if rest else None
 
 
 def stop_at(seconds, number=Exit.SIGINT):

@@ -605,15 +605,6 @@ async def test_only_failed_attempts_are_retried(error):
 
 
 @in_simulation
-async def test_may_retry_has_the_last_word():
-    calls = Calls(*(AttemptFailed(SERVER, left=True) for _ in range(9)))
-    allowed = iter([True, True, False])
-    with pytest.raises(AttemptFailed):
-        await retrying(6, Stop(), may_retry=lambda: next(allowed))(calls)
-    assert len(calls.at_s) == 3
-
-
-@in_simulation
 async def test_back_off_is_full_jitter_and_capped():
     waits = []
     for _ in range(60):

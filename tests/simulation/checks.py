@@ -26,6 +26,11 @@ class Violation(AssertionError):
     """A promise does not hold."""
 
 
+def _confirmed(end: dict) -> bool:
+    """Whether some of a batch was."""
+    return end["status"] == "deleted" or end["phones_left"] < end["phones"]
+
+
 class Checks:
     """Looks on at a history."""
 
@@ -81,6 +86,10 @@ class Checks:
         ends = self.disk.written.ended.values()
         self.refused = {end["user_id"]: {0} for end in ends if end["error"] in words}
         self.over_s = float("inf")  # from then on no request may leave: refused token, redirect, cap
+        self.numbers_sent = self.numbers_refused = 0
+        self.too_many_refused = False
+        self.strangers: set[str] = set()
+        self.known_users = any(_confirmed(end) for end in ends)
         book, fold = self.disk.written, process.rig.fold
         if not book.session and self.vendor.visits:
             self._wrong("promise 6: requests left, and the audit has no record")
@@ -235,6 +244,7 @@ class Checks:
         self.seen[kind] += 1
         if kind == "batch":
             self.seen[f"{record['status']} {record['error']}"] += 1
+            self._count_refusals(record)
         elif kind == "summary":
             self.seen["why " + str(record["why"]).split(":")[0]] += 1
         elif kind == "pace":
@@ -251,6 +261,21 @@ class Checks:
                 until = datetime.fromisoformat(record["until"])
                 self.breaker_to_s = (until - EPOCH).total_seconds()
                 self.breaker_since_s = self.process.loop.time()
+
+    def _count_refusals(self, end: dict) -> None:
+        """Too many numbers refused for what they are, or three users and nothing confirmed: the end."""
+        visits = [v for v in self.vendor.by_seq[end["seq"]] if v.session == self.session]
+        last = {phone: visit for visit in visits for phone in visit.phones}
+        self.numbers_sent += len(last)
+        self.numbers_refused += sum(visit.blamed and len(visit.phones) == 1 for visit in last.values())
+        most = self.process.safety.max_refused * self.numbers_sent
+        self.too_many_refused |= self.numbers_sent >= 200 and self.numbers_refused > most
+        told = {visit.told for visit in visits}
+        if told & {"forbidden", "not_found"}:
+            self.strangers.add(end["user_id"])
+        self.known_users |= _confirmed(end) or any(v.blamed and len(v.phones) == 1 for v in last.values())
+        if self.too_many_refused or (len(self.strangers) >= 3 and not self.known_users):
+            self.over_s = min(self.over_s, self.process.loop.time())
 
     # --- after a session
 
@@ -270,7 +295,7 @@ class Checks:
         self.raise_first()
 
     def _check_thrift(self) -> None:
-        """No more attempts than allowed, of a batch that is being split no more than 40."""
+        """No more attempts than allowed; of a batch of n numbers that is split no more than 2n − 1 parts."""
         for seq, visits in self.vendor.by_seq.items():
             mine = Counter(visit.phones for visit in visits if visit.session == self.session)
             if not mine:
@@ -281,7 +306,9 @@ class Checks:
                 self.seen["split"] += 1
                 left_open = self.disk.written.kinds.get((self.session, seq)) == "open"
                 self._expect(not left_open, f"batch {seq} was being split, and is left open")
-                self._expect(sum(mine.values()) <= 40, f"batch {seq}: {sum(mine.values())} requests, split")
+                most = 2 * max(map(len, mine)) - 1
+                self._expect(len(mine) <= most, f"batch {seq}: {len(mine)} parts, {most} at most")
+                self.seen[f"split, naming {self.scenario.weather.naming}"] += 1
 
     def _count_attempts(self, book) -> None:
         """Promise 5: attempts are what really left; after a kill an open intent is one uncertain attempt."""
@@ -334,6 +361,8 @@ class Checks:
             self._expect(bool(confirmed) and not left, f"batch {seq} is deleted without a confirmation")
             return
         self._expect(bool(left) or (is_window and not confirmed), f"batch {seq} is {status} with none left")
+        if self.process.rig.stop.reason is None and status != "not_sent":
+            self._check_alone(seq, left)
         if status != "unknown":
             doubtful = self._in_doubt(seq)
             sound = not doubtful if is_window else left.isdisjoint(doubtful)
@@ -351,6 +380,14 @@ class Checks:
                 self._expect(
                     "forbidden" in told or "not_found" in told, f"batch {seq} is skipped without cause"
                 )
+
+    def _check_alone(self, seq: int, left: set[str]) -> None:
+        """No number is left because another one in its request was bad."""
+        visits = [visit for visit in self.vendor.by_seq[seq] if visit.session == self.session]
+        if not any(visit.told in {"forbidden", "not_found"} for visit in visits):
+            last = {phone: visit for visit in visits for phone in visit.phones}
+            together = [p for p in left if p in last and last[p].blamed and len(last[p].phones) > 1]
+            self._expect(not together, f"batch {seq}: {len(together)} numbers were never tried alone")
 
     def _in_doubt(self, seq: int) -> set[str]:
         """Phones of a batch (a window: "") that some attempt may have deleted unseen."""
@@ -411,6 +448,8 @@ class Checks:
                 self._expect(summary["why"] == stop.reason.why, "why")
                 self._expect(code == stop.reason.exit_code, f"exit {code} for {stop.reason}")
                 self._expect(bool(open_batches) or stop.reason.even_if_done, "stopped, and nothing is open")
+                refused = summary["why"].startswith("max_refused")
+                self._expect(not refused or self.too_many_refused, "max_refused stops, and does not apply")
 
     def _verify(self, process) -> None:
         """`verify` finds what it should."""

@@ -26,7 +26,7 @@ from runner.model import Batch, Target
 from runner.settings import Limits, Rate, Safety
 from tests.simulation.checks import Checks, Violation
 from tests.simulation.disk import Disk, DiskFaults, ProcessFile
-from tests.simulation.vendor import FAULTS, Line, Spell, Vendor, Weather, wall
+from tests.simulation.vendor import FAULTS, NAMINGS, Line, Spell, Vendor, Weather, wall
 from tests.support.fakes import Rig
 from tests.support.simclock import JUMP_S, SimulatedLoop
 
@@ -133,7 +133,7 @@ class Scenario:
         """Rules given anew in calm sessions, so that no rule stops the run for ever."""
         if session < CALM_FROM:
             return self.safety
-        return dataclasses.replace(self.safety, max_failed=1.0, max_rows_per_phone=10**6)
+        return dataclasses.replace(self.safety, max_failed=1.0, max_refused=1.0, max_rows_per_phone=10**6)
 
 
 DATES = ("2024-07-01 08:00:00", "2024-07-26 12:00:00", "2024-08-15 23:59:59")
@@ -150,7 +150,7 @@ SIZES = (1, 1, 2, 3, 5, 8, 20, 100)
 def draw(seed: int) -> tuple[Scenario, random.Random]:
     """Return what a seed draws, and the source of chance that goes on drawing."""
     rng = random.Random(seed)
-    users = [f"user-{n}" for n in range(rng.choice((1, 1, 2, 4)))]
+    users = [f"user-{n}" for n in range(rng.choice((1, 1, 2, 4, 6)))]
     plan = _draw_plan(rng, users)
     rows = _draw_rows(rng, plan, users)
     everybody = [phone for batch in plan for phone in batch.phones]
@@ -161,6 +161,7 @@ def draw(seed: int) -> tuple[Scenario, random.Random]:
     limits = _draw_limits(rng)
     safety = Safety(
         max_failed=rng.choice((0.05, 0.05, 0.5, 1.0)),
+        max_refused=rng.choice((0.02, 0.02, 0.1, 1.0)),
         max_rows_per_phone=rng.choice((2, 20, 20, 20)),
         stop_when_empty=rng.random() < 0.5,
     )
@@ -235,10 +236,12 @@ def _draw_weather(rng: random.Random, users: list[str], everybody: list[str]) ->
         weather.refuse_connection = rng.choice((0.05, 0.3, 1.0))
     if rng.random() < 0.1:
         weather.stale = 0.2
-    if everybody and rng.random() < 0.25:
-        most = rng.choice((1, 1, 2, 5, len(everybody) // 10, len(everybody)))
+    if everybody and rng.random() < 0.3:
+        most = rng.choice((1, 1, 2, 5, len(everybody) // 10, len(everybody) // 3, len(everybody)))
         weather.bad_phones = frozenset(rng.sample(everybody, min(most, len(everybody))))
     weather.refusal = rng.choice((400, 422, 6007, 413))
+    weather.naming = rng.choice(sorted(NAMINGS))
+    weather.wrong_path = rng.random() < 0.1
     if rng.random() < 0.05:
         weather.most_phones = rng.choice((1, 10, 50))
     if rng.random() < 0.12:
@@ -348,6 +351,7 @@ class History:
         if weather.token_ends_s <= self.clock_s:
             calm = self.sessions > 3 or self.rng.random() < 0.5
             weather.token_ends_s = float("inf") if calm else self.clock_s + self.rng.uniform(0, 5)
+        weather.wrong_path = weather.wrong_path and self.sessions < 3 and self.rng.random() < 0.5
         if weather.redirects_from_s <= self.clock_s:
             weather.redirects_from_s = float("inf")
 

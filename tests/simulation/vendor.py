@@ -52,6 +52,7 @@ class Visit:
     pause_to_s: float = 0.0  # or until a moment
     pause_read_s: float | None = None  # when the reply was read
     told: str = "nothing"
+    blamed: bool = False  # the runner was told that the numbers are bad
     count: int | None = None  # as the runner was told
 
     @property
@@ -190,6 +191,17 @@ class Spell:
     to_s: float
 
 
+NAMINGS: dict[str, Callable[[tuple[str, ...], frozenset[str]], str]] = {
+    "nothing": lambda sent, bad: "",
+    "a bad one": lambda sent, bad: next((phone for phone in sent if phone in bad), ""),
+    "all bad ones": lambda sent, bad: ",".join(phone for phone in sent if phone in bad),
+    "the first": lambda sent, bad: sent[0] if sent else "",
+    "a good one": lambda sent, bad: next((phone for phone in sent if phone not in bad), ""),
+    "all": lambda sent, bad: ",".join(sent),
+}
+"""What the words of a refusal name, truly or not."""
+
+
 @dataclass
 class Weather:
     """What goes wrong on the way and at the vendor in one history; all of it ceases in calm sessions."""
@@ -201,7 +213,9 @@ class Weather:
     stale: float = 0.0
     bad_phones: frozenset[str] = frozenset()
     refusal: int = 400
+    naming: str = "nothing"
     most_phones: int = 100
+    wrong_path: bool = False
     strange_users: dict[str, int] = field(default_factory=dict)
     token_ends_s: float = float("inf")
     redirects_from_s: float = float("inf")
@@ -229,11 +243,14 @@ class Weather:
             visit.refuse(*((401, b"") if self.refusal % 2 else (200, envelope(401, "token 已过期"))))
         elif visit.left_s >= self.redirects_from_s:
             visit.refuse(302, b"", Location="https://elsewhere.example/")
+        elif self.wrong_path:
+            visit.refuse(404, b"<html>Not Found</html>")
         elif visit.user in self.strange_users:
             visit.refuse(self.strange_users[visit.user], envelope(self.strange_users[visit.user], "无权限"))
         elif not self.bad_phones.isdisjoint(visit.phones) or len(visit.phones) > self.most_phones:
             status = 413 if len(visit.phones) > self.most_phones else self.refusal
-            visit.refuse(200 if status == 6007 else status, envelope(status, "号码格式错误"))
+            words = f"号码格式错误 {NAMINGS[self.naming](visit.phones, self.bad_phones)}"
+            visit.refuse(200 if status == 6007 else status, envelope(status, words))
         else:
             return
         visit.why = "rule"
@@ -335,6 +352,8 @@ class Line:
     def _told(visit: Visit | None, failure: AttemptFailed) -> AttemptFailed:
         if visit is not None:
             visit.told = "uncertain" if failure.kind.uncertain else failure.kind.error
+            by_http = failure.http_status in {400, 413, 422}
+            visit.blamed = by_http or (failure.http_status, failure.code) == (200, 6007)
         return failure
 
     async def _connect(self, weather: Weather) -> None:

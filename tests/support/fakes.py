@@ -26,6 +26,8 @@ from tests.support.audits import feed
 from tests.support.simclock import run_simulated
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+ALONE = Limits(rate=Rate(None), concurrency=1)
+CALM = Safety(max_failed=1.0, max_refused=1.0)
 
 
 class NotedStop(Stop):
@@ -239,6 +241,28 @@ def failure(kind: FailureKind, *, left: bool = True) -> AttemptFailed:
     return AttemptFailed(kind, left=left, message="no such luck")
 
 
+def answers(*those) -> Script:
+    """A script that gives these answers in this order, then says yes."""
+    rest = list(those)
+    return lambda request, before: rest.pop(0) if rest else None
+
+
+def refuses(bad, status=400, words=lambda phones: "错误") -> Script:
+    """A script that refuses each request with one of these numbers in it, with words for its numbers."""
+
+    def script(request: DeleteRequest, before: int) -> AttemptFailed | None:
+        hit = not bad.isdisjoint(request.phones)
+        return refusal(status, message=words(request.phones)) if hit else None
+
+    return script
+
+
+def one(script, *, size=8, limits=None, **given) -> "tuple[dict | None, Rig]":
+    """Live a session of one batch under a script; return its record and the rig."""
+    rig = live_session(batches(1, size=size), script=script, limits=limits or ALONE, safety=CALM, **given)
+    return rig.ends().get(1), rig
+
+
 def live_session(
     plan: list[Batch], before: Callable[[Rig], None] = lambda rig: None, *, seed: int = 1, **given
 ) -> Rig:
@@ -259,6 +283,11 @@ def live_session(
 
     random.seed(seed)  # back-off and pauses have jitter
     return run_simulated(live())
+
+
+def parts_sent(rig: Rig) -> list[tuple[str, ...]]:
+    """The numbers of each request that left, in order."""
+    return [request.phones for request in rig.api.requests]
 
 
 def departures(rig: Rig) -> list[float]:

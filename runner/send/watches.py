@@ -1,0 +1,64 @@
+"""Looks at every batch that ends, for signs that the job itself is wrong: the list, the path, the token.
+
+Such a run is stopped although the server is well; what the server suffers from is the breaker's.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from runner.send.delivery import Ended
+from runner.stop import Stop
+
+__all__ = ["RefusalWatch", "StrangerWatch"]
+
+LOOKED_AT_FROM: Final = 200
+"""Numbers that must have been sent before their share of refused ones says anything."""
+STRANGERS: Final = 3
+
+
+@dataclass(slots=True)
+class RefusalWatch:
+    """Stops the run when too many numbers of this session are refused for what they are (`max_refused`)."""
+
+    stop: Stop
+    max_refused: float
+    sent: int = 0
+    refused: int = 0
+
+    def batch_ended(self, ended: Ended) -> None:
+        """Count a batch's numbers, all at its end: the bad ones are singled out before the good ones go."""
+        self.sent += ended.sent
+        self.refused += ended.refused
+        if self.sent >= LOOKED_AT_FROM and self.refused > self.max_refused * self.sent:
+            self.stop.request(
+                f"max_refused: the vendor refused {self.refused:,} of {self.sent:,} numbers"
+                f" for what they are, more than {100 * self.max_refused:g}% (the wrong list, or encryption?)"
+            )
+
+
+@dataclass(slots=True)
+class StrangerWatch:
+    """Stops the run when the vendor knows none of its first users, and nothing was ever confirmed."""
+
+    stop: Stop
+    ever_confirmed: Callable[[], bool]
+    """Whether any session of this audit had a deletion confirmed."""
+    _refused: set[str] = field(default_factory=set)
+    _over: bool = False
+
+    def batch_ended(self, ended: Ended) -> None:
+        """Look at one batch; those that say nothing about their user are passed over."""
+        if ended.user_refused:
+            self._refused.add(ended.user_id)
+        elif ended.status == "deleted" or ended.refused:
+            self._over = True
+        if self._over or len(self._refused) < STRANGERS:
+            return
+        self._over = True
+        if not self.ever_confirmed():
+            self.stop.request(
+                f"the first {STRANGERS} users were refused and nothing was ever confirmed:"
+                " the base URL's path is wrong, or the token sees nobody",
+                even_if_done=True,
+            )
