@@ -373,8 +373,8 @@ class Line:
         answer = RawReply(
             visit.status,
             self.vendor.answer(visit) if visit.body is None and visit.does else visit.body or b"",
-            retry_after_s=parse_retry_after(visit.headers.get("Retry-After"), self.now),
-            quota_reset_s=parse_quota_reset(visit.headers, self.now),
+            retry_after_s=parse_retry_after(visit.headers.get("Retry-After"), self.now()),
+            quota_reset_s=parse_quota_reset(visit.headers, self.now()),
         )
         visit.pause_read_s = loop.time()
         reply = read_reply(answer, str)
