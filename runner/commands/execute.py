@@ -25,7 +25,8 @@ from runner.output.console import Console, Snapshot
 from runner.phones import PhoneRule
 from runner.plan.file import PlanFile
 from runner.plan.header import PlanWindow
-from runner.plan.protect import ProtectList, read_protect_file
+from runner.plan.protect import ProtectList
+from runner.plan.protect_file import read_protect_file
 from runner.process import ensure_descriptors, utc_now
 from runner.send.pacing import Pacer
 from runner.send.safety import EmptyWatch, Question, check_windows

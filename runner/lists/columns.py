@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 
 from runner.errors import Fault
 from runner.lists.headers import fold_name, looks_like_phone, names_phone, names_user, other_word
@@ -16,7 +17,7 @@ from runner.lists.hints import hint_of_key, hint_of_table
 from runner.lists.rows import ColumnRead, HowFound, ListSpec, Rows
 from runner.phones import BadPhone, PhoneRule, mask, mask_text, normalise
 
-__all__ = ["SAMPLE_ROWS", "TITLE_ROWS", "Layout", "find_layout", "names_columns", "rows_of"]
+__all__ = ["SAMPLE_ROWS", "TITLE_ROWS", "Layout", "find_header", "find_layout", "names_columns", "rows_of"]
 
 SAMPLE_ROWS = 1000
 """Rows looked at to find the columns, at most."""
@@ -86,6 +87,17 @@ def find_layout(
             have different widths, or a list of one user names users itself.
     """
     return _Finder(sample, spec, rule, fault).layout(hidden)
+
+
+def find_header(sample: Sequence[Sequence[str]], rule: PhoneRule) -> tuple[int, list[str]]:
+    """Return how many of some rows are titles and a header, and the names in it; a header is known by a name.
+
+    Args:
+        sample: Up to `SAMPLE_ROWS` rows, none of them blank; one at least.
+        rule: What counts as a phone.
+    """
+    finder = _Finder(sample, ListSpec(paths=(), of_nobody=True), rule, partial(Fault, ""))
+    return (0 if finder.header is None else finder.header + 1), finder.names
 
 
 class _Finder:

@@ -7,7 +7,7 @@ never lets the second of two equal keys win.
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import Any
 
 from runner.errors import Fault
@@ -15,7 +15,7 @@ from runner.lists.columns import SAMPLE_ROWS, Layout, find_layout
 from runner.lists.decode import MAX_LINE, Source, whole_lines
 from runner.lists.headers import fold_name, names_user
 from runner.lists.hints import hint_of_requests, hint_of_table
-from runner.lists.rows import ListSpec, Rows
+from runner.lists.rows import CellRows, ListSpec, Rows
 from runner.lists.strict_json import (
     MAX_EXACT,
     Inexact,
@@ -26,7 +26,7 @@ from runner.lists.strict_json import (
 )
 from runner.phones import PhoneRule
 
-__all__ = ["read_json_array", "read_json_lines"]
+__all__ = ["read_json_array", "read_json_cells", "read_json_lines"]
 
 _CHUNK_ROWS = 4096
 _LEAST_RUN = 1000
@@ -58,6 +58,36 @@ def read_json_array(source: Source, pieces: Iterator[str], spec: ListSpec, rule:
         Fault: The text is no JSON array, an element is too long, or what `read_json_lines` refuses.
     """
     return _read_chunks(source, _Array(source, pieces).chunks(), spec, rule)
+
+
+def read_json_cells(source: Source, pieces: Iterator[str], *, is_array: bool) -> Iterator[CellRows]:
+    """Yield the elements of a JSON list with all their values; what is nested is one cell, as JSON.
+
+    Raises:
+        Fault: The text is no JSON list.
+    """
+    chunks = _Array(source, pieces).chunks() if is_array else _chunks_of_lines(source, pieces)
+    for lines, items in chunks:
+        names = list(dict.fromkeys(chain.from_iterable(item for item in items if isinstance(item, dict))))
+        rows = [[item.get(name) for name in names] if isinstance(item, dict) else [item] for item in items]
+        columns = [list(column) for column in zip_longest(*rows)]
+        yield CellRows(
+            source.name,
+            lines,
+            [[_any_text(value) for value in column] for column in columns],
+            [{i: flaw for i, value in enumerate(column) if (flaw := _any_flaw(value))} for column in columns],
+            tuple(names),
+        )
+
+
+def _any_text(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _any_flaw(value: Any) -> str | None:
+    return None if isinstance(value, list | dict) else _flaw(value)
 
 
 # ---- elements -----------------------------------------------------------------------------------------

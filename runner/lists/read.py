@@ -15,13 +15,13 @@ from pathlib import Path
 
 from runner.errors import Fault
 from runner.lists.decode import Source, open_source, read_text
-from runner.lists.jsonlist import read_json_array, read_json_lines
-from runner.lists.rows import ListSpec, Rows
-from runner.lists.tabular import read_table
+from runner.lists.jsonlist import read_json_array, read_json_cells, read_json_lines
+from runner.lists.rows import CellRows, ListSpec, Rows
+from runner.lists.tabular import read_table, read_table_cells
 from runner.lists.user_ids import flaws_of_user_ids
 from runner.phones import PhoneRule
 
-__all__ = ["ListSpec", "Rows", "find_files", "read_rows"]
+__all__ = ["ListSpec", "Rows", "find_files", "read_cells", "read_rows"]
 
 _STDIN = "-"
 _JSON_LINES_NAME = re.compile(r"\.(jsonl|ndjson|jsonlines)(\.gz|\.zst)?", re.IGNORECASE)
@@ -73,20 +73,57 @@ def _with_flawed_users(rows: Rows) -> Rows:
     return replace(rows, user_flaws=flaws | rows.user_flaws) if flaws else rows
 
 
+def read_cells(spec: ListSpec) -> Iterator[CellRows]:
+    """Yield all cells of every file of a list, whatever they hold, some thousands of rows at a time.
+
+    For whoever must not miss a number: all columns, of a workbook all sheets and all rows, hidden or not.
+
+    Args:
+        spec: What to read; its columns and what it says of hidden rows do not matter.
+
+    Raises:
+        Fault: Anything that keeps a file from being read whole: the place in the job, path and line.
+    """
+    for path in find_files(spec):
+        with open_source(path, spec.place) as source:
+            yield from _read_cells(source, spec)
+
+
 def _read(source: Source, spec: ListSpec, rule: PhoneRule) -> Iterator[Rows]:
     if source.packing == "zip":
         from runner.lists.workbook import read_workbook  # noqa: PLC0415 - the reader of workbooks is rarely needed
 
         return read_workbook(source, spec, rule)
+    form, text = _open_text(source, spec)
+    if form == "array":
+        return read_json_array(source, text, spec, rule)
+    if form == "json lines":
+        return read_json_lines(source, text, spec, rule)
+    return read_table(source, text, spec, rule)
+
+
+def _read_cells(source: Source, spec: ListSpec) -> Iterator[CellRows]:
+    if source.packing == "zip":
+        from runner.lists.workbook import read_workbook_cells  # noqa: PLC0415 - as above
+
+        return read_workbook_cells(source)
+    form, text = _open_text(source, spec)
+    if form == "table":
+        return read_table_cells(source, text, spec)
+    return read_json_cells(source, text, is_array=form == "array")
+
+
+def _open_text(source: Source, spec: ListSpec) -> tuple[str, Iterator[str]]:
+    """Return what a text is (an `array`, `json lines` or a `table`), and the text from its beginning."""
     pieces = read_text(source, spec.encoding)
     head = list(_head(pieces))
     begin = "".join(head).lstrip()[:1]
     text = chain(head, pieces)
     if begin == "[":
-        return read_json_array(source, text, spec, rule)
+        return "array", text
     if begin == "{" or _is_json_lines(source.name, begin):
-        return read_json_lines(source, text, spec, rule)
-    return read_table(source, text, spec, rule)
+        return "json lines", text
+    return "table", text
 
 
 def _head(pieces: Iterator[str]) -> Iterator[str]:

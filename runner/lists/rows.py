@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["ColumnRead", "HiddenRows", "HowFound", "ListSpec", "Rows"]
+__all__ = ["CellRows", "ColumnRead", "HiddenRows", "HowFound", "ListSpec", "Rows"]
 
 HiddenRows = Literal["include", "skip"]
 """What a job says of rows that a filter hides."""
@@ -80,3 +80,22 @@ class Rows:
     column: ColumnRead | None = None
     blank: int = 0
     hidden: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CellRows:
+    """Some consecutive rows of one source with all their cells, titles and headers as well, column by column.
+
+    Args:
+        source: What to call the source in a message: path, or `path!sheet`.
+        lines: Line (or sheet row) of each row, counted from 1.
+        columns: The cells as text; "" where blank. All of one length; later rows may have more columns.
+        flaws: For each column: index → reason, for cells that the format itself spoils.
+        names: The name of each column, where the format has names apart from its rows (keys of JSON objects).
+    """
+
+    source: str
+    lines: Sequence[int]
+    columns: list[list[str]]
+    flaws: list[dict[int, str]]
+    names: tuple[str, ...] = ()

@@ -10,15 +10,19 @@ import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, zip_longest
+from typing import TYPE_CHECKING
 
 from runner.errors import Fault
 from runner.lists.columns import SAMPLE_ROWS, TITLE_ROWS, Layout, find_layout, names_columns, rows_of
 from runner.lists.decode import Source, whole_lines
-from runner.lists.rows import ListSpec, Rows
+from runner.lists.rows import CellRows, ListSpec, Rows
 from runner.phones import PhoneRule
 
-__all__ = ["read_table"]
+if TYPE_CHECKING:
+    import _csv
+
+__all__ = ["read_table", "read_table_cells"]
 
 _DELIMITERS = ("\t", ",", ";")
 _AGREEING = 0.8
@@ -72,11 +76,7 @@ def read_table(source: Source, pieces: Iterator[str], spec: ListSpec, rule: Phon
     first, line = _first_piece(chunks)
     if not first:
         return
-    delimiter = None
-    if (sep := _SEP_LINE.match(first)) is not None:  # Excel's own way to name the delimiter
-        delimiter, first, line = sep[1], first[sep.end() :], line + 1
-    sample = first[: first.rfind("\n", 0, _SAMPLE_CHARS) + 1] or first
-    delimiter = delimiter or _find_delimiter(sample, spec)
+    delimiter, first, line, sample = _settle_delimiter(first, line, spec)
     rows = list(_sample_rows(source, sample, delimiter, line))
     if not rows:
         return
@@ -84,6 +84,48 @@ def read_table(source: Source, pieces: Iterator[str], spec: ListSpec, rule: Phon
     if layout.skip:
         first, line = _cut_lines(first, rows[layout.skip - 1][0] - line + 1), rows[layout.skip - 1][0] + 1
     yield from _read_body(source, _chain(first, chunks), _Shape.of(delimiter, layout), line)
+
+
+def read_table_cells(source: Source, pieces: Iterator[str], spec: ListSpec) -> Iterator[CellRows]:
+    """Yield the rows of a text or a CSV file with all their cells, the blank rows left out.
+
+    Raises:
+        Fault: A quote is not closed or misplaced (with its line).
+    """
+    chunks = whole_lines(source, pieces)
+    first, line = _first_piece(chunks)
+    if not first:
+        return
+    delimiter, first, line, _ = _settle_delimiter(first, line, spec)
+    for piece in _chain(first, chunks):
+        if delimiter is None:
+            texts = piece.split("\n")[:-1]
+            yield CellRows(source.name, range(line, line + len(texts)), [texts], [{}])
+            line += len(texts)
+            continue
+        line += yield from _all_cells(source, piece, chunks, delimiter, line)
+
+
+def _all_cells(
+    source: Source, piece: str, chunks: Iterator[str], delimiter: str, line: int
+) -> Generator[CellRows, None, int]:
+    """Cut a piece by the rules of CSV; yields all cells and returns how many lines they took."""
+    feed = _Lines(piece, chunks)
+    reader = csv.reader(feed, delimiter=delimiter, strict=True)
+    while feed.left:
+        rows, starts = _some_rows(source, feed, reader, line)
+        columns = [list(column) for column in zip_longest(*rows, fillvalue="")]
+        yield CellRows(source.name, starts, columns, [{} for _ in columns])
+    return reader.line_num
+
+
+def _settle_delimiter(first: str, line: int, spec: ListSpec) -> tuple[str | None, str, int, str]:
+    """Return the delimiter; the first piece and its line, without what names the delimiter; and a sample."""
+    delimiter = None
+    if (sep := _SEP_LINE.match(first)) is not None:  # Excel's own way to name the delimiter
+        delimiter, first, line = sep[1], first[sep.end() :], line + 1
+    sample = first[: first.rfind("\n", 0, _SAMPLE_CHARS) + 1] or first
+    return delimiter or _find_delimiter(sample, spec), first, line, sample
 
 
 def _first_piece(chunks: Iterator[str]) -> tuple[str, int]:
@@ -297,19 +339,27 @@ def _cut_slowly(
         return len(texts)
     feed = _Lines(piece, chunks)
     reader = csv.reader(feed, delimiter=shape.delimiter, strict=True)
-    start = line
     while feed.left:
-        rows: list[list[str]] = []
-        starts: list[int] = []
-        try:
-            while feed.left and len(rows) < _CHUNK_ROWS:
-                start = line + reader.line_num
-                rows.append(next(reader))
-                starts.append(start)
-        except csv.Error as error:
-            raise _quote_fault(source, start, error) from error
+        rows, starts = _some_rows(source, feed, reader, line)
         yield from _unless_empty(rows_of(source.name, shape.layout, rows, starts))
     return reader.line_num
+
+
+def _some_rows(
+    source: Source, feed: _Lines, reader: "_csv.Reader", line: int
+) -> tuple[list[list[str]], list[int]]:
+    """Read some thousand rows, each with the line that it begins on; `line` is where the piece began."""
+    rows: list[list[str]] = []
+    starts: list[int] = []
+    start = line
+    try:
+        while feed.left and len(rows) < _CHUNK_ROWS:
+            start = line + reader.line_num
+            rows.append(next(reader))
+            starts.append(start)
+    except csv.Error as error:
+        raise _quote_fault(source, start, error) from error
+    return rows, starts
 
 
 def _unless_empty(rows: Rows) -> Iterator[Rows]:

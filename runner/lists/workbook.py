@@ -5,21 +5,21 @@ cell is passed on as such, a hidden row is read only where the job says so, a hi
 names it, a hidden sheet never. Never chooses between two sheets.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from runner.errors import Fault
 from runner.lists.columns import SAMPLE_ROWS, Layout, find_layout
 from runner.lists.decode import Source
 from runner.lists.hints import hint_of_key
-from runner.lists.rows import ListSpec, Rows
+from runner.lists.rows import CellRows, ListSpec, Rows
 from runner.lists.workbook_process import Sheet, SheetRows, WorkbookReader, open_workbook
 from runner.phones import PhoneRule, normalise_many
 
-__all__ = ["read_workbook"]
+__all__ = ["read_workbook", "read_workbook_cells"]
 
-_LOST_DIGITS = "zeros"
-"""How a number with six zeros at its end is told: a phone has lost digits, a user id may be such a number."""
+_LOST_IN_PHONES, _LOST_IN_USERS = {"zeros": "rounded"}, {"zeros": ""}
+"""What a number with six zeros at its end is: a phone has lost digits, a user id may be such a number."""
 
 
 def read_workbook(source: Source, spec: ListSpec, rule: PhoneRule) -> Iterator[Rows]:
@@ -33,6 +33,20 @@ def read_workbook(source: Source, spec: ListSpec, rule: PhoneRule) -> Iterator[R
         found = _find_sheet(source, reader, spec, rule)
         if found is not None:
             yield from _read_sheet(source, reader, spec, found)
+
+
+def read_workbook_cells(source: Source) -> Iterator[CellRows]:
+    """Yield all cells of all sheets, hidden or not; `source` of the rows is `path!sheet`.
+
+    Raises:
+        Fault: No workbook, damaged, or too large for the bounds.
+    """
+    with open_workbook(source) as reader:
+        for sheet in list(reader.sheets(1)):
+            name = f"{source.name}!{sheet.name}"
+            for rows in reader.rows(sheet, None, 0):
+                flaws = [_flaws(column, range(len(rows.lines)), _LOST_IN_PHONES) for column in rows.flaws]
+                yield CellRows(name, rows.lines, rows.texts, flaws)
 
 
 # ---- the sheet ----------------------------------------------------------------------------------------
@@ -150,15 +164,15 @@ def _rows_of(name: str, stretch: SheetRows, layout: Layout, *, skip: bool) -> Ro
         [stretch.lines[index] for index in filled],
         [texts[index] for index in filled],
         [stretch.texts[1][index] for index in filled] if has_users else None,
-        _flaws(stretch.flaws[0], filled, {_LOST_DIGITS: "rounded"}),
-        _flaws(stretch.flaws[1], filled, {_LOST_DIGITS: ""}) if has_users else {},
+        _flaws(stretch.flaws[0], filled, _LOST_IN_PHONES),
+        _flaws(stretch.flaws[1], filled, _LOST_IN_USERS) if has_users else {},
         column=layout.read,
         blank=blank,
         hidden=hidden,
     )
 
 
-def _flaws(flaws: dict[int, str], filled: list[int], words: dict[str, str]) -> dict[int, str]:
+def _flaws(flaws: dict[int, str], filled: Sequence[int], words: dict[str, str]) -> dict[int, str]:
     """Return the flaws of the rows that are left, by their new places and in the words of one column."""
     if not flaws:
         return {}

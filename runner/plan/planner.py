@@ -36,7 +36,8 @@ from runner.plan.normalise import (
     without_bad,
 )
 from runner.plan.overlaps import Overlaps
-from runner.plan.protect import ProtectList, read_protect_file
+from runner.plan.protect import ProtectList
+from runner.plan.protect_file import read_protect_file
 from runner.plan.rules import check_plan
 from runner.plan.spill import open_private, spill_full
 from runner.plan.tally import SourceCount, Tally
