@@ -2,10 +2,10 @@
 
 Keeps the promise that several jobs in one run are one plan: they have the same limits and safety rules, or
 the run is refused. What a file is, its content says. A list needs `--user-id`, and a list's numbers go to no
-other user. Standard input is only peeked at here: whoever reads it later gets every byte.
+other user. Standard input is only looked at here: whoever reads it later gets every byte.
 """
 
-import json
+import io
 import os
 import re
 import sys
@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, cast
 
 from runner.errors import Fault, Faults, Refused
 from runner.invocation import command
 from runner.job.document import first_faults
 from runner.job.entries import Entry, Job
+from runner.job.json_text import json_decoder
 from runner.job.read import default_name, read_job_file
 from runner.job.requests import REQUEST_KEYS, read_requests
 from runner.job.schema import job_schema
@@ -41,6 +42,8 @@ _JOB_LINE = re.compile(
     rf"^(?:\[\[?)?(?:{'|'.join(_JOB_KEYS)})(?:\.[a-z_]+)?(?:\s*[:=]|\]\]?\s*$)", re.MULTILINE
 )
 _FIRST_KEY = re.compile(r'\s*\{\s*"([^"\\]*)"\s*:')
+_TELLING = re.compile(rb"(?:\xef\xbb\xbf)?+(?:\s|#[^\n]*\n)*+\{?+\s*+[^\s][^\n]*\n")
+"""A beginning with a line that is neither blank, nor a comment, nor a lone brace."""
 _BINARY = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK", b"\xff\xfe", b"\xfe\xff")
 _SILENT = Job("", LimitsGiven(), Safety(), PHONE_RULES[0], "Asia/Shanghai")
 
@@ -74,8 +77,9 @@ def read_jobs(
     more = 0
     files: list[tuple[str, Job]] = []
     kinds: list[Kind] = []
+    begun = _begin(stdin or sys.stdin.buffer) if "-" in args else None
     for arg in args:
-        kind = _kind_of(arg, user_id, stdin)
+        kind = _kind_of(arg, user_id, begun)
         kinds.append(kind)
         if kind == "job":
             read = read_job_file(arg, now=now)
@@ -92,19 +96,58 @@ def read_jobs(
             hint=f"Nothing was sent. The keys are described by: {command('schema')}",
         )
     if user_id is not None and "list" not in kinds:
-        raise Refused("--user-id goes with a list; every JOB here names its own users", hint="Leave it away.")
-    return _merged(jobs, files)
+        raise Refused(
+            "--user-id goes with a list; every JOB here names its own users (or windows, or encryption)",
+            hint="Leave it away.",
+        )
+    return replace(_merged(jobs, files), stdin=begun)
 
 
-def _kind_of(arg: str, user_id: str | None, stdin: BinaryIO | None) -> Kind:
-    name = "standard input" if arg == "-" else arg
-    head = _peek(stdin or sys.stdin.buffer) if arg == "-" else _head(arg)
+class _BegunInput:
+    """Standard input whose beginning was looked at: whoever reads it gets every byte, in order.
+
+    `head` is all up to the end of the first line that says something (64 KiB at most), however slowly that
+    comes: what an input is taken for must not depend on how its bytes arrive.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._held = b""
+        told = None
+        while told is None and len(self._held) < _HEAD_BYTES:
+            part = cast(io.BufferedIOBase, stream).read1(_HEAD_BYTES)
+            self._held += part
+            if not part:
+                break
+            if b"\n" in part:
+                told = _TELLING.match(self._held)
+        self.head = self._held[: told.end() if told else _HEAD_BYTES]
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes; none at the end."""
+        if not self._held:
+            return self._stream.read(size)
+        part, self._held = self._held[:size], self._held[size:]
+        return part
+
+
+def _begin(stdin: BinaryIO) -> _BegunInput:
+    try:
+        return _BegunInput(stdin)
+    except OSError as error:
+        raise Refused(
+            f"standard input cannot be read: {error.strerror or error}", hint="Give the path of a file."
+        ) from error
+
+
+def _kind_of(arg: str, user_id: str | None, begun: _BegunInput | None) -> Kind:
+    head = begun.head if arg == "-" and begun else _head(arg)
     kind = "list" if head is None else _kind(head, Path(arg).suffix.lower(), user_id)
     if kind == "job" and arg == "-":
         raise Refused("standard input holds a job file", hint="Give its path: standard input takes lists.")
     if kind == "list" and user_id is None:
         raise Refused(
-            f"{name}: neither a job file nor a JSON-lines job",
+            f"{'standard input' if arg == '-' else arg}: neither a job file nor a JSON-lines job",
             hint="If it is a list of numbers, say whose: --user-id ID",
         )
     return kind
@@ -116,17 +159,6 @@ def _head(path: str) -> bytes | None:
         return None if source.packing == "zip" else next(source.blocks(), b"")[:_HEAD_BYTES]
 
 
-def _peek(stdin: BinaryIO) -> bytes:
-    """Return the first bytes of standard input and leave them there."""
-    peek = getattr(stdin, "peek", None)
-    if peek is not None:
-        return cast(bytes, peek(1))
-    at = stdin.tell()
-    head = stdin.read(_HEAD_BYTES)
-    stdin.seek(at)
-    return head
-
-
 def _kind(head: bytes, suffix: str, user_id: str | None) -> Kind:
     """Tell by content what an argument is; a job file's own suffixes decide before that."""
     if suffix in _JOB_SUFFIXES:
@@ -134,8 +166,9 @@ def _kind(head: bytes, suffix: str, user_id: str | None) -> Kind:
     if head.startswith(_BINARY) or b"\0" in head:
         return "list"
     text = head.decode("utf-8-sig", errors="replace")
-    if _FIRST_KEY.match(text):
-        return _kind_of_objects(head, suffix, user_id)
+    first = _FIRST_KEY.match(text)
+    if first is not None:
+        return _kind_of_objects(first[1], _first_line(text), suffix, user_id)
     if text.lstrip().startswith("{"):
         return "job" if suffix == ".json" else "list" if user_id else "requests"
     if _JOB_LINE.search(text):
@@ -143,28 +176,32 @@ def _kind(head: bytes, suffix: str, user_id: str | None) -> Kind:
     return "requests" if suffix in _LINES_SUFFIXES and user_id is None else "list"
 
 
-def _kind_of_objects(head: bytes, suffix: str, user_id: str | None) -> Kind:
-    """Tell JSON objects apart: a job, requests, or a list's rows (which have no user, or another's)."""
-    if _first_object(head, "users") or _first_object(head, "tables"):
+def _kind_of_objects(first: str, line: dict[str, Any] | None, suffix: str, user_id: str | None) -> Kind:
+    """Tell JSON objects apart: a job, requests, or a list's rows (which name nobody).
+
+    Args:
+        first: The first key of the first object.
+        line: The first line, where it is one object and whole.
+        suffix: Of the file's name.
+        user_id: Whose numbers a list holds.
+    """
+    keys = {first, *(line or ())}
+    if keys & {"users", "tables"}:
         return "job"
-    if _first_object(head, "user_id"):
+    if "user_id" in keys or (user_id is not None and keys & {"created_at", "encryption"}):
         return "requests"
-    match = _FIRST_KEY.match(head.decode("utf-8-sig", errors="replace"))
-    first = match[1] if match else ""
     if user_id is not None:
-        return "job" if first in _JOB_KEYS and not _first_object(head, None) else "list"
+        return "job" if first in _JOB_KEYS and line is None else "list"
     return "requests" if first in REQUEST_KEYS or (suffix != ".json" and first not in _JOB_KEYS) else "job"
 
 
-def _first_object(head: bytes, key: str | None) -> bool:
-    """Tell whether the first line is an object (with that key), or, where it is cut off, begins so."""
-    line = head.lstrip(b"\xef\xbb\xbf \t\r\n").split(b"\n", 1)[0]
+def _first_line(text: str) -> dict[str, Any] | None:
+    """Return the object that the first line is, or None where it is none, or cut off."""
     try:
-        data = json.loads(line)
+        data = json_decoder.decode(text.lstrip().split("\n", 1)[0])
     except (ValueError, RecursionError):
-        match = _FIRST_KEY.match(head.decode("utf-8-sig", errors="replace"))
-        return key is not None and match is not None and match[1] == key
-    return isinstance(data, dict) and (key is None or key in data)
+        return None
+    return data if isinstance(data, dict) else None
 
 
 def _job_of_requests(arg: str) -> Job:

@@ -6,6 +6,7 @@ Keeps the first promise at its root: an `Entry` that would delete a whole window
 
 from dataclasses import dataclass
 
+from runner.lists.decode import Readable
 from runner.lists.rows import ListSpec
 from runner.model import Window, is_safe_user_id
 from runner.phones import PhoneRule
@@ -75,6 +76,7 @@ class Job:
         timezone: In which relative windows were computed.
         request_files: JSON-lines jobs (`-`: standard input), streamed once by `requests.read_requests`, never
             held in memory.
+        stdin: What `-` is read from; None: `sys.stdin`.
         notes: What a person should hear before confirming (an empty list, a window that ends in the
             future), a sentence each with its place.
     """
@@ -87,4 +89,5 @@ class Job:
     entries: tuple[Entry, ...] = ()
     tables: tuple[Table, ...] = ()
     request_files: tuple[str, ...] = ()
+    stdin: Readable | None = None
     notes: tuple[str, ...] = ()

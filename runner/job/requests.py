@@ -19,7 +19,7 @@ from runner.job.long_line import BadLine, LongLine
 from runner.job.messages import unknown_key
 from runner.job.values import check_phone, check_user_id
 from runner.job.windows import absolute_window
-from runner.lists.decode import Source, open_source
+from runner.lists.decode import Readable, Source, open_source
 from runner.model import Window
 
 __all__ = ["MAX_HELD_BYTES", "REQUEST_KEYS", "read_requests"]
@@ -31,8 +31,10 @@ REQUEST_KEYS = ("user_id", "phone", "created_at", "encryption")
 _NEEDS_JOB_FILE = ("delete_window", "max_rows", "slice", "phone_file", "users", "tables", "limits", "safety")
 
 
-def read_requests(path: str) -> Iterator[Entry]:
-    """Stream a JSON-lines job (`-`: standard input; packed as .gz or .zst too), in order, in one pass.
+def read_requests(path: str, *, stdin: Readable | None = None) -> Iterator[Entry]:
+    """Stream a JSON-lines job (packed as .gz or .zst too), in order, in one pass.
+
+    `-` is `stdin`, by default `sys.stdin.buffer`.
 
     Yields an entry a line; of a line longer than `MAX_HELD_BYTES`, several with the same place. An empty
     `phone` list yields an entry without phones: nothing to do, to be said aloud.
@@ -43,7 +45,7 @@ def read_requests(path: str) -> Iterator[Entry]:
         Fault: The file cannot be opened, is damaged, or changed while it was read.
     """
     faults: list[Fault] = []
-    with open_source(path, "") as source, closing(_lines(source)) as lines:
+    with open_source(path, "", stdin=stdin) as source, closing(_lines(source)) as lines:
         for number, line in lines:
             place = f"{source.name}:{number}"
             try:

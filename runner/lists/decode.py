@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, BinaryIO, Protocol, cast
 
 from runner.errors import Fault
 
@@ -33,6 +33,7 @@ __all__ = [
     "MAX_RATIO",
     "MAX_STDIN_BYTES",
     "RATIO_FREE_BYTES",
+    "Readable",
     "Source",
     "open_source",
     "read_text",
@@ -67,6 +68,14 @@ _UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SURE_UTF8 = 4
 """Characters of three bytes that make it sure that a text was meant as UTF-8: in GB18030 text they do not
 occur by chance this often before the first byte that is no UTF-8."""
+
+
+class Readable(Protocol):
+    """What standard input is read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes; none at the end."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +138,18 @@ class Source:
 
 
 @contextmanager
-def open_source(path: str, place: str) -> Iterator[Source]:
+def open_source(path: str, place: str, *, stdin: Readable | None = None) -> Iterator[Source]:
     """Open one file, or `-`, and at the end of a whole reading make sure that it did not change meanwhile.
+
+    Args:
+        path: The file.
+        place: Where the job names it.
+        stdin: What `-` is; by default `sys.stdin.buffer`.
 
     Raises:
         Fault: Missing, a directory, no regular file, unreadable, of a foreign format, or changed.
     """
-    with _open_file(path, place) as file:
+    with _open_file(path, place, stdin or sys.stdin.buffer) as file:
         before = os.fstat(file.fileno())
         name = "standard input" if path == _STDIN else path
         source = Source(name, place, file, before.st_size, "")
@@ -145,9 +159,9 @@ def open_source(path: str, place: str) -> Iterator[Source]:
             _check_unchanged(source, before)
 
 
-def _open_file(path: str, place: str) -> BinaryIO:
+def _open_file(path: str, place: str, stdin: Readable) -> BinaryIO:
     if path == _STDIN:
-        return _spool_stdin(place)
+        return _spool_stdin(place, stdin)
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 - before opening: opening a FIFO would wait
         if stat.S_ISDIR(mode):
@@ -162,21 +176,21 @@ def _open_file(path: str, place: str) -> BinaryIO:
         raise Fault(place, f"{path}: cannot be opened: {why}") from error
 
 
-def _spool_stdin(place: str) -> BinaryIO:
+def _spool_stdin(place: str, stdin: Readable) -> BinaryIO:
     """Copy standard input into a private file without a name: it is read twice, and it may be a workbook."""
     with ExitStack() as unless_kept:
         spool = unless_kept.enter_context(tempfile.TemporaryFile(buffering=0, prefix="bulk-delete-"))
         try:
-            _copy_stdin(spool, place)
+            _copy_stdin(spool, place, stdin)
         except OSError as error:
             raise Fault(place, f"standard input: cannot be kept: {error.strerror}") from error
         unless_kept.pop_all()
         return cast(BinaryIO, spool)
 
 
-def _copy_stdin(spool: IO[bytes], place: str) -> None:
+def _copy_stdin(spool: IO[bytes], place: str, stdin: Readable) -> None:
     total = 0
-    while block := sys.stdin.buffer.read(BLOCK_BYTES):
+    while block := stdin.read(BLOCK_BYTES):
         total += len(block)
         if total > MAX_STDIN_BYTES:
             raise Fault(place, f"standard input: more than {MAX_STDIN_BYTES} bytes", hint="Give a file.")

@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 from runner.errors import Fault
-from runner.lists.decode import Source, open_source, read_text
+from runner.lists.decode import Readable, Source, open_source, read_text
 from runner.lists.jsonlist import read_json_array, read_json_cells, read_json_lines
 from runner.lists.rows import CellRows, ListSpec, Rows
 from runner.lists.tabular import read_table, read_table_cells
@@ -49,7 +49,7 @@ def _expand(path: str, place: str) -> list[str]:
     return files
 
 
-def read_rows(spec: ListSpec, *, rule: PhoneRule) -> Iterator[Rows]:
+def read_rows(spec: ListSpec, *, rule: PhoneRule, stdin: Readable | None = None) -> Iterator[Rows]:
     """Yield the rows of every file of a list, in order, some thousands at a time, in bounded memory.
 
     Values are as they stand (not normalised); give them to `phones.normalise_many`. Blank lines, titles and
@@ -58,12 +58,13 @@ def read_rows(spec: ListSpec, *, rule: PhoneRule) -> Iterator[Rows]:
     Args:
         spec: What to read.
         rule: Tells which columns can hold phones, where no header says so.
+        stdin: What `-` is; by default `sys.stdin.buffer`.
 
     Raises:
         Fault: Anything that keeps the list from being read whole: the place in the job, path and line.
     """
     for path in find_files(spec):
-        with open_source(path, spec.place) as source:
+        with open_source(path, spec.place, stdin=stdin) as source:
             for rows in _read(source, spec, rule):
                 yield _with_flawed_users(rows)
 

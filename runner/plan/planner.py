@@ -142,7 +142,7 @@ class Planner:
             self.add_rows(Rows(f"{entry.place} phone", lines, values, None, {}), context, entry.user_id)
         if entry.lists is not None:
             rule = "opaque" if entry.encryption else self._job.phone_rule
-            for rows in read_rows(entry.lists, rule=rule):
+            for rows in read_rows(entry.lists, rule=rule, stdin=self._job.stdin):
                 self.add_rows(rows, context, entry.user_id)
         self._note_if_idle(entry.place, before)
 
@@ -347,7 +347,7 @@ def plan_job(
         for table in job.tables:
             planner.add_table(table)
         for path in job.request_files:
-            planner.add_requests(path, read_requests(path))
+            planner.add_requests(path, read_requests(path, stdin=job.stdin))
         return planner.finish(out, now=now, version=version)
 
 

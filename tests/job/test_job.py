@@ -1,5 +1,6 @@
 """Jobs that are right: what they become, in every format, alone and merged; the schema; JOB arguments."""
 
+import errno
 import gzip
 import io
 import json
@@ -17,6 +18,7 @@ from runner.errors import Faults, Refused, RunnerError
 from runner.job.arguments import job_schema, read_jobs, read_requests
 from runner.job.entries import Entry, Table
 from runner.job.load import read_document
+from runner.lists.read import read_rows
 from runner.lists.rows import ListSpec
 from runner.settings import LimitsGiven, Rate, Safety
 
@@ -288,14 +290,94 @@ def test_a_user_id_without_a_list_is_refused(tmp_path):
         read(written(tmp_path, INLINE), user_id="v")
 
 
-def test_standard_input_is_a_list_with_a_user_and_requests_without(tmp_path):
-    raw = io.BufferedReader(io.BytesIO(b"13012121212\n"))
-    assert read("-", user_id=USER, stdin=raw).entries[0].lists.paths == ("-",)
-    assert raw.read() == b"13012121212\n", "peeked at, not taken"
-    raw = io.BufferedReader(io.BytesIO(b'{"user_id":"u","phone":["1"]}\n'))
-    job = read("-", stdin=raw)
+class InParts(io.RawIOBase):
+    """A pipe whose writer takes its time: each reading gets one part."""
+
+    def __init__(self, *parts):
+        self.parts = list(parts)
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        part = self.parts.pop(0) if self.parts else b""
+        buffer[: len(part)] = part
+        return len(part)
+
+
+def arriving(*parts):
+    return io.BufferedReader(InParts(*parts))
+
+
+def in_all_ways(content):
+    """The same bytes at once, in two parts cut anywhere, and one by one."""
+    yield (content,)
+    yield from ((content[:cut], content[cut:]) for cut in range(1, len(content)))
+    yield tuple(bytes([byte]) for byte in content)
+
+
+def test_standard_input_is_a_list_with_a_user_and_requests_without():
+    job = read("-", user_id=USER, stdin=arriving(b"13012121212\n13012121213\n"))
+    assert job.entries[0].lists.paths == ("-",)
+    (rows,) = read_rows(job.entries[0].lists, rule="mobile_cn", stdin=job.stdin)
+    assert rows.values == ["13012121212", "13012121213"], "looked at, not taken"
+    job = read("-", stdin=arriving(b'{"user_id":"u","phone":["1"]}\n{"user_id"', b':"v","phone":["2"]}'))
     assert (job.name, job.request_files) == ("stdin", ("-",))
-    assert raw.read().startswith(b"{")
+    assert [entry.user_id for entry in read_requests("-", stdin=job.stdin)] == ["u", "v"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"user_id":"u2","phone":["13012121212"],"created_at":["2024-01-01 00:00:00"]}\n',
+        b'{"phone":["1"],"user_id":"u2"}\n',
+        b'\xef\xbb\xbf\n  {"phone":["1"],"created_at":[]}\n',
+        b'{"phone":["1"],"encryption":true}\n',
+    ],
+)
+def test_rows_of_others_are_refused_beside_a_user_id_however_they_arrive(line):
+    for parts in in_all_ways(line):
+        with pytest.raises(Refused, match="names its own users"):
+            read("-", user_id="u1", stdin=arriving(*parts, b'{"phone":["2"]}\n'))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"phone":"13012121212","name":"x"}\n{"phone":"1"}\n',
+        b"13012121212\nname: x\n",
+        b"# users: of June\n\n13012121212\n",
+        b"13012121212",
+        b"",
+    ],
+)
+def test_a_list_is_one_however_it_arrives(content):
+    for parts in in_all_ways(content):
+        job = read("-", user_id="u1", stdin=arriving(*parts))
+        assert job.entries[0].lists.paths == ("-",)
+        assert b"".join(iter(lambda: job.stdin.read(7), b"")) == content  # noqa: B023 - used at once
+
+
+def test_a_job_file_on_standard_input_is_one_however_it_arrives():
+    for content in (INLINE.encode(), b"# mine\n\nname: x\n", b'{\n  "users": [\n'):
+        for parts in in_all_ways(content):
+            with pytest.raises(Refused, match="a job file"):
+                read("-", user_id="u1", stdin=arriving(*parts))
+
+
+def test_no_more_than_64_kib_are_looked_at_without_a_line_end():
+    raw = InParts(*[b"1" * 8192] * 100)
+    read("-", user_id="u1", stdin=io.BufferedReader(raw))
+    assert len(raw.parts) >= 90
+
+
+def test_standard_input_that_cannot_be_read_is_refused(monkeypatch):
+    def broken(self, buffer):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(InParts, "readinto", broken)
+    with pytest.raises(Refused, match="standard input cannot be read: Input/output error"):
+        read("-", user_id="u1", stdin=arriving())
 
 
 @pytest.mark.parametrize(
