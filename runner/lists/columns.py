@@ -31,6 +31,7 @@ _SHOWN_NAME = 40
 
 _DATE = r"(?:19|20)[0-9]{2}[-./]?[0-9]{1,2}[-./]?[0-9]{1,2}"
 _BARE_NUMBER = re.compile(rf"(?!{_DATE}$)[0-9+() .-]{{5,}}")
+_PLAIN_NAME = re.compile(r"[^\W\d]\w*")
 _LONG_NUMBER = re.compile(r"[0-9]{5}")
 
 
@@ -96,7 +97,7 @@ def find_header(sample: Sequence[Sequence[str]], rule: PhoneRule) -> tuple[int, 
         sample: Up to `SAMPLE_ROWS` rows, none of them blank; one at least.
         rule: What counts as a phone.
     """
-    finder = _Finder(sample, ListSpec(paths=(), of_nobody=True), rule, partial(Fault, ""))
+    finder = _Finder(sample, ListSpec(paths=()), rule, partial(Fault, ""))
     return (0 if finder.header is None else finder.header + 1), finder.names
 
 
@@ -196,15 +197,15 @@ class _Finder:
             raise self.fault(
                 f"the header has {len(header)} columns, nearly all rows have {self.width}: "
                 "cells may have shifted",
-                hint="Mend the header, or " + self._hint(name="3").replace("Say", "say", 1),
+                hint="Give every column a name; or, once you have looked: " + self._hint(name="3"),
             )
 
     def _refuse_other_users(self) -> None:
         found = [i for i, name in enumerate(self.names) if names_user(name)]
-        if self.spec.user_column is None and found and not self.spec.of_nobody:
+        if self.spec.user_column is None and found:
             raise self.fault(
                 f"this list names users itself: {self._list(found)}; it was given for one user",
-                hint=hint_of_table(self.spec, self._name_of(found[0])),
+                hint=hint_of_table(self.spec, self._key_of(found[0])),
             )
 
     def _refuse_doubt(self, phone: int) -> None:
@@ -219,7 +220,7 @@ class _Finder:
         if word:
             raise self.fault(
                 f"column {self._list([phone])} may hold no phones: its header says {word!r}",
-                hint=self._hint(),
+                hint=self._hint(name=self._key_of(phone)),
             )
 
     # ---- columns
@@ -327,6 +328,11 @@ class _Finder:
     def _name_of(self, column: int) -> str:
         return self.names[column] if column < len(self.names) else ""
 
+    def _key_of(self, column: int) -> str:
+        """Return what a job calls a column: its name where that needs no quotes, else its number."""
+        name = self._name_of(column)
+        return name if _PLAIN_NAME.fullmatch(name) else str(column + 1)
+
     def _header_of(self, column: int) -> str:
         return _shown(self._name_of(column))
 
@@ -335,8 +341,8 @@ class _Finder:
 
 
 def _shown(name: str) -> str:
-    """Return a header as it may be shown: a number that stands where a header is due is masked."""
-    return mask_text(name[:_SHOWN_NAME])
+    """Return a header as it may be shown: numbers masked, unprintable characters as ?."""
+    return mask_text("".join([char if char.isprintable() else "?" for char in name[:_SHOWN_NAME]]))
 
 
 def rows_of(

@@ -17,10 +17,11 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, BinaryIO, Protocol, cast
 
 from runner.errors import Fault
+from runner.lists.foreign import HEAD_BYTES, directory_offset, foreign_bytes, foreign_inside
+from runner.lists.hints import hint_at, is_given_alone
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -54,16 +55,14 @@ MAX_LINE = 1 << 20
 """Characters in one line at most."""
 
 _STDIN = "-"
-_GZIP, _ZSTD, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
-_FOREIGN = {
-    b"\xd0\xcf\x11\xe0": "an old Excel file (.xls) or one with a password; save it as a plain .xlsx",
-    b"BZh": "packed with bzip2; unpack it, or pack it with gzip or zstd",
-    b"\xfd7zXZ": "packed with xz; unpack it, or pack it with gzip or zstd",
-    b"7z\xbc\xaf": "a 7z archive; unpack it",
-    b"Rar!": "a RAR archive; unpack it",
-    b"%PDF": "a PDF; export the list as .xlsx or CSV",
-    b"PAR1": "a Parquet file; export the list as CSV",
-}
+_STDIN_NAME = "standard input"
+_DIRECTORY_BYTES = 4096
+_PACKINGS = (
+    (re.compile(rb"\x1f\x8b"), "gzip"),
+    (re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), "zstd"),  # perhaps after a frame to be skipped
+    (re.compile(rb"PK\x03\x04"), "zip"),
+)
+_RETURNS = re.compile(r"\r+\n")
 _UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SURE_UTF8 = 4
 """Characters of three bytes that make it sure that a text was meant as UTF-8: in GB18030 text they do not
@@ -99,9 +98,13 @@ class Source:
     def fault(self, message: str, *, line: int = 0, hint: str = "") -> Fault:
         """Return a fault that names the place in the job, this file and, if there is one, the line."""
         where = f"{self.name}:{line}" if line else self.name
-        if Path(self.place).absolute() == Path(self.name):  # a list given as such, and not by a job
+        if is_given_alone(self.place, self.name):
             return Fault(f"{self.place}:{line}" if line else self.place, message, hint=hint)
         return Fault(self.place, f"{where}: {message}", hint=hint)
+
+    def hint_of_encoding(self, encoding: str, what: str) -> str:
+        """Return a hint to name the encoding of this file in a job."""
+        return hint_at(self.place, self.name, f"encoding: {encoding}", what)
 
     def blocks(self) -> Iterator[bytes]:
         """Yield the unpacked bytes from the start, within the bounds."""
@@ -110,6 +113,8 @@ class Source:
         ratio_bound = max(RATIO_FREE_BYTES, self.size * MAX_RATIO)
         with self._unpacked() as stream:
             while block := self._read(stream):
+                if not total and self.packing and (foreign := foreign_inside(block[:HEAD_BYTES])):
+                    raise self.fault(f"this is {foreign.what}", hint=foreign.hint)
                 total += len(block)
                 if total > MAX_INPUT_BYTES:
                     raise self.fault(f"more than {MAX_INPUT_BYTES} bytes unpacked", hint="Split the list.")
@@ -149,9 +154,9 @@ def open_source(path: str, place: str, *, stdin: Readable | None = None) -> Iter
     Raises:
         Fault: Missing, a directory, no regular file, unreadable, of a foreign format, or changed.
     """
-    with _open_file(path, place, stdin or sys.stdin.buffer) as file:
+    with _open_file(path, place, stdin) as file:
         before = os.fstat(file.fileno())
-        name = "standard input" if path == _STDIN else path
+        name = _STDIN_NAME if path == _STDIN else path
         source = Source(name, place, file, before.st_size, "")
         source = Source(name, place, file, before.st_size, _packing(source))
         yield source
@@ -159,9 +164,11 @@ def open_source(path: str, place: str, *, stdin: Readable | None = None) -> Iter
             _check_unchanged(source, before)
 
 
-def _open_file(path: str, place: str, stdin: Readable) -> BinaryIO:
+def _open_file(path: str, place: str, stdin: Readable | None) -> BinaryIO:
     if path == _STDIN:
-        return _spool_stdin(place, stdin)
+        if stdin is None and sys.stdin is None:  # it was closed before the program started
+            raise Fault(place, "standard input is closed", hint="Give the path of a file.")
+        return _spool_stdin(place, stdin or sys.stdin.buffer)
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 - before opening: opening a FIFO would wait
         if stat.S_ISDIR(mode):
@@ -182,8 +189,9 @@ def _spool_stdin(place: str, stdin: Readable) -> BinaryIO:
         spool = unless_kept.enter_context(tempfile.TemporaryFile(buffering=0, prefix="bulk-delete-"))
         try:
             _copy_stdin(spool, place, stdin)
-        except OSError as error:
-            raise Fault(place, f"standard input: cannot be kept: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise Fault(place, f"standard input: cannot be kept: {why}") from error
         unless_kept.pop_all()
         return cast(BinaryIO, spool)
 
@@ -213,14 +221,13 @@ def _check_unchanged(source: Source, before: os.stat_result) -> None:
 
 def _packing(source: Source) -> str:
     source.file.seek(0)
-    head = source.file.read(8)
-    for magic, what in _FOREIGN.items():
-        if head.startswith(magic):
-            raise source.fault(f"this is {what}")
-    for magic, packing in ((_GZIP, "gzip"), (_ZSTD, "zstd"), (_ZIP, "zip")):
-        if head.startswith(magic):
-            return packing
-    return ""
+    head = source.file.read(HEAD_BYTES)
+    at = directory_offset(head)
+    source.file.seek(at)
+    foreign = foreign_bytes(head, source.file.read(_DIRECTORY_BYTES) if at else b"")
+    if foreign is not None:
+        raise source.fault(f"this is {foreign.what}", hint=foreign.hint)
+    return next((packing for magic, packing in _PACKINGS if magic.match(head)), "")
 
 
 # ---- encoding -----------------------------------------------------------------------------------------
@@ -277,7 +284,7 @@ def _find_encoding(source: Source) -> str:
         if nul >= 0:
             raise source.fault(
                 f"a NUL byte at offset {offset + nul}: no text, or UTF-16 without a mark",
-                hint="If it is UTF-16, say so: encoding: utf-16-le",
+                hint=source.hint_of_encoding("utf-16-le", "if it is UTF-16"),
             )
         offset += len(block)
         utf8.feed(block)
@@ -295,13 +302,14 @@ def _refuse_undecodable(source: Source, utf8: _Trial, gb18030: _Trial) -> None:
     if utf8.wide >= _SURE_UTF8:
         raise source.fault(
             f"damaged UTF-8: the byte at offset {utf8.failed_at} does not decode, what stands before it does",
-            hint="Mend the file, or name its encoding if it is another: encoding: gb18030",
+            hint="Mend the file, or name its encoding. "
+            + source.hint_of_encoding("gb18030", "if that is its encoding"),
         )
     if gb18030.failed_at is not None:
         raise source.fault(
             "neither UTF-8 nor GB18030: the bytes at the offsets "
             f"{utf8.failed_at} and {gb18030.failed_at} do not decode",
-            hint="Name the encoding: encoding: big5",
+            hint=source.hint_of_encoding("big5", "or what its encoding is"),
         )
 
 
@@ -337,9 +345,12 @@ def read_text(source: Source, encoding: str | None) -> Iterator[str]:
         try:
             text = decoder.decode(block, not block)
         except UnicodeDecodeError as error:
+            cut = "" if block else ", and nothing follows: it is cut in the middle of a character"
             raise source.fault(
-                f"the byte at offset {offset_of(error, fed)} does not decode as {name}",
-                hint="Leave `encoding` away, so that it is found, or mend the file.",
+                f"the byte at offset {offset_of(error, fed)} does not decode as {name}{cut}",
+                hint="Leave `encoding` away, so that it is found, or mend the file."
+                if encoding is not None
+                else "Fetch or save the file again.",
             ) from error
         except UnicodeError as error:
             raise source.fault(f"does not decode as {name}: {error}") from error
@@ -347,7 +358,10 @@ def read_text(source: Source, encoding: str | None) -> Iterator[str]:
             text = text.removeprefix("\ufeff")
             first = False
         if "\0" in text:
-            raise source.fault("a NUL character: no text, or another encoding", hint="Name its encoding.")
+            raise source.fault(
+                "a NUL character: no text, or another encoding",
+                hint=source.hint_of_encoding("utf-16-le", "or what its encoding is"),
+            )
         if text:
             yield text
         if not block:
@@ -375,6 +389,12 @@ def whole_lines(source: Source, pieces: Iterable[str]) -> Iterator[str]:
         carry = piece[cut:]
         if cut:
             line += piece.count("\n")
-            yield piece[:cut].replace("\r\n", "\n")
+            yield _with_plain_ends(piece[:cut])
     if carry:
-        yield (carry + "\n").replace("\r\n", "\n")
+        yield _with_plain_ends(carry + "\n")
+
+
+def _with_plain_ends(lines: str) -> str:
+    r"""Make `\n` of `\r\n`, and of `\r\r\n`, which programs write that make the one of the other twice."""
+    plain = lines.replace("\r\n", "\n")
+    return _RETURNS.sub("\n", plain) if "\r\n" in plain else plain

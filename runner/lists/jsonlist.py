@@ -348,8 +348,6 @@ class _Objects:
 
     def _refuse_requests(self, lines: Sequence[int], items: list[Any], keys: set[str]) -> None:
         """Refuse rows that say whom or what they are for: read for their numbers alone, they would widen."""
-        if self._spec.of_nobody:
-            return
         for key in keys - self._harmless:
             name = fold_name(key)
             if names_user(key) and self._spec.user_column is None:

@@ -5,25 +5,42 @@ name only where they leave it open. Each row comes with its file and line, so th
 Never normalises, never drops a value unseen, and never holds a list in memory.
 """
 
+import csv
 import glob
 import os
 import re
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 from runner.errors import Fault
 from runner.lists.decode import Readable, Source, open_source, read_text
+from runner.lists.foreign import foreign_text
 from runner.lists.jsonlist import read_json_array, read_json_cells, read_json_lines
 from runner.lists.rows import CellRows, ListSpec, Rows
 from runner.lists.tabular import read_table, read_table_cells
 from runner.lists.user_ids import flaws_of_user_ids
-from runner.phones import PhoneRule
+from runner.phones import PhoneRule, mask_text
 
 __all__ = ["ListSpec", "Rows", "find_files", "read_cells", "read_rows"]
 
 _STDIN = "-"
+_SHOWN = 200
+_FOREIGN_ERRORS = (
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    RecursionError,
+    MemoryError,
+    EOFError,
+    OSError,
+    csv.Error,
+    zlib.error,
+)
+"""What the libraries that read files raise on files that nobody foresaw; `Fault` is none of them."""
 _JSON_LINES_NAME = re.compile(r"\.(jsonl|ndjson|jsonlines)(\.gz|\.zst)?", re.IGNORECASE)
 
 
@@ -42,7 +59,10 @@ def find_files(spec: ListSpec) -> tuple[str, ...]:
 def _expand(path: str, place: str) -> list[str]:
     if path == _STDIN or not glob.has_magic(path) or os.path.lexists(path):
         return [path]
-    names = glob.glob(path, recursive=True)  # noqa: PTH207 - pathlib has no pattern with a root of its own
+    try:
+        names = glob.glob(path, recursive=True)  # noqa: PTH207 - pathlib has no pattern with a root of its own
+    except (ValueError, OSError, RecursionError) as error:
+        raise Fault(place, f"{path!r}: cannot be looked for: {error}") from error
     files = sorted(name for name in names if not Path(name).is_dir())
     if not files:
         raise Fault(place, f"{path}: no file matches", hint="Check the pattern and the directory.")
@@ -64,9 +84,22 @@ def read_rows(spec: ListSpec, *, rule: PhoneRule, stdin: Readable | None = None)
         Fault: Anything that keeps the list from being read whole: the place in the job, path and line.
     """
     for path in find_files(spec):
-        with open_source(path, spec.place, stdin=stdin) as source:
+        with open_source(path, spec.place, stdin=stdin) as source, _guarded(source):
             for rows in _read(source, spec, rule):
                 yield _with_flawed_users(rows)
+
+
+@contextmanager
+def _guarded(source: Source) -> Iterator[None]:
+    """Make whatever a library raises while a file is read a fault of that file."""
+    try:
+        yield
+    except _FOREIGN_ERRORS as error:
+        what = " ".join(mask_text(str(error)).split()) or "no more is known"
+        raise source.fault(
+            f"cannot be read: {type(error).__name__}: {what[:_SHOWN]}",
+            hint="Save it again as .xlsx or as CSV in UTF-8.",
+        ) from error
 
 
 def _with_flawed_users(rows: Rows) -> Rows:
@@ -86,7 +119,7 @@ def read_cells(spec: ListSpec) -> Iterator[CellRows]:
         Fault: Anything that keeps a file from being read whole: the place in the job, path and line.
     """
     for path in find_files(spec):
-        with open_source(path, spec.place) as source:
+        with open_source(path, spec.place) as source, _guarded(source):
             yield from _read_cells(source, spec)
 
 
@@ -118,6 +151,9 @@ def _open_text(source: Source, spec: ListSpec) -> tuple[str, Iterator[str]]:
     """Return what a text is (an `array`, `json lines` or a `table`), and the text from its beginning."""
     pieces = read_text(source, spec.encoding)
     head = list(_head(pieces))
+    foreign = foreign_text("".join(head))
+    if foreign is not None:
+        raise source.fault(f"this is {foreign.what}", hint=foreign.hint)
     begin = "".join(head).lstrip()[:1]
     text = chain(head, pieces)
     if begin == "[":

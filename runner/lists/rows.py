@@ -24,7 +24,6 @@ class ListSpec:
         user_column: The same, for tables of many users; None: the list is one user's.
         encoding: Forced encoding; None: found.
         hidden_rows: What is done with rows that a filter hides; None: a list that has such rows is refused.
-        of_nobody: It belongs to no user (a protect file), and may name users itself.
     """
 
     paths: tuple[str, ...]
@@ -33,7 +32,6 @@ class ListSpec:
     user_column: str | int | None = None
     encoding: str | None = None
     hidden_rows: HiddenRows | None = None
-    of_nobody: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ _AGREEING = 0.8
 """Share of rows of the same width that makes a character the delimiter."""
 _SAMPLE_CHARS = 1 << 16
 _CHUNK_ROWS = 4096
-_SEP_LINE = re.compile(r"sep=([,;\t])\n", re.IGNORECASE)
+_SEP_LINE = re.compile(r'"?sep=([^\n"])"? *\n', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def read_table(source: Source, pieces: Iterator[str], spec: ListSpec, rule: Phon
     first, line = _first_piece(chunks)
     if not first:
         return
-    delimiter, first, line, sample = _settle_delimiter(first, line, spec)
+    delimiter, first, line, sample = _settle_delimiter(source, first, line, spec)
     rows = list(_sample_rows(source, sample, delimiter, line))
     if not rows:
         return
@@ -96,9 +96,11 @@ def read_table_cells(source: Source, pieces: Iterator[str], spec: ListSpec) -> I
     first, line = _first_piece(chunks)
     if not first:
         return
-    delimiter, first, line, _ = _settle_delimiter(first, line, spec)
+    delimiter, first, line, _ = _settle_delimiter(source, first, line, spec)
     for piece in _chain(first, chunks):
         if delimiter is None:
+            if "\r" in piece:
+                raise _return_fault(source, piece, line)
             texts = piece.split("\n")[:-1]
             yield CellRows(source.name, range(line, line + len(texts)), [texts], [{}])
             line += len(texts)
@@ -119,11 +121,18 @@ def _all_cells(
     return reader.line_num
 
 
-def _settle_delimiter(first: str, line: int, spec: ListSpec) -> tuple[str | None, str, int, str]:
+def _settle_delimiter(
+    source: Source, first: str, line: int, spec: ListSpec
+) -> tuple[str | None, str, int, str]:
     """Return the delimiter; the first piece and its line, without what names the delimiter; and a sample."""
     delimiter = None
     if (sep := _SEP_LINE.match(first)) is not None:  # Excel's own way to name the delimiter
         delimiter, first, line = sep[1], first[sep.end() :], line + 1
+        if delimiter not in _DELIMITERS:
+            raise source.fault(
+                f"its first line says that {delimiter!r} stands between the cells",
+                hint="Save it with a comma, a semicolon or a tab between them, or as .xlsx.",
+            )
     sample = first[: first.rfind("\n", 0, _SAMPLE_CHARS) + 1] or first
     return delimiter or _find_delimiter(sample, spec), first, line, sample
 
@@ -209,7 +218,18 @@ def _sample_rows(
             raise _quote_fault(source, line, error) from error
 
 
+def _return_fault(source: Source, piece: str, line: int) -> Fault:
+    """Return the fault of a carriage return within a row; `line` is that of the piece."""
+    return source.fault(
+        "a lone carriage return (an old Mac's end of line) stands within this line",
+        line=line + piece.count("\n", 0, piece.find("\r")),
+        hint="Save the list with one kind of line end.",
+    )
+
+
 def _quote_fault(source: Source, line: int, error: csv.Error) -> Fault:
+    if str(error).startswith("new-line character"):
+        return _return_fault(source, "\r", line)
     return source.fault(
         f"the row that begins here cannot be read: {error}",
         line=line,
@@ -333,10 +353,7 @@ def _cut_slowly(
 ) -> Generator[Rows, None, int]:
     """Cut a piece strictly by the rules of CSV; yields rows and returns how many lines they took."""
     if shape.delimiter is None:
-        texts = piece.split("\n")[:-1]
-        lines = range(line, line + len(texts))
-        yield from _unless_empty(rows_of(source.name, shape.layout, [[text] for text in texts], lines))
-        return len(texts)
+        raise _return_fault(source, piece, line)
     feed = _Lines(piece, chunks)
     reader = csv.reader(feed, delimiter=shape.delimiter, strict=True)
     while feed.left:

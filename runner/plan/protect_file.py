@@ -39,7 +39,7 @@ def read_protect_file(path: str | Path, rule: PhoneRule) -> ProtectList:
     """
     protected = ProtectList(rule)
     sources: list[_SourceRead] = []
-    for rows in read_cells(ListSpec(paths=(str(path),), place="protect_file", of_nobody=True)):
+    for rows in read_cells(ListSpec(paths=(str(path),), place="protect_file")):
         if not sources or sources[-1].name != rows.source:
             sources.append(_SourceRead(rows, protected))
         sources[-1].take(rows)

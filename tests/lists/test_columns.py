@@ -53,7 +53,8 @@ def test_a_header_that_says_something_else_is_a_doubt_until_the_job_says_so(tmp_
         with pytest.raises(Fault, match="its header says") as caught:
             read(path, place="jobs/a.yaml:3")
         assert repr(header) in caught.value.message
-        assert "phone_column: NAME" in caught.value.hint
+        name = header if header.isidentifier() else str(len(rows[0].split(",")))
+        assert f"phone_column: {name} " in caught.value.hint
         got = read(path, place="jobs/a.yaml:3", phone_column=header)
         assert got["phones"] == [[2, A], [3, B]]
         assert got["column"][1:3] == [header, "asked"]

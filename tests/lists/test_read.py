@@ -24,7 +24,7 @@ EXPECTED = json.loads((CORPUS / "expected.json").read_text("utf-8"))
 
 def read(*paths, rule="mobile_cn", **spec):
     """Read lists to the end: phones and rejects with their lines, users of all rows, kinds of changes."""
-    phones, rejects, users, kinds, sources, columns, blank = [], [], [], {}, [], [], 0
+    phones, rejects, users, kinds, sources, columns, blank, user_flaws = [], [], [], {}, [], [], 0, []
     for rows in read_rows(ListSpec(tuple(map(str, paths)), **spec), rule=rule):
         assert len(rows.lines) == len(rows.values)
         assert rows.values or rows.blank
@@ -42,6 +42,7 @@ def read(*paths, rule="mobile_cn", **spec):
         if rows.users is not None:
             assert len(rows.users) == len(rows.values)
             users += rows.users
+            user_flaws += [[rows.lines[index], reason] for index, reason in sorted(rows.user_flaws.items())]
     assert all(column == columns[0] for column in columns), "all rows of a source have one column"
     return {
         "phones": phones,
@@ -51,6 +52,7 @@ def read(*paths, rule="mobile_cn", **spec):
         "sources": sources,
         "blank": blank,
         "column": columns[0] if columns else None,
+        "user_flaws": user_flaws,
     }
 
 
@@ -62,6 +64,7 @@ def test_each_file_of_the_corpus_gives_the_rows_and_rejects_written_down_for_it(
         with pytest.raises(Fault) as caught:
             read(CORPUS / name, rule=want["rule"], place="jobs/a.yaml:12", **spec)
         assert want["fault"] in caught.value.message
+        assert want.get("hint", "") in caught.value.hint
         assert caught.value.message.startswith(f"jobs/a.yaml:12: {CORPUS / name}")
         return
     got = read(CORPUS / name, rule=want["rule"], **spec)
@@ -70,6 +73,7 @@ def test_each_file_of_the_corpus_gives_the_rows_and_rejects_written_down_for_it(
     assert got["kinds"] == want["kinds"]
     assert got["users"] == want.get("users", [])
     assert got["blank"] == want.get("blank", 0)
+    assert got["user_flaws"] == want.get("user_flaws", [])
     if "column" in want:
         assert got["column"] == want["column"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.errors import Fault
+from runner.errors import Fault, Refused
 from runner.job.entries import Entry, Job, Table
 from runner.lists.rows import ListSpec
 from runner.model import Target
@@ -17,8 +17,9 @@ from runner.settings import LimitsGiven, Safety
 
 CORPUS = Path(__file__).parent / "corpus"
 EXPECTED = json.loads((CORPUS / "expected.json").read_text("utf-8"))
-READABLE = [name for name, want in EXPECTED.items() if "fault" not in want]
-UNREADABLE = [name for name in EXPECTED if name not in READABLE]
+UNREADABLE = [name for name, want in EXPECTED.items() if "fault" in want]
+FLAWED = [name for name, want in EXPECTED.items() if "user_flaws" in want]
+READABLE = [name for name in EXPECTED if name not in UNREADABLE + FLAWED]
 USER = "one-user"
 
 
@@ -89,6 +90,16 @@ def test_a_file_that_cannot_be_read_whole_leaves_no_plan(name, tmp_path):
     with pytest.raises(Fault) as caught:
         plan(name, tmp_path)
     assert EXPECTED[name]["fault"] in caught.value.message
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", FLAWED)
+def test_a_table_with_flawed_user_ids_leaves_no_plan_and_all_their_rows_are_named(name, tmp_path):
+    with pytest.raises(Refused) as caught:
+        plan(name, tmp_path)
+    for line, reason in EXPECTED[name]["user_flaws"]:
+        assert f"{CORPUS / name}:{line}: " in caught.value.message
+        assert reason in caught.value.message
     assert list(tmp_path.iterdir()) == []
 
 

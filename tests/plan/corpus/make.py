@@ -10,6 +10,7 @@ import datetime
 import io
 import json
 import subprocess
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -32,14 +33,17 @@ def case(
     users=None,
     blank=0,
     column=None,
+    user_flaws=None,
     fault=None,
+    hint=None,
     rule="mobile_cn",
     **spec,
 ):
     """Write one file and note what must come out.
 
     Phones are [line, phone], rejects [line, reason]; blank counts rows without a phone; the column is
-    [number, header, how it was found, headers that were passed over], where that is what the file is for.
+    [number, header, how it was found, headers that were passed over], where that is what the file is for;
+    user_flaws are [line, reason] of rows that name no user exactly; fault and hint are parts of those words.
     """
     if data is not None:
         (HERE / name).write_bytes(data if isinstance(data, bytes) else data.encode())
@@ -48,6 +52,8 @@ def case(
         entry["spec"] = spec
     if fault is not None:
         entry["fault"] = fault
+        if hint is not None:
+            entry["hint"] = hint
     else:
         entry["phones"] = [list(pair) for pair in phones]
         entry["rejects"] = [list(pair) for pair in rejects]
@@ -58,6 +64,8 @@ def case(
         entry["blank"] = blank
     if column is not None:
         entry["column"] = column
+    if user_flaws is not None:
+        entry["user_flaws"] = [list(pair) for pair in user_flaws]
     EXPECTED[name] = entry
 
 
@@ -404,10 +412,304 @@ def workbooks():
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr(zipfile.ZipInfo("list.txt"), A)
     case("list.zip", out.getvalue(), fault="no .xlsx workbook")
-    case("old-excel.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504), fault="old Excel file")
+    case("old-excel.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504), fault="an old Excel file (.xls)")
+
+
+def columns():
+    """Headers that tell, that say something else, or that leave a doubt."""
+    case(
+        "order-numbers.csv",
+        f"订单号\n{A}\n{B}\n",
+        fault="its header says '订单'",
+        hint="phone_column: 订单号",
+    )
+    told = f"订单号,金额\n{A},5\n{B},6\n"
+    case(
+        "order-numbers-told.csv",
+        told,
+        phones=at(2, A, B),
+        phone_column="订单号",
+        column=[1, "订单号", "asked", []],
+    )
+    case(
+        "order-beside-phone.csv",
+        f"订单号,手机号\n{A},{C}\n{B},{D}\n",
+        phones=at(2, C, D),
+        column=[2, "手机号", "header", ["订单号"]],
+    )
+    case("wechat.csv", f"地区,微信号\n北京,{A}\n上海,{B}\n", fault="its header says '微信'")
+    case("id-key.jsonl", f'{{"id":{A}}}\n{{"id":{B}}}\n', fault="its header says 'id'")
+    case(
+        "emergency-contact.csv",
+        f"手机,姓名,紧急联系电话\n{A},张三,{C}\n{B},李四,{D}\n",
+        fault="several columns may hold the phones: 1 '手机', 3 '紧急联系电话'",
+    )
+    case(
+        "office-phone.csv",
+        f"手机,姓名,办公电话\n{A},张三,010-12345678\n{B},李四,010-87654321\n",
+        phones=at(2, A, B),
+        column=[1, "手机", "header", []],
+    )
+    case(
+        "header-with-a-digit.csv",
+        f"联系电话1,备注\n{A},\n{B},x\n",
+        phones=at(2, A, B),
+        column=[1, "联系电话1", "content", []],
+    )
+    case(
+        "header-beside-a-number.csv",
+        f"手机号,20240726001\n{A},5\n{B},6\n",
+        phones=at(2, A, B),
+        column=[1, "手机号", "header", []],
+    )
+    case(
+        "titles-above-other-words.csv",
+        f"七月活动名单,,\n,,制表人\n序,客户,号\n1,张三,{A}\n2,李四,{B}\n",
+        phones=at(4, A, B),
+        column=[3, "号", "content", []],
+    )
+
+
+def shifts():
+    """Rows of another width than their table, and blank cells."""
+    rows = [f"Li Si,r{i},{A}" for i in range(8)]
+    case(
+        "shifted-row.csv",
+        "\n".join(["name,ref,phone", *rows, f"Zhang, San,{B},", f"Wang Wu,r9,{C}"]) + "\n",
+        phones=[*[(2 + i, A) for i in range(8)], (11, C)],
+        rejects=[(10, "columns")],
+    )
+    case(
+        "shifted-all.csv",
+        f"name,ref,phone\nZhang, San,{A},\nLi, Si,{B},\n",
+        fault="the header has 3 columns, nearly all rows have 4",
+    )
+    case(
+        "shifted-all-told.csv",
+        f"name,ref,phone\nZhang, San,r,{A}\nLi, Si,r,{B}\n",
+        phones=at(2, A, B),
+        phone_column=4,
+    )
+    case(
+        "shifted-without-header.csv",
+        "".join(f"李四,{A}\n" for _ in range(9)) + f"Zhang, San,{B}\n",
+        phones=[(1 + i, A) for i in range(9)],
+        rejects=[(10, "columns")],
+    )
+    case("comma-at-every-end.csv", f"姓名,手机,\n张三,{A},\n李四,{B},\n", phones=at(2, A, B))
+    case("comma-at-every-end-of-numbers.txt", f"{A},\n{B},\n{C},\n", phones=at(1, A, B, C))
+    case(
+        "cells-left-away-at-the-end.csv",
+        f"姓名,手机,备注\n张三,{A},x\n李四,{B}\n王五,{C},\n",
+        phones=[(2, A), (4, C)],
+        rejects=[(3, "columns")],
+    )
+    quarter = "".join(f"{i},{'' if i % 4 == 1 else A if i % 4 else B},北京\n" for i in range(40))
+    case(
+        "a-quarter-blank.csv",
+        "客户,手机,城市\n" + quarter,
+        phones=[(2 + i, A if i % 4 else B) for i in range(40) if i % 4 != 1],
+        blank=10,
+    )
+    blank = [
+        {"name": "x", "phone": A},
+        {"name": "y"},
+        {"name": "z", "phone": ""},
+        {"name": "u", "phone": "\u3000"},
+    ]
+    case("blank-or-absent.json", json.dumps(blank), phones=[(1, A)], blank=3)
+
+
+def user_ids():
+    """Tables of many users, and lists that name users although they are one user's."""
+    asked = {"user_column": "user_id"}
+    rows = [["user_id", "phone"], ["1.39E+17", A], [U1, B], ["1.23457E+17", C]]
+    case(
+        "users-scientific.csv",
+        table(rows),
+        phones=at(2, A, B, C),
+        users=["1.39E+17", U1, "1.23457E+17"],
+        user_flaws=[(2, "scientific"), (4, "scientific")],
+        **asked,
+    )
+    odd = {
+        "1001.5": "float",
+        "True": "not_text",
+        "2024-01-01": "date",
+        "-5": "negative",
+        "#N/A": "cell_error",
+    }
+    case(
+        "users-odd.csv",
+        table([["user_id", "phone"], *[[user, A] for user in odd]]),
+        phones=[(2 + i, A) for i in range(len(odd))],
+        users=list(odd),
+        user_flaws=[(2 + i, reason) for i, reason in enumerate(odd.values())],
+        **asked,
+    )
+    whole = [U1, "user-1", "1001", "12e34", "20240101", "123456789012345678"]
+    case(
+        "users-of-all-kinds.csv",
+        table([["user_id", "phone"], *[[user, A] for user in whole]]),
+        phones=[(2 + i, A) for i in range(len(whole))],
+        users=whole,
+        **asked,
+    )
+    numbers = ["1001", "1.5e3", "9007199254740993", "-5", "true", "9007199254740992"]
+    flaws = [(2, "scientific"), (3, "rounded"), (4, "negative"), (5, "not_text")]
+    case(
+        "users-as-numbers.jsonl",
+        "".join(f'{{"user_id":{number},"phone":"{A}"}}\n' for number in numbers),
+        phones=[(1 + i, A) for i in range(len(numbers))],
+        users=numbers,
+        user_flaws=flaws,
+        **asked,
+    )
+    case(
+        "users-as-exact-numbers.json",
+        json.dumps([{"user_id": 1001, "phone": A}, {"user_id": 9007199254740992, "phone": B}]),
+        phones=[(1, A), (1, B)],
+        users=["1001", "9007199254740992"],
+        **asked,
+    )
+    out = "this list names users itself: 1 "
+    case("names-users.csv", table(rows), fault=out + "'user_id'", hint="user_column: user_id")
+    case("names-users-in-chinese.csv", f"用户,手机\nu1,{A}\n", fault=out + "'用户'")
+    case("names-people.csv", f"姓名,手机\n张三,{A}\n", phones=[(2, A)])
+    late = "".join(f'{{"phone":"{A}"}}\n' for _ in range(1200))
+    case(
+        "names-a-user-late.jsonl",
+        late + f'{{"phone":"{B}","user_id":"u2"}}\n',
+        fault=":1201: this row names 'user_id' itself",
+    )
+    window = {"phone": A, "created_at": ["2024-07-26 00:00:00", "2024-07-27 23:59:59"]}
+    case(
+        "names-a-window.jsonl",
+        json.dumps(window) + "\n",
+        fault="this row names 'created_at'",
+        hint="JSON-lines job",
+    )
+    case(
+        "names-encryption.json",
+        f'[{{"phone":"{A}","encryption":false}}]',
+        fault="this row names 'encryption'",
+    )
+    case("says-when.json", f'[{{"phone":"{A}","created_at":"2024-07-26 00:00:00"}}]', phones=[(1, A)])
+
+
+def foreign():
+    """What people take for a list."""
+    page = f"<html><head><meta charset='gb2312'></head><table><tr><td>手机</td><td>{A}</td></tr></table>"
+    save = "save the list as .xlsx"
+    case("page.xls", page, fault="this is a web page (HTML), or XML", hint=save)
+    case("page-in-gbk.xls", iconv("\n" + page, "GBK"), fault="this is a web page (HTML), or XML", hint=save)
+    xml = (
+        '<?xml version="1.0"?>\n<?mso-application progid="Excel.Sheet"?>\n<Workbook><Worksheet/></Workbook>\n'
+    )
+    case("spreadsheet-xml.xls", xml, fault="this is a workbook saved as XML", hint=save)
+    ole = bytearray(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(1528))
+    ole[30], ole[48] = 9, 1  # sectors of 512 bytes, the directory in the second
+    name = "EncryptedPackage".encode("utf-16-le")
+    ole[1024 + 128 : 1024 + 128 + len(name)] = name
+    case(
+        "with-password.xlsx",
+        bytes(ole),
+        fault="this is a workbook with a password",
+        hint="take the password off",
+    )
+    case("list.rtf", r"{\rtf1\ansi " + A + "}", fault="a rich text document")
+    case(
+        "contacts.vcf", f"BEGIN:VCARD\nTEL:{A}\nEND:VCARD\n", fault="a file of contacts (.vcf)", hint="as CSV"
+    )
+    book = io.BytesIO()
+    with zipfile.ZipFile(book, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("xl/workbook.xml"), "<workbook/>")
+    again = subprocess.run(["gzip", "-nc"], input=book.getvalue(), stdout=-1, check=True).stdout
+    case("book.xlsx.gz", again, fault="packed once more", hint="gunzip")
+    twice = subprocess.run(
+        ["gzip", "-nc"], input=packed(f"{A}\n", "gzip", "-nc"), stdout=-1, check=True
+    ).stdout
+    case("packed-twice.gz", twice, fault="this is packed twice", hint="gunzip")
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        member = tarfile.TarInfo("list.txt")
+        member.size = 12
+        tar.addfile(member, io.BytesIO(f"{A}\n".encode()))
+    case("list.tar", archive.getvalue(), fault="this is a tar archive", hint="the files in it")
+    tarred = subprocess.run(["gzip", "-nc"], input=archive.getvalue(), stdout=-1, check=True).stdout
+    case("list.tar.gz", tarred, fault="this is a tar archive", hint="the files in it")
+    skippable = (0x184D2A53).to_bytes(4, "little") + (5).to_bytes(4, "little") + b"hello"
+    case("skippable-frame.zst", skippable + packed(f"{A}\n{B}\n", "zstd", "-qc"), phones=at(1, A, B))
+
+
+def ends_of_lines():
+    """Line ends, marks and delimiters that go wrong on the way, and what people put before a number."""
+    case("lone-return.csv", f"姓名,手机\n张三,{A}\n李四,{B}\r王五,{C}\n", fault=":3: a lone carriage return")
+    case("lone-return.txt", f"{A}\n{B}\r{C}\n", fault=":2: a lone carriage return")
+    case("returns-doubled.csv", f"姓名,手机\r\r\n张三,{A}\r\r\n李四,{B}\r\r\n", phones=at(2, A, B))
+    case("returns-doubled.txt", f"{A}\r\r\n{B}\r\r\n", phones=at(1, A, B))
+    case("sep-pipe.csv", f"sep=|\n姓名|手机\n张三|{A}\n", fault="its first line says that '|'", hint="comma")
+    case("sep-tab.csv", f"sep=\t\n姓名\t手机\n张三\t{A}\n", phones=[(3, A)])
+    whole = iconv(f"姓名\t手机号\r\n张三\t{A}\r\n李四\t{B}\r\n", "UTF-16LE")
+    case("unicode-text-of-excel.txt", b"\xff\xfe" + whole, phones=at(2, A, B))
+    case("cut-utf16.txt", b"\xff\xfe" + whole[:-1], fault="cut in the middle of a character", hint="again")
+    case("mark-twice.txt", f"\ufeff\ufeff{A}\n{B}\n", phones=at(1, A, B), kinds={"invisible": 1})
+    case(
+        "two-files-in-one.csv",
+        f"\ufeff手机号\n{A}\n\ufeff手机号\n{B}\n",
+        phones=[(2, A), (4, B)],
+        rejects=[(3, "characters")],
+    )
+    case(
+        "tel-links.txt",
+        f"tel:+86{A}\np:+86{B}\n`{C}\nTel: {D}\ntel:{A};ext=1\nmailto:{B}\n",
+        phones=at(1, *ALL),
+        rejects=[(5, "characters"), (6, "characters")],
+        kinds={"scheme": 3, "prefix": 2, "apostrophe": 1},
+    )
+    case(
+        "negative.txt",
+        f"-{A}\n- {B}\n",
+        phones=[(2, B)],
+        rejects=[(1, "negative")],
+        kinds={"dash": 1, "space": 1},
+    )
+    case(
+        "quotes-where-needed.csv",
+        table([["地址", "电话"], ["北京, 朝阳", A], ["上海\n浦东", B], ['"广州"', C]]),
+        phones=[(2, A), (3, B), (5, C)],
+    )
+    case(
+        "key-twice-in-disguise.jsonl", f'{{"phone":"{A}","ph\\u006fne":"{B}"}}\n', fault="a key stands twice"
+    )
+    case(
+        "colons-in-values.jsonl",
+        f'{{"phone":"{A}","at":"12:30:00","say":"\\":\\""}}\n{{"phone":"{B}","at":"","say":{{"a":1}}}}\n',
+        phones=at(1, A, B),
+    )
+    case("deep.json", "[" * 100_000, fault="nested too deep")
+    case(
+        "endless-number.json",
+        f'["{A}", {"1" * 5000}]',
+        phones=[(1, A)],
+        rejects=[(1, "rounded")],
+    )
 
 
 if __name__ == "__main__":
-    for make in (texts, encodings, tables, json_lists, packages, workbooks):
+    makers = (
+        texts,
+        encodings,
+        tables,
+        json_lists,
+        packages,
+        workbooks,
+        columns,
+        shifts,
+        user_ids,
+        foreign,
+        ends_of_lines,
+    )
+    for make in makers:
         make()
     (HERE / "expected.json").write_text(json.dumps(EXPECTED, ensure_ascii=False, indent=1) + "\n", "utf-8")
