@@ -1,13 +1,98 @@
-"""How the vendor is reached: what was given, and what the environment says; no file can say it."""
+"""How the vendor is reached: base URL, token, certificates and proxy; what was given, and the environment.
 
+Keeps the promise that no file can send the token elsewhere: base URL and token come from a flag, one of the
+three `BULK_DELETE_*` variables or a private file, and from nowhere else. A flag goes over the environment;
+the token itself over a file that holds it. A token is shown by nothing, and no message holds a character of
+one.
+"""
+
+import ipaddress
+import os
+import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from runner.errors import Refused
 from runner.options import AccessOptions
-from runner.settings import Token, read_base_url, read_token
 
-__all__ = ["Access", "origin_of", "read_access"]
+__all__ = [
+    "DEFAULT_BASE_URL",
+    "ENV_BASE_URL",
+    "ENV_TOKEN",
+    "ENV_TOKEN_FILE",
+    "Access",
+    "Token",
+    "environment_warnings",
+    "looks_like_token",
+    "origin_of",
+    "parse_base_url",
+    "read_access",
+    "read_base_url",
+    "read_token",
+]
+
+DEFAULT_BASE_URL = "https://ai.api.longlonglong.cn"
+
+ENV_BASE_URL = "BULK_DELETE_BASE_URL"
+ENV_TOKEN = "BULK_DELETE_TOKEN"  # noqa: S105 - the variable's name
+ENV_TOKEN_FILE = "BULK_DELETE_TOKEN_FILE"  # noqa: S105 - the variable's name
+_ENV_CREDENTIALS = "CREDENTIALS_DIRECTORY"
+_CREDENTIAL = "bulk-delete-token"
+_MAX_TOKEN_BYTES = 16 * 1024
+
+SHORTEST_TOKEN = 5
+"""Characters; what is shorter would be found, and hidden, inside ordinary words of the output."""
+
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?=[0-9_-]*[a-z]){_LABEL}")
+_LAST_PRINTABLE = 0x7E
+_LIKE_TOKEN = re.compile(r"[A-Za-z0-9_.~+/=|:-]{20,}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_ENDING = re.compile(r"\.[A-Za-z]{1,6}\Z")
+
+
+class Token:
+    """The API token, shown by no repr, format, pickle or traceback; `reveal` is for the one header.
+
+    Args:
+        value: As read from the environment or a file; surrounding white space is taken off.
+
+    Raises:
+        ValueError: It is empty, shorter than `SHORTEST_TOKEN`, or holds anything but printable ASCII without
+            spaces.
+    """
+
+    __slots__ = ("__value",)
+
+    def __init__(self, value: str) -> None:
+        stripped = value.strip()
+        if not stripped:
+            raise ValueError("the token is empty")
+        if not all("!" <= char <= chr(_LAST_PRINTABLE) for char in stripped):
+            raise ValueError("the token holds a character that is not printable ASCII (BOM, space?)")
+        if len(stripped) < SHORTEST_TOKEN:
+            raise ValueError(
+                f"the token has fewer than {SHORTEST_TOKEN} characters: it is too short to be one"
+            )
+        self.__value = stripped
+
+    def reveal(self) -> str:
+        """Return the token itself."""
+        return self.__value
+
+    def __repr__(self) -> str:
+        return "Token(***)"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a token is not written anywhere")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +133,164 @@ def origin_of(base_url: str) -> tuple[str, str]:
     """Return what must not change while a job is sent: scheme, and host with port, of a normalised URL."""
     parts = urlsplit(base_url)
     return parts.scheme, parts.netloc
+
+
+def parse_base_url(text: str) -> str:
+    """Return the base URL, normalised, so that equal origins are equal texts; `http` only to this machine."""
+    text = text.strip()
+    if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
+        raise ValueError("base URL: plain ASCII only; write a host of other letters as xn--…")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"base URL: {error}") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("base URL: write https://HOST, or http://127.0.0.1:PORT to rehearse")
+    if "@" in parts.netloc or "%" in parts.netloc or "?" in text or "#" in text:
+        raise ValueError("base URL: no user, password, query or fragment may stand in it")
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", parts.path) or "/." in parts.path:
+        raise ValueError("base URL: its path may hold plain segments only")
+    if port == 0:
+        raise ValueError("base URL: port 0 is no port")
+    host, loopback = _host(parts.hostname)
+    if parts.scheme == "http" and not loopback:
+        raise ValueError("base URL: plain http:// goes to this machine only; use https://")
+    default_port = {"http": 80, "https": 443}[parts.scheme]
+    suffix = "" if port in {None, default_port} else f":{port}"
+    return f"{parts.scheme}://{host}{suffix}{parts.path.rstrip('/')}"
+
+
+def _host(host: str) -> tuple[str, bool]:
+    """Return the host as it stands in a URL, and whether it is this machine."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        if not _HOST.fullmatch(host):
+            raise ValueError("base URL: the host is not one (letters, digits, dots, dashes)") from None
+        return host, host == "localhost"
+    return (f"[{address}]" if address.version == 6 else str(address)), address.is_loopback
+
+
+def environment_warnings(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a sentence for each `BULK_DELETE_*` variable that means nothing here."""
+    known = (ENV_BASE_URL, ENV_TOKEN, ENV_TOKEN_FILE)
+    strange = sorted(name for name in env if name.startswith("BULK_DELETE_") and name not in known)
+    return tuple(f"the variable {name} means nothing; known are {', '.join(known)}" for name in strange)
+
+
+def read_base_url(flag: str | None, env: Mapping[str, str]) -> str:
+    """Return the base URL, normalised: the flag's, else the environment's, else the vendor's host.
+
+    Raises:
+        Refused: It is malformed, or the variable is set and empty (it would mean production, silently).
+    """
+    text = flag if flag is not None else _variable(env, ENV_BASE_URL)
+    if text is None:
+        return DEFAULT_BASE_URL
+    try:
+        return parse_base_url(text)
+    except ValueError as error:
+        source = "--base-url" if flag is not None else ENV_BASE_URL
+        raise Refused(f"{source}: {error}", hint=f"Leave it out for {DEFAULT_BASE_URL}.") from None
+
+
+def read_token(env: Mapping[str, str], token_file: str | None = None) -> Token:
+    """Return the API token of the first source that is given.
+
+    In this order: `--token-file` (`token_file`), `BULK_DELETE_TOKEN`, `BULK_DELETE_TOKEN_FILE`, and systemd's
+    `$CREDENTIALS_DIRECTORY/bulk-delete-token` where that exists.
+
+    Raises:
+        Refused: No source is given; or the one that counts is empty, not printable ASCII, or a file that
+            somebody else may read or has written.
+    """
+    if token_file is not None:
+        return _token_of_file(token_file)
+    value = _variable(env, ENV_TOKEN)
+    if value is not None:
+        return _token(value, f"the variable {ENV_TOKEN}")
+    named = _variable(env, ENV_TOKEN_FILE)
+    if named is not None:
+        return _token_of_file(named)
+    folder = env.get(_ENV_CREDENTIALS)
+    if folder and (Path(folder) / _CREDENTIAL).exists():
+        return _token_of_file(str(Path(folder) / _CREDENTIAL), systemd=True)
+    raise Refused(
+        "there is no token", hint=f"Set {ENV_TOKEN}, or give --token-file PATH with a file only you can read."
+    )
+
+
+def looks_like_token(text: str) -> bool:
+    """Tell whether a text of the command line may be a token, so that no message may show it.
+
+    Long and without a break, and neither a UUID nor what names a file: an ending, or a folder that exists.
+    """
+    folder, _, name = text.rpartition("/")
+    return (
+        _LIKE_TOKEN.fullmatch(text) is not None
+        and _UUID.fullmatch(text) is None
+        and _ENDING.search(name) is None
+        and not os.path.lexists(text)
+        and not (folder and os.path.isdir(folder))  # noqa: PTH112 - a text that is no path at all may come
+    )
+
+
+def _variable(env: Mapping[str, str], name: str) -> str | None:
+    """Return a variable, refusing one that is set but empty: most likely a script's slip."""
+    value = env.get(name)
+    if value is not None and not value.strip():
+        raise Refused(f"the variable {name} is set but empty", hint=f"Give it a value, or: unset {name}")
+    return value
+
+
+def _token(value: str, source: str) -> Token:
+    try:
+        return Token(value)
+    except ValueError as error:
+        raise Refused(f"{source}: {error}", hint="It is one line of letters, digits and signs.") from None
+
+
+def _token_of_file(path: str, *, systemd: bool = False) -> Token:
+    """Read a token file: regular, ours or root's, closed to others; links are followed, then checked."""
+    try:
+        # not blocking: a FIFO without a writer would hold the program for ever
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no path"
+        if looks_like_token(path):  # and is no file: most likely the token itself
+            raise Refused(
+                f"the token file that is named cannot be opened: {why}",
+                hint="Give the path of a file that holds the token, not the token.",
+            ) from None
+        raise Refused(f"token file {path}: {why}", hint="Check the path, and who may read it.") from None
+    try:
+        _check_private(path, os.fstat(descriptor), systemd=systemd)
+        raw = os.read(descriptor, _MAX_TOKEN_BYTES + 1)
+    except OSError as error:
+        raise Refused(f"token file {path}: {error.strerror}", hint="Check the disk it lies on.") from None
+    finally:
+        os.close(descriptor)
+    if len(raw) > _MAX_TOKEN_BYTES:
+        raise Refused(f"token file {path}: it is too long to hold a token", hint="Check the path.")
+    if not raw.isascii():  # asked, not tried: a UnicodeDecodeError would carry the bytes along
+        raise Refused(
+            f"token file {path}: the token holds a character that is not printable ASCII (a BOM?)",
+            hint="Save it as plain text, one line.",
+        )
+    return _token(raw.decode("ascii"), f"token file {path}")
+
+
+def _check_private(path: str, status: os.stat_result, *, systemd: bool) -> None:
+    """Refuse a file that is not regular, not ours, or open to others.
+
+    systemd shows a credential as root's with 0440 where it grants the service by an ACL, so that one group
+    bit is let through for it.
+    """
+    if not stat.S_ISREG(status.st_mode):
+        raise Refused(f"token file {path}: it is no regular file", hint="Write the token into a plain file.")
+    if status.st_uid not in {0, os.geteuid()}:
+        raise Refused(f"token file {path}: it belongs to somebody else", hint="Use a file of your own.")
+    allowed = stat.S_IRGRP if systemd and status.st_uid == 0 else 0
+    if stat.S_IMODE(status.st_mode) & 0o077 & ~allowed:
+        raise Refused(f"token file {path}: others may read or write it", hint=f"Type: chmod 600 {path}")

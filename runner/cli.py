@@ -366,8 +366,8 @@ def schema(what: Literal["job", "audit"]) -> None:
 
 def _screen(output: OutputOptions) -> "Console":
     """Open the screen, and warn of variables that mean nothing."""
+    from runner.access import environment_warnings  # noqa: PLC0415
     from runner.output.console import Console, Verbosity  # noqa: PLC0415
-    from runner.settings import environment_warnings  # noqa: PLC0415
 
     screen = Console(Verbosity(quiet=output.quiet, verbose=output.verbose))
     for warning in environment_warnings(os.environ):

@@ -7,7 +7,7 @@ import shlex
 import click
 import pytest
 
-from runner import outcomes, settings
+from runner import access, outcomes, settings
 from runner.audit.records import COMMON_FIELDS, ERROR_WORDS, FIELDS, STATUSES
 from runner.cli import EXIT_CODES, cli
 from runner.job.schema import job_schema
@@ -90,11 +90,11 @@ def test_a_default_in_the_table_is_one_in_the_help():
 
 def test_the_environment_is_named():
     named = set(re.findall(r"BULK_DELETE_[A-Z_]+", TEXT))
-    assert named == {settings.ENV_BASE_URL, settings.ENV_TOKEN, settings.ENV_TOKEN_FILE}
+    assert named == {access.ENV_BASE_URL, access.ENV_TOKEN, access.ENV_TOKEN_FILE}
 
 
 def test_the_vendors_host_is_named():
-    assert f"`{settings.DEFAULT_BASE_URL}`" in PROSE
+    assert f"`{access.DEFAULT_BASE_URL}`" in PROSE
 
 
 def test_exit_codes():

@@ -12,12 +12,13 @@ import pytest
 import trustme
 import uvloop
 
+from runner.access import Token
 from runner.api.client import open_client
 from runner.errors import Exit
 from runner.model import DeleteRequest
 from runner.send.breaker import FAILURES_IN_A_ROW, PROBE_PAUSES_S
 from runner.send.pacing import Pacer
-from runner.settings import Limits, Rate, Token
+from runner.settings import Limits, Rate
 from runner.stop import Stop
 from tests.bench.outage import through_an_outage
 from tests.support.enforcer import Rules, enforcer

@@ -21,6 +21,7 @@ import aiohttp
 from aiohttp.client_reqrep import ClientResponse
 from yarl import URL
 
+from runner.access import Token
 from runner.api.connection import Attempt, Connector, GatedRequest, Peer
 from runner.api.replies import (
     Clean,
@@ -36,7 +37,6 @@ from runner.api.replies import (
 from runner.errors import Refused, Stopped
 from runner.model import DeleteRequest, Gate, Reply, Target, WallClock
 from runner.outcomes import BAD_REPLY, CUT, NOT_CONNECTED, TIMEOUT, AttemptFailed
-from runner.settings import Token
 from runner.stop import Stop
 
 __all__ = ["Client", "open_client"]

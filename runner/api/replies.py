@@ -15,9 +15,9 @@ from email.utils import parsedate_to_datetime
 from typing import Final, TypeGuard
 from urllib.parse import quote
 
+from runner.access import Token
 from runner.model import Reply
 from runner.outcomes import BAD_REPLY, AttemptFailed, FailureKind, kind_of_envelope, kind_of_http
-from runner.settings import Token
 from runner.text import printable
 
 __all__ = [

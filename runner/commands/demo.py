@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from runner.access import Access
+from runner.access import Access, Token
 from runner.audit.fold import fold_audit
 from runner.commands.demo_data import DemoFiles, DemoTruth, measure_demo, next_steps, prepare_demo
 from runner.commands.run import run
@@ -21,7 +21,6 @@ from runner.errors import Exit, Refused
 from runner.options import RunOptions
 from runner.output.console import Console
 from runner.sandbox import Pool, Running, SandboxSettings, serve
-from runner.settings import Token
 
 __all__ = ["demo"]
 

@@ -32,7 +32,7 @@ from runner.plan.file import PlanFile, read_plan
 from runner.plan.header import PlanWindow
 from runner.process import utc_now
 from runner.send.safety import audit_age
-from runner.terms import limits_from_json, limits_to_json
+from runner.settings import limits_from_json, limits_to_json
 
 __all__ = ["rerun"]
 

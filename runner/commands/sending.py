@@ -32,8 +32,7 @@ from runner.plan.rules import check_plan
 from runner.process import use_loop
 from runner.send.safety import Question
 from runner.send.session import RunSpec
-from runner.settings import Limits, Safety
-from runner.terms import limits_from_json, safety_from_json
+from runner.settings import Limits, Safety, limits_from_json, safety_from_json
 
 __all__ = [
     "Sending",

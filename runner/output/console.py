@@ -20,10 +20,10 @@ import structlog
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from runner.access import Token
 from runner.audit.records import BatchRecord, OpenRecord, PaceRecord, Record
 from runner.errors import Refused, RunnerError
 from runner.phones import mask, mask_echoes
-from runner.settings import Token
 from runner.stop import Stop
 from runner.text import printable
 

@@ -16,8 +16,14 @@ import msgspec
 from runner.lists.rows import ColumnRead
 from runner.model import Target
 from runner.phones import PhoneRule
-from runner.settings import LimitsGiven, Safety
-from runner.terms import limits_from_json, limits_to_json, safety_from_json, safety_to_json
+from runner.settings import (
+    LimitsGiven,
+    Safety,
+    limits_from_json,
+    limits_to_json,
+    safety_from_json,
+    safety_to_json,
+)
 
 __all__ = [
     "MAX_HEADER_BYTES",

@@ -42,8 +42,7 @@ from runner.plan.rules import check_plan
 from runner.plan.spill import open_private, spill_full
 from runner.plan.tally import SourceCount, Tally
 from runner.plan.write import refuse_existing, write_plan
-from runner.settings import Safety
-from runner.terms import limits_to_json, safety_to_json
+from runner.settings import Safety, limits_to_json, safety_to_json
 from runner.text import encodable
 
 __all__ = ["Planner", "Progress", "plan_batches_again", "plan_job"]

@@ -32,9 +32,8 @@ from runner.send.delivery import Delivery, Ended, Policy, Ports
 from runner.send.dispatch import Dispatch
 from runner.send.pacing import PaceChange, Pacer
 from runner.send.watches import RefusalWatch, StrangerWatch
-from runner.settings import Limits, Safety
+from runner.settings import Limits, Safety, limits_to_json, safety_to_json
 from runner.stop import Stop
-from runner.terms import limits_to_json, safety_to_json
 
 __all__ = ["PaceNotes", "RunSpec", "Session", "Tools"]
 

@@ -18,6 +18,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runner.access import Token
 from runner.api import client as api
 from runner.api import connection as wire
 from runner.api import replies
@@ -42,7 +43,7 @@ from runner.outcomes import (
     AttemptFailed,
 )
 from runner.send.pacing import Pacer
-from runner.settings import Rate, Token
+from runner.settings import Rate
 from runner.stop import Stop, Stopping
 from tests.support.rawserver import cut, envelope, http, raw_server, success
 from tests.support.simclock import run_simulated

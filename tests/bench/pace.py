@@ -21,10 +21,11 @@ from pathlib import Path
 
 import trustme
 
+from runner.access import Token
 from runner.api.client import open_client
 from runner.model import DeleteRequest, Target
 from runner.send.pacing import Pacer
-from runner.settings import Token, parse_rate
+from runner.settings import parse_rate
 from runner.stop import Stop
 
 BODY = b'{"code": 200, "status": "success", "message": "", "data": {"count": 1}}'

@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from runner.access import Access  # noqa: E402
+from runner.access import Access, Token  # noqa: E402
 from runner.audit.journal import DiskFile  # noqa: E402
 from runner.commands.execute import RunFiles, RunRequest, carry_out  # noqa: E402
 from runner.job.entries import Job  # noqa: E402
@@ -30,7 +30,7 @@ from runner.plan.planner import plan_batches_again  # noqa: E402
 from runner.plan.protect import ProtectList  # noqa: E402
 from runner.process import use_loop  # noqa: E402
 from runner.send.session import RunSpec  # noqa: E402
-from runner.settings import Limits, LimitsGiven, Rate, Safety, Token  # noqa: E402
+from runner.settings import Limits, LimitsGiven, Rate, Safety  # noqa: E402
 
 
 async def _no_sync(_file: DiskFile) -> None:

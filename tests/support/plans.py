@@ -5,8 +5,7 @@ import io
 from runner.plan.batching import BatchWriter
 from runner.plan.header import Made, PlanHeader, PlanTotals
 from runner.plan.write import write_plan
-from runner.settings import LimitsGiven, Safety
-from runner.terms import limits_to_json, safety_to_json
+from runner.settings import LimitsGiven, Safety, limits_to_json, safety_to_json
 
 
 def header_of(limits=None, safety=None, **fields):
