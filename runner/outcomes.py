@@ -1,27 +1,25 @@
-"""The outcome table: what an attempt's end means and what follows from it.
+"""The outcome table: what an attempt's end means, and everything that follows from it.
 
-This is the one place that says which failures may have been processed unseen and which are tried again. An
-HTTP status other than 200 decides alone; at 200 the envelope's `code` decides, by the same table.
+One row is one line, and whatever depends on a failure asks its row: the audit's word, whether the server may
+have processed it unseen, what is done then, what it says of the server, the words for a stop. An HTTP status
+other than 200 decides alone; at 200 the envelope's `code` decides, by the same rows.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum, unique
+from typing import Final
 
 __all__ = [
-    "AUTH",
     "BAD_REPLY",
     "CUT",
-    "FORBIDDEN",
+    "ERROR_WORDS",
     "INTERRUPTED",
-    "ISOLATE",
     "NOT_CONNECTED",
-    "NOT_FOUND",
-    "RATE_LIMITED",
-    "REDIRECT",
-    "REFUSED",
-    "SERVER",
+    "TABLE",
     "TIMEOUT",
-    "UNKNOWN_CODE",
+    "UNTRUSTED",
+    "USER_REFUSED_WORDS",
     "AttemptFailed",
     "FailureKind",
     "NextStep",
@@ -35,6 +33,7 @@ class NextStep(Enum):
     """What is done after an attempt that was not confirmed."""
 
     RETRY = "retry"
+    RETRY_TWICE = "retry; three in a row stop the run"
     PAUSE = "pause, then retry"
     ISOLATE = "isolate"
     END = "end the batch"
@@ -48,62 +47,73 @@ class FailureKind:
 
     error: str
     """The word in the audit's `error` field."""
-    uncertain: bool
-    """True: the server may have processed the request unseen."""
     then: NextStep
+    uncertain: bool = False
+    """True: the server may have processed the request unseen."""
+    suffering: bool = False
+    """True: a sign that the server, or the way to it, is not well; so many in a row open the breaker."""
+    stops: str = ""
+    """Why a run stopped that this kind stops."""
+    codes: Collection[int] = ()
+    """The HTTP statuses and envelope codes that mean it, but for those of a row above."""
+
+    @property
+    def retried(self) -> bool:
+        """Whether the attempt is made again."""
+        return self.then in {NextStep.RETRY, NextStep.RETRY_TWICE, NextStep.PAUSE}
+
+    @property
+    def refuses_user(self) -> bool:
+        """Whether it refuses the whole user, so that the rest of theirs is not tried."""
+        return self.then is NextStep.END_USER
+
+    @property
+    def blames_numbers(self) -> bool:
+        """Whether it refuses a request for the numbers in it, which says nothing about the server."""
+        return self.then is NextStep.ISOLATE
 
 
-NOT_CONNECTED = FailureKind("connection", uncertain=False, then=NextStep.RETRY)
-CUT = FailureKind("connection", uncertain=True, then=NextStep.RETRY)
-BAD_REPLY = FailureKind("bad_reply", uncertain=True, then=NextStep.RETRY)
-UNKNOWN_CODE = FailureKind("bad_reply", uncertain=True, then=NextStep.END)
-TIMEOUT = FailureKind("timeout", uncertain=True, then=NextStep.RETRY)
-RATE_LIMITED = FailureKind("rate_limited", uncertain=False, then=NextStep.PAUSE)
-SERVER = FailureKind("server", uncertain=True, then=NextStep.RETRY)
-ISOLATE = FailureKind("refused", uncertain=False, then=NextStep.ISOLATE)
-REFUSED = FailureKind("refused", uncertain=False, then=NextStep.END)
-AUTH = FailureKind("auth", uncertain=False, then=NextStep.STOP)
-FORBIDDEN = FailureKind("forbidden", uncertain=False, then=NextStep.END_USER)
-NOT_FOUND = FailureKind("not_found", uncertain=False, then=NextStep.END_USER)
-REDIRECT = FailureKind("redirect", uncertain=False, then=NextStep.STOP)
-INTERRUPTED = FailureKind("interrupted", uncertain=True, then=NextStep.STOP)
+_5XX = range(500, 600)
 
-_BY_CODE = {
-    400: ISOLATE,
-    401: AUTH,
-    403: FORBIDDEN,
-    404: NOT_FOUND,
-    408: SERVER,
-    413: ISOLATE,
-    422: ISOLATE,
-    429: RATE_LIMITED,
-}
-_REFUSED_NUMBERS = 6007
+TABLE: Final = (
+    NOT_CONNECTED := FailureKind("connection", NextStep.RETRY, suffering=True),
+    UNTRUSTED := FailureKind("connection", NextStep.RETRY_TWICE, suffering=True, stops="server not trusted"),
+    CUT := FailureKind("connection", NextStep.RETRY, uncertain=True, suffering=True),
+    BAD_REPLY := FailureKind("bad_reply", NextStep.RETRY, uncertain=True, suffering=True),
+    UNKNOWN_CODE := FailureKind("bad_reply", NextStep.END, uncertain=True, suffering=True),
+    TIMEOUT := FailureKind("timeout", NextStep.RETRY, uncertain=True, suffering=True),
+    RATE_LIMITED := FailureKind("rate_limited", NextStep.PAUSE, codes=(429,)),
+    SERVER := FailureKind("server", NextStep.RETRY, uncertain=True, suffering=True, codes=(408, *_5XX)),
+    ISOLATE := FailureKind("refused", NextStep.ISOLATE, codes=(400, 413, 422, 6007)),
+    AUTH := FailureKind("auth", NextStep.STOP, stops="token refused", codes=(401,)),
+    FORBIDDEN := FailureKind("forbidden", NextStep.END_USER, codes=(403,)),
+    NOT_FOUND := FailureKind("not_found", NextStep.END_USER, codes=(404,)),
+    REFUSED := FailureKind("refused", NextStep.END, codes=range(400, 500)),
+    REDIRECT := FailureKind("redirect", NextStep.STOP, stops="redirect refused", codes=range(300, 400)),
+    INTERRUPTED := FailureKind("interrupted", NextStep.STOP, uncertain=True),
+)
+"""Every row; where two name a code, the upper one has it."""
+
+ERROR_WORDS: Final = tuple(dict.fromkeys([*(kind.error for kind in TABLE), "skipped", "protected"]))
+"""Every word that may stand in a batch's `error`: those of the table, and why a batch was never tried."""
+
+USER_REFUSED_WORDS: Final = frozenset(kind.error for kind in TABLE if kind.refuses_user)
+"""The words after which the rest of a user is not tried."""
 
 
-def _kind_of_code(code: int) -> FailureKind | None:
-    """Return the row of a 4xx or 5xx code, or None: HTTP and the envelope share these rows."""
-    if code in _BY_CODE:
-        return _BY_CODE[code]
-    if 400 <= code < 500:
-        return REFUSED
-    if 500 <= code < 600:
-        return SERVER
-    return None
+def _kind_of(code: int) -> FailureKind | None:
+    return next((kind for kind in TABLE if code in kind.codes), None)
 
 
 def kind_of_http(status: int) -> FailureKind:
     """Return what an HTTP status other than 200 means."""
-    if 300 <= status < 400:
-        return REDIRECT
-    return _kind_of_code(status) or BAD_REPLY
+    return _kind_of(status) or BAD_REPLY
 
 
 def kind_of_envelope(code: int) -> FailureKind:
-    """Return what an envelope `code` other than 200 means, in a reply with HTTP 200."""
-    if code == _REFUSED_NUMBERS:
-        return ISOLATE
-    return _kind_of_code(code) or UNKNOWN_CODE
+    """Return what an envelope `code` other than 200 means, in a reply with HTTP 200; none redirects."""
+    kind = _kind_of(code)
+    return UNKNOWN_CODE if kind is None or kind is REDIRECT else kind
 
 
 class AttemptFailed(Exception):
@@ -135,3 +145,13 @@ class AttemptFailed(Exception):
         self.code = code
         self.message = message
         self.retry_after_s = retry_after_s
+
+    @property
+    def asks_for_less(self) -> bool:
+        """Whether the server wants fewer requests, with or without saying for how long none."""
+        return self.kind.then is NextStep.PAUSE or self.retry_after_s is not None
+
+    @property
+    def why_stopped(self) -> str:
+        """Why a run that this failure stops has stopped."""
+        return self.kind.stops + ("" if self.http_status is None else f" (HTTP {self.http_status})")

@@ -33,7 +33,13 @@ def test_the_histories_went_through_everything_that_can_happen():
         pytest.skip("only some of the histories ran")
     ends = {"killed", "power cut", "torn", "exit 0", "exit 1", "exit 3", "exit 130", "exit 143"}
     ends |= {"why max_refused", "why the first 3 users were refused and nothing was ever confirmed"}
-    ends |= {"why breaker", "why deadline", "why max_rows_per_phone", "why redirect refused (HTTP 302)"}
+    ends |= {
+        "why breaker",
+        "why server not trusted; connection",
+        "why deadline",
+        "why max_rows_per_phone",
+        "why redirect refused (HTTP 302)",
+    }
     records = {"deleted None", "failed refused", "failed forbidden", "failed connection", "unknown timeout"}
     records |= {"unknown server", "unknown refused", "not_sent skipped", "not_sent protected"}
     records |= {"not_sent interrupted", "unknown interrupted", "open", "split", "told nothing"}

@@ -36,7 +36,15 @@ from runner.api.replies import (
 )
 from runner.errors import Refused, Stopped
 from runner.model import DeleteRequest, Gate, Reply, Target, WallClock
-from runner.outcomes import BAD_REPLY, CUT, NOT_CONNECTED, TIMEOUT, AttemptFailed
+from runner.outcomes import (
+    BAD_REPLY,
+    CUT,
+    NOT_CONNECTED,
+    TIMEOUT,
+    UNTRUSTED,
+    AttemptFailed,
+    FailureKind,
+)
 from runner.stop import Stop
 
 __all__ = ["Client", "open_client"]
@@ -223,7 +231,7 @@ class Client:
             return self._answer(attempt.response)
         kind, words = CUT, f"the connection broke: {error}"
         if not attempt.left:
-            kind, words = NOT_CONNECTED, _why_not_connected(error)
+            kind, words = _why_not_connected(error)
         elif isinstance(error, TimeoutError):
             kind, words = TIMEOUT, f"no whole reply within {self._wiring.timeout_s:g} s"
         elif isinstance(error, aiohttp.ClientResponseError | ValueError):
@@ -251,13 +259,14 @@ async def _read_bounded(response: ClientResponse) -> tuple[bytes, str]:
     return b"".join(chunks), ""
 
 
-def _why_not_connected(error: Exception) -> str:
+def _why_not_connected(error: Exception) -> tuple[FailureKind, str]:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause = error.certificate_error
-        return f"TLS: the server's certificate is not trusted: {getattr(cause, 'verify_message', cause)}"
+        words = f"TLS: the server's certificate is not trusted: {getattr(cause, 'verify_message', cause)}"
+        return UNTRUSTED, words
     if isinstance(error, TimeoutError):
-        return "no connection in time"
-    return f"no connection: {error}"
+        return NOT_CONNECTED, "no connection in time"
+    return NOT_CONNECTED, f"no connection: {error}"
 
 
 @asynccontextmanager

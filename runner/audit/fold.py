@@ -34,6 +34,7 @@ from runner.audit.records import (
 )
 from runner.errors import AuditDamaged
 from runner.model import Prior
+from runner.outcomes import USER_REFUSED_WORDS
 from runner.phones import mask_echoes
 
 __all__ = [
@@ -50,7 +51,6 @@ _DELETED, _UNKNOWN, _NOT_SENT = _CODE["deleted"], _CODE["unknown"], _CODE["not_s
 _READ_PARTS = ("unique", "duplicate", "rejected", "protected")
 _MOST_BATCHES = 10**8
 _MOST_CAUSES = 200
-_SKIPPING = frozenset({"forbidden", "not_found"})
 
 PhonesOf = Callable[[int], int]
 """How many phones the plan has in a batch, by its `seq`."""
@@ -119,7 +119,7 @@ class Fold:
         self.records = 0
         self.sessions: list[Session] = []
         self.skipped_users: set[str] = set()
-        """Users with a batch that ended `forbidden` or `not_found`: the rest of theirs is not sent."""
+        """Users with a batch that ended by their being refused: the rest of theirs is not sent."""
         self.causes: Counter[Cause] = Counter()
         """Batches that did not end `deleted`, by cause; past 200 causes without the vendor's words."""
         self.durations = Durations()
@@ -266,7 +266,7 @@ class Fold:
         """Take in what only a batch that was not confirmed whole has; returns its status's code."""
         if not min(record.phones, 1) <= record.phones_left <= record.phones:
             raise Inconsistent(f"batch {record.seq} is {record.status} with {record.phones_left} phones left")
-        if record.error in _SKIPPING:
+        if record.error in USER_REFUSED_WORDS:
             self.skipped_users.add(record.user_id)
         words = mask_echoes(record.message or "", record.phone)
         cause = (record.status, record.error, record.http_status, record.code, words)

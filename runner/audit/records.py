@@ -12,11 +12,11 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from runner.model import MAX_PHONES, Target
+from runner.outcomes import ERROR_WORDS
 
 __all__ = [
     "AUDIT_VERSION",
     "COMMON_FIELDS",
-    "ERROR_WORDS",
     "FIELDS",
     "MALFORMED",
     "SESSION_FIGURES",
@@ -54,23 +54,6 @@ AUDIT_VERSION: Final = 1
 
 STATUSES: Final[tuple[BatchStatus, ...]] = ("deleted", "failed", "unknown", "not_sent")
 """How a batch ends; also the order in which totals show them."""
-
-ERROR_WORDS: Final = (
-    "connection",
-    "bad_reply",
-    "timeout",
-    "rate_limited",
-    "server",
-    "refused",
-    "auth",
-    "forbidden",
-    "not_found",
-    "redirect",
-    "interrupted",
-    "skipped",
-    "protected",
-)
-"""Every word that may stand in a batch's `error`; null there means that nothing went wrong."""
 
 _Counter = Annotated[int, Meta(ge=0)]
 _Phones = Annotated[int, Meta(ge=0, le=MAX_PHONES)]

@@ -12,7 +12,7 @@ from runner.access import Access
 from runner.api.client import Client, open_client
 from runner.errors import RunnerError
 from runner.model import Target
-from runner.outcomes import AttemptFailed, NextStep
+from runner.outcomes import AttemptFailed
 from runner.process import signals_to, utc_now
 from runner.send.pacing import PaceChange, Pacer, retrying
 from runner.settings import Limits
@@ -53,7 +53,7 @@ class Vendor:
         try:
             return await self.client.list_total(target, phone)
         except AttemptFailed as failure:
-            if failure.kind.then is NextStep.PAUSE or failure.retry_after_s is not None:
+            if failure.asks_for_less:
                 self.pacer.rate_limited(failure.retry_after_s)
             raise
 

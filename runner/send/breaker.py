@@ -7,12 +7,13 @@ session, and only since the way was last cleared; it never touches the audit and
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import Final
 
-from runner.outcomes import AttemptFailed
+from runner.outcomes import AttemptFailed, NextStep
 from runner.send.delivery import Ended
 from runner.stop import Interruptible, Stop
 
@@ -26,8 +27,10 @@ MIN_ENDED: Final = 20
 RETRY_SHARE: Final = 0.25
 FREE_REQUESTS: Final = 50
 """The retry budget is looked at once more requests than these have left."""
-
-_SUFFERING: Final = frozenset({"connection", "timeout", "server", "bad_reply"})
+UNTRUSTED_IN_A_ROW: Final = 3
+"""So many failures that no waiting mends stop the run."""
+_LAST = 3
+_MOST_WORDS = 160
 
 
 @unique
@@ -46,16 +49,23 @@ class Counts:
     in_a_row: int = 0
     ended: int = 0
     failed: int = 0
+    last: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST))
+    """What the last failures said."""
 
     def reason_to_open(self, max_failed: float) -> str | None:
         """Return why the breaker opens, or None."""
         if self.in_a_row >= FAILURES_IN_A_ROW:
             return f"{self.in_a_row} attempts in a row failed"
         if self.ended >= MIN_ENDED and self.failed > max_failed * self.ended:
-            return f"{self.failed} of {self.ended} batches failed, more than {max_failed:.4g} of them"
+            return f"{self.failed} of {self.ended} batches failed, more than {100 * max_failed:g}%"
         if self.requests > FREE_REQUESTS and self.retries > RETRY_SHARE * self.requests:
             return f"{self.retries} of {self.requests} requests were retries, more than {RETRY_SHARE:.0%}"
         return None
+
+    def last_words(self) -> str:
+        """Return what the last failures said, each once, to stand behind a reason."""
+        said = dict.fromkeys(words[:_MOST_WORDS] for words in self.last)
+        return f"; last: {'; '.join(said)}" if said else ""
 
 
 @dataclass(slots=True)
@@ -81,6 +91,7 @@ class Breaker:
     _prober: int | None = None
     _in_hand: int = 0
     _pauses: int = 0
+    _untrusted: int = 0
     _timer: asyncio.TimerHandle | None = None
     _recall: Stop = field(default_factory=Stop)
     """Calls back the attempts that have not left yet, when the way is blocked."""
@@ -125,9 +136,18 @@ class Breaker:
         self.retries += retry
         self.counts.retries += retry
 
-    def attempt_ended(self, seq: int, failure: AttemptFailed | None) -> None:
-        """Note how an attempt ended; a probe that fails blocks the way again, for longer."""
-        suffering = failure is not None and failure.kind.error in _SUFFERING
+    def attempt_ended(self, seq: int, failure: AttemptFailed | None, words: str = "") -> None:
+        """Note how an attempt ended; a probe that fails blocks the way again, for longer.
+
+        Args:
+            seq: The batch's.
+            failure: None where it was confirmed.
+            words: What the failure says, without numbers.
+        """
+        suffering = failure is not None and failure.kind.suffering
+        if failure is not None and not failure.kind.blames_numbers:
+            self.counts.last.append(words)
+        self._judge_trust(failure, words)
         self.counts.in_a_row = self.counts.in_a_row + 1 if suffering else 0
         if suffering and self._is_probe(seq):
             self._block("the probe failed")
@@ -157,6 +177,15 @@ class Breaker:
     def _is_probe(self, seq: int) -> bool:
         return self._way is _Way.PROBING and self._prober == seq and self._pauses > 0
 
+    def _judge_trust(self, failure: AttemptFailed | None, words: str) -> None:
+        """Stop the run after a few failures in a row that no waiting mends."""
+        if failure is None or failure.kind.then is not NextStep.RETRY_TWICE:
+            self._untrusted = 0
+            return
+        self._untrusted += 1
+        if self._untrusted == UNTRUSTED_IN_A_ROW:
+            self.stop.request(f"{failure.kind.stops}; {words}")
+
     def _judge(self) -> None:
         reason_to_open = self.counts.reason_to_open(self.max_failed)
         if reason_to_open is not None and self._way is not _Way.BLOCKED and not self._pauses:
@@ -166,19 +195,19 @@ class Breaker:
         if self.stop:
             return
         if self._pauses == len(PROBE_PAUSES_S):
-            self.stop.request(f"breaker: {why}, after {self._pauses} probes")
+            self.stop.request(f"breaker: {why}, after {self._pauses} probes{self.counts.last_words()}")
             return
         loop = asyncio.get_running_loop()
         pause_s = PROBE_PAUSES_S[self._pauses]
         if self.deadline_s is not None and loop.time() + pause_s > self.deadline_s:
-            self.stop.request(f"deadline: breaker open ({why})")
+            self.stop.request(f"deadline: breaker open ({why}{self.counts.last_words()})")
             return
         self._pauses += 1
         self._way, self._prober = _Way.BLOCKED, None
         recall, self._recall = self._recall, Stop()
         recall.request(why)
         self._timer = loop.call_later(pause_s, self._probe)
-        self.on_pause(pause_s, f"breaker: {why}")
+        self.on_pause(pause_s, f"breaker: {why}{self.counts.last_words()}")
 
     def _probe(self) -> None:
         self._way, self._timer = _Way.PROBING, None

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from runner.audit.records import BatchRecord, BatchStatus, OpenRecord, Record, SendingRecord
 from runner.model import DeleteRequest, Prior, Reply, Sender, Work, phones_sha256
 from runner.outcomes import INTERRUPTED, AttemptFailed, NextStep
+from runner.phones import mask_echoes
 from runner.send.isolation import Part, cut
 from runner.send.pacing import retrying
 from runner.stop import Interruptible, Stop, Stopping
@@ -51,8 +52,8 @@ class SendPermit(Protocol):
         """Note that a request left."""
         ...
 
-    def attempt_ended(self, seq: int, failure: AttemptFailed | None) -> None:
-        """Note how an attempt ended."""
+    def attempt_ended(self, seq: int, failure: AttemptFailed | None, words: str = "") -> None:
+        """Note how an attempt ended, in words that may be shown where it failed."""
         ...
 
 
@@ -229,9 +230,9 @@ class Delivery:
         except AttemptFailed as failure:
             part.unconfirmed(failure)
             if failure.kind.then is NextStep.STOP:
-                self._ports.stop.request(_why_stopped(failure))
+                self._ports.stop.request(failure.why_stopped)
                 raise Stopping from failure
-            progress.user_refused = failure.kind.then is NextStep.END_USER
+            progress.user_refused = failure.kind.refuses_user
         else:
             progress.believe_names &= not part.named
             self._check_cap(part, progress)
@@ -244,7 +245,8 @@ class Delivery:
         except AttemptFailed as failure:
             progress.on_the_wire = False
             self._note(failure, part, progress)
-            self._ports.traffic.attempt_ended(seq, failure)
+            words = mask_echoes(failure.message, part.phones)
+            self._ports.traffic.attempt_ended(seq, failure, f"{failure.kind.error}: {words}")
             raise
         progress.on_the_wire = False
         self._ports.traffic.attempt_ended(seq, None)
@@ -278,7 +280,7 @@ class Delivery:
         if failure.kind.uncertain:
             part.tainted = True
             progress.uncertain += 1
-        if failure.kind.then is NextStep.PAUSE or failure.retry_after_s is not None:
+        if failure.asks_for_less:
             self._ports.pace.rate_limited(failure.retry_after_s)
 
     def _check_cap(self, part: Part, progress: BatchProgress) -> None:
@@ -387,11 +389,6 @@ def _words(part: Part) -> dict[str, Any]:
         "message": failure.message or None,
         "error": failure.kind.error,
     }
-
-
-def _why_stopped(failure: AttemptFailed) -> str:
-    words = {"auth": "token refused", "redirect": "redirect refused"}[failure.kind.error]
-    return words if failure.http_status is None else f"{words} (HTTP {failure.http_status})"
 
 
 def _ranges(seqs: Iterable[int]) -> Iterator[tuple[int, int]]:

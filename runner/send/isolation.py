@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from runner.audit.records import BatchStatus
 from runner.model import Reply
-from runner.outcomes import AttemptFailed, NextStep
+from runner.outcomes import AttemptFailed
 
 __all__ = ["Part", "cut"]
 
@@ -49,8 +49,8 @@ class Part:
     @property
     def refused(self) -> bool:
         """Whether the vendor refused it for the numbers in it; of a single one that is its fault alone."""
-        last = self.failure.kind.then if self.failure is not None and self.reply is None else None
-        return last is NextStep.ISOLATE and len(self.phones) > 0
+        last = self.failure if self.reply is None else None
+        return last is not None and last.kind.blames_numbers and len(self.phones) > 0
 
     @property
     def may_be_cut(self) -> bool:

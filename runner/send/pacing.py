@@ -33,7 +33,7 @@ from tenacity import (
 )
 
 from runner.model import WallClock
-from runner.outcomes import AttemptFailed, NextStep
+from runner.outcomes import AttemptFailed
 from runner.settings import Rate
 from runner.stop import Stop
 
@@ -389,7 +389,7 @@ def retrying(max_attempts: int, stop: Stop) -> AsyncRetrying:
     """
 
     def again(error: BaseException) -> bool:
-        return isinstance(error, AttemptFailed) and error.kind.then in {NextStep.RETRY, NextStep.PAUSE}
+        return isinstance(error, AttemptFailed) and error.kind.retried
 
     return AsyncRetrying(
         sleep=stop.sleep,

@@ -40,6 +40,7 @@ from runner.outcomes import (
     SERVER,
     TIMEOUT,
     UNKNOWN_CODE,
+    UNTRUSTED,
     AttemptFailed,
 )
 from runner.send.pacing import Pacer
@@ -282,7 +283,7 @@ async def test_an_untrusted_certificate_is_not_sent_and_said_plainly(authority):
     ):
         end = await send(client)
         assert server.requests == []
-    assert (end.kind, end.left) == (NOT_CONNECTED, False)
+    assert (end.kind, end.left) == (UNTRUSTED, False)
     assert "certificate is not trusted" in end.message
 
 
@@ -295,7 +296,7 @@ async def test_a_certificate_for_another_host_is_refused(authority, tmp_path):
     ):
         end = await send(client)
         assert server.requests == []
-    assert end.kind is NOT_CONNECTED
+    assert end.kind is UNTRUSTED
     assert "localhost" in end.message
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from runner.errors import Exit
 from runner.model import Reply
-from runner.outcomes import BAD_REPLY, CUT, NOT_CONNECTED, SERVER, TIMEOUT
+from runner.outcomes import BAD_REPLY, CUT, NOT_CONNECTED, SERVER, TIMEOUT, UNTRUSTED, AttemptFailed
 from runner.send.breaker import PROBE_PAUSES_S, Counts
 from runner.settings import Limits, Rate, Safety
 from tests.support.fakes import (
@@ -113,7 +113,7 @@ def test_too_many_failed_batches_open_it_with_the_twentieth_that_ended():
     # The first one cleared the way; twenty more ended, two of them failed.
     assert began == pytest.approx(moment(ends[20]), abs=2e-3)
     why = next(r["why"] for r in records_of(rig.file, "pace") if r["until"])
-    assert why == "breaker: 2 of 20 batches failed, more than 0.05 of them"
+    assert why == "breaker: 2 of 20 batches failed, more than 5%; last: refused: 错误"
 
 
 def test_a_share_that_is_reached_and_not_exceeded_is_allowed():
@@ -140,7 +140,9 @@ def test_more_retries_than_a_quarter_of_the_requests_open_it():
         safety=ANY,
     )
     first = next(r for r in records_of(rig.file, "pace") if r["until"])
-    assert first["why"] == "breaker: 17 of 51 requests were retries, more than 25%"
+    assert first["why"] == (
+        "breaker: 17 of 51 requests were retries, more than 25%; last: server: no such luck"
+    )
     began = moment(first)
     assert len([at_s for at_s in departures(rig) if at_s < began]) == 51 + 1  # the first one cleared the way
 
@@ -161,6 +163,67 @@ def test_the_counts_are_looked_at_in_one_place():
     assert Counts(ended=100, failed=100).reason_to_open(1.0) is None
 
 
+# --- what it says
+
+
+def test_its_reason_holds_what_the_last_failures_said_each_once_and_no_number():
+    said = iter(["busy", "busy", "user 13800000000 is locked", "busy", *["down"] * 8])
+
+    def script(request, before):
+        words = next(said, None) if len(sent) else None
+        sent.append(request)
+        return None if words is None else AttemptFailed(SERVER, left=True, message=words)
+
+    sent = []
+    limits = Limits(rate=Rate(None), concurrency=1, max_attempts=4)
+    rig = live_session(batches(9), script=script, limits=limits, safety=ANY)
+    assert records_of(rig.file, "pace")[0]["why"] == (
+        "breaker: 10 attempts in a row failed; last: server: down"
+    )
+    said = iter(["user 13800000000 is locked", "busy", "busy"] * 4)
+    sent = []
+    rig = live_session(batches(9), script=script, limits=limits, safety=ANY)
+    assert records_of(rig.file, "pace")[0]["why"].endswith(
+        "; last: server: busy; server: user **** is locked"
+    )
+
+
+def test_what_failed_before_the_way_was_cleared_is_not_said_again():
+    script = answers(*[failure(SERVER)] * 10, None, *[failure(CUT)] * 10)
+    limits = Limits(rate=Rate(None), concurrency=1, max_attempts=20)
+    rig = live_session(batches(9), script=script, limits=limits, safety=ANY)
+    assert "server" not in [r for r in records_of(rig.file, "pace") if r["until"]][-1]["why"]
+
+
+# --- what no waiting mends
+
+
+def test_three_connections_in_a_row_that_are_not_trusted_stop_the_run():
+    broken = AttemptFailed(UNTRUSTED, left=False, message="TLS: self-signed certificate")
+    rig = live_session(batches(9), script=lambda request, before: broken, limits=WIDE)
+    assert rig.summary["why"] == "server not trusted; connection: TLS: self-signed certificate"
+    assert (rig.summary["exit_code"], rig.summary["requests"]) == (Exit.STOPPED, 0)
+    assert sum(rig.api.seen.values()) == 3
+    assert rig.summary["batches"]["not_sent"] == 9
+
+
+def test_a_certificate_that_changes_in_mid_run_stops_it_after_three():
+    tried = []
+
+    def script(request, before):
+        tried.append(request)
+        return failure(UNTRUSTED, left=False) if len(tried) > 20 else None
+
+    rig = live_session(batches(99), script=script, limits=ALONE)
+    assert (len(tried), rig.summary["exit_code"]) == (23, Exit.STOPPED)
+
+
+def test_a_connection_that_is_trusted_between_them_begins_the_row_anew():
+    twice = [failure(UNTRUSTED, left=False)] * 2
+    rig = live_session(batches(9), script=answers(*[*twice, None] * 9), limits=ALONE, safety=ANY)
+    assert rig.summary["exit_code"] == Exit.OK
+
+
 # --- what it does while it is open
 
 
@@ -171,7 +234,7 @@ def test_probes_come_alone_with_growing_pauses_and_then_the_run_stops():
     for (began, ended), (following, _) in zip(pauses(rig), pauses(rig)[1:], strict=False):
         assert not [at_s for at_s in departures(rig) if began + 1e-3 < at_s < ended - 2e-3]
         assert len([at_s for at_s in departures(rig) if ended - 2e-3 <= at_s < following]) == 1
-    assert rig.summary["why"] == "breaker: the probe failed, after 6 probes"
+    assert rig.summary["why"] == "breaker: the probe failed, after 6 probes; last: server: no such luck"
     assert (rig.summary["status"], rig.summary["exit_code"]) == ("stopped", Exit.STOPPED)
     assert rig.summary["batches"]["not_sent"] > 0
 

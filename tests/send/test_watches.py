@@ -136,7 +136,7 @@ def test_a_probe_with_a_bad_number_neither_clears_the_way_nor_blocks_it():
         limits=Limits(rate=Rate(None), concurrency=1, max_attempts=10),
         safety=CALM,
     )
-    why = [record["why"].split(" (")[0] for record in records_of(rig.file, "pace")]
+    why = [record["why"].split(";")[0] for record in records_of(rig.file, "pace")]
     assert why == ["breaker: 10 attempts in a row failed", "breaker: a probe was confirmed"]
     assert rig.summary["exit_code"] == Exit.PARTIAL
 

@@ -386,7 +386,8 @@ class Checks:
         visits = [visit for visit in self.vendor.by_seq[seq] if visit.session == self.session]
         if not any(visit.told in {"forbidden", "not_found"} for visit in visits):
             last = {phone: visit for visit in visits for phone in visit.phones}
-            together = [p for p in left if p in last and last[p].blamed and len(last[p].phones) > 1]
+            tried = left.intersection(last) - self.vendor.unreached
+            together = [phone for phone in tried if last[phone].blamed and len(last[phone].phones) > 1]
             self._expect(not together, f"batch {seq}: {len(together)} numbers were never tried alone")
 
     def _in_doubt(self, seq: int) -> set[str]:

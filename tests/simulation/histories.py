@@ -250,6 +250,8 @@ def _draw_weather(rng: random.Random, users: list[str], everybody: list[str]) ->
         weather.token_ends_s = 1000 + rng.uniform(0, 5)
     if rng.random() < 0.04:
         weather.redirects_from_s = 1000 + rng.uniform(0, 5)
+    if rng.random() < 0.06:
+        weather.untrusted_from_s = 1000 + rng.uniform(0, 5)
     return weather
 
 
@@ -354,6 +356,8 @@ class History:
         weather.wrong_path = weather.wrong_path and self.sessions < 3 and self.rng.random() < 0.5
         if weather.redirects_from_s <= self.clock_s:
             weather.redirects_from_s = float("inf")
+        if weather.untrusted_from_s <= self.clock_s:
+            weather.untrusted_from_s = float("inf")
 
     async def _session(self, process: Process) -> None:
         scenario, disk, checks = self.scenario, self.disk, self.checks

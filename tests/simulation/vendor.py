@@ -17,7 +17,7 @@ import orjson
 
 from runner.api.replies import RawReply, parse_quota_reset, parse_retry_after, read_reply
 from runner.model import DeleteRequest, Reply
-from runner.outcomes import CUT, NOT_CONNECTED, TIMEOUT, AttemptFailed
+from runner.outcomes import CUT, NOT_CONNECTED, TIMEOUT, UNTRUSTED, AttemptFailed
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -210,6 +210,7 @@ class Weather:
     spells: list[Spell] = field(default_factory=list)
     slowest_s: float = 0.05
     refuse_connection: float = 0.0
+    untrusted_from_s: float = float("inf")
     stale: float = 0.0
     bad_phones: frozenset[str] = frozenset()
     refusal: int = 400
@@ -264,6 +265,8 @@ class Vendor:
         self.weather = weather
         self.visits: list[Visit] = []
         self.by_seq: dict[int, list[Visit]] = defaultdict(list)
+        self.unreached: set[str] = set()
+        """Numbers of requests for which there was no connection."""
         self._under_way: list[tuple[float, int, Visit]] = []
 
     def arrive(self, visit: Visit) -> None:
@@ -329,7 +332,7 @@ class Line:
             async with self.stop.interruptible() as wait:
                 await self.gate.approach()
                 approached = True
-                await self._connect(weather)
+                await self._connect(weather, request)
                 for _ in range(50):
                     if await self.gate.leave(depart):
                         break
@@ -356,10 +359,14 @@ class Line:
             visit.blamed = by_http or (failure.http_status, failure.code) == (200, 6007)
         return failure
 
-    async def _connect(self, weather: Weather) -> None:
+    async def _connect(self, weather: Weather, request: DeleteRequest) -> None:
         await asyncio.sleep(weather.rng.uniform(0, weather.slowest_s))
-        if not weather.calm and weather.rng.random() < weather.refuse_connection:
-            raise AttemptFailed(NOT_CONNECTED, left=False, message="refused")
+        refused = not weather.calm and weather.rng.random() < weather.refuse_connection
+        untrusted = weather.untrusted_from_s <= asyncio.get_running_loop().time()
+        if refused or untrusted:
+            self.vendor.unreached.update(request.phones)
+            kind, words = (UNTRUSTED, "not trusted") if untrusted else (NOT_CONNECTED, "refused")
+            raise AttemptFailed(kind, left=False, message=words)
 
     async def _exchange(self, visit: Visit) -> Reply:
         loop = asyncio.get_running_loop()
