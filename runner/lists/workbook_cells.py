@@ -85,9 +85,18 @@ class Cells:
             return Cell(text or "#", "cell_error")
         if not text or not text.strip():
             return Cell(_NO_VALUE, "no_value") if is_formula else Cell("")
-        if kind not in {"", "n"} or style in self.date_styles:
-            return Cell({"1": "TRUE", "0": "FALSE"}.get(text, text) if kind == "b" else text, "not_text")
-        return _number(text.strip())
+        return (
+            _number(text.strip())
+            if kind in {"", "n"} and style not in self.date_styles
+            else _other(kind, text)
+        )
+
+
+def _other(kind: str, text: str) -> Cell:
+    """Return a cell that is neither text nor a number: a truth, a date, or of a kind that nobody knows."""
+    if kind == "b":
+        return Cell({"1": "TRUE", "0": "FALSE"}.get(text, text), "not_text")
+    return Cell(text, "date" if kind in {"", "n", "d"} else "not_text")
 
 
 def _number(text: str) -> Cell:
@@ -129,17 +138,18 @@ def _date_styles(parts: Parts, part: str) -> frozenset[int]:
     stack: list[str] = []
 
     def start(tag: str, attrs: dict[str, str]) -> None:
+        nonlocal dates
         name = local_name(tag)
         if name == "numFmt" and attrs.get("numFmtId", "").isdecimal():
             number = int(attrs["numFmtId"])
             code = _LITERAL.sub("", attrs.get("formatCode", ""))
-            (dates.add if _DATE_CODE.search(code) else dates.discard)(number)
+            dates |= {number} if _DATE_CODE.search(code) else set()
         if name == "xf" and stack[-1:] == ["cellXfs"]:
             given = attrs.get("numFmtId", "0")
             formats.append(int(given) if given.isdecimal() else 0)
         stack.append(name)
 
-    parse_part(parts, part, start=start, end=lambda _: stack.pop())
+    parse_part(parts, part, "styleSheet", start=start, end=lambda _: stack and stack.pop())
     return frozenset(style for style, number in enumerate(formats) if number in dates)
 
 
@@ -155,7 +165,7 @@ class _Strings(XmlScan):
         self._pieces_of_text: list[str] = []
         if part is None:
             return
-        super().__init__(parts, part, around="sst", unit="si")
+        super().__init__(parts, part, root="sst", around="sst", unit="si")
         for _ in self.steps():
             pass
 
@@ -182,16 +192,16 @@ class _Strings(XmlScan):
         self._ends.extend(accumulate(map(len, texts[1:]), initial=self._ends[-1] + len(texts[0])))
         self._bytes += run
 
-    def start(self, name: str, parent: str, attrs: dict[str, str]) -> None:  # noqa: ARG002 - the scan gives all three
-        """Hear the text of a `t`, but not how it is pronounced."""
-        if name == "t" and parent in {"si", "r"}:
+    def start(self, name: str, depth: int, attrs: dict[str, str]) -> None:  # noqa: ARG002 - given to every scan
+        """Hear the text of an item, its formatted parts included, but not how it is pronounced."""
+        if name == "t" and depth in {3, 4} and not self.is_within("rPh"):
             self.hear(self._pieces_of_text.append)
 
-    def end(self, name: str, parent: str) -> None:
+    def end(self, name: str, depth: int) -> None:
         """Add the text when its item ends."""
         if name == "t":
             self.hear(None)
-        elif name == "si" and parent == "sst":
+        elif name == "si" and depth == 2:
             self._bytes += "".join(self._pieces_of_text).encode()
             self._ends.append(len(self._bytes))
             self._pieces_of_text.clear()

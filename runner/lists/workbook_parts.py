@@ -119,7 +119,7 @@ class Parts:
             if name == f"{_RELATIONSHIPS}Relationship":
                 found.append(attrs)
 
-        parse_part(self, rels, start=start)
+        parse_part(self, rels, "Relationships", start=start)
         for attrs in found:
             if attrs.get("TargetMode", "Internal") == "Internal" and "Target" in attrs:
                 target = _plain_name(posixpath.join("/", folder, attrs["Target"].replace("\\", "/")))
@@ -245,23 +245,40 @@ def check_utf8(data: bytes) -> None:
 def parse_part(
     parts: Parts,
     part: str,
+    root: str,
     *,
-    start: Callable[[str, dict[str, str]], Any] | None = None,
+    start: Callable[[str, dict[str, str]], Any],
     end: Callable[[str], Any] | None = None,
-    text: Callable[[str], Any] | None = None,
 ) -> None:
     """Read one small part from its beginning to its end.
 
+    Args:
+        parts: The workbook.
+        part: Which part.
+        root: The name of its first element.
+        start: Called at the start of every element below that.
+        end: Called at the end of every element.
+
     Raises:
-        Unreadable: It is damaged or missing.
+        Unreadable: It is damaged or missing, or something else.
     """
+
+    def start_root(tag: str, _attrs: dict[str, str]) -> None:
+        check_root(tag, root, part)
+        parser.StartElementHandler = start
+
     parser = _new_parser()
-    parser.StartElementHandler = start
+    parser.StartElementHandler = start_root
     parser.EndElementHandler = end
-    parser.CharacterDataHandler = text
     for block in parts.blocks(part):
         _feed(parser, block, part)
     _feed(parser, b"", part, final=True)
+
+
+def check_root(tag: str, root: str, part: str) -> None:
+    """Refuse a part that begins with anything else: one in a language of another time would look empty."""
+    if local_name(tag) != root and tag != f"{_RELATIONSHIPS}{root}":
+        raise Unreadable(f"a damaged workbook: {part} is no {root} that is known")
 
 
 class XmlScan:
@@ -274,20 +291,22 @@ class XmlScan:
     Args:
         parts: The workbook.
         part: Which part.
-        around: The element that holds the others.
+        root: Its first element.
+        around: The element that holds the others; it must be there, once.
         unit: The elements in it.
     """
 
-    def __init__(self, parts: Parts, part: str, around: str, unit: str) -> None:
-        self._parts, self._part = parts, part
+    def __init__(self, parts: Parts, part: str, *, root: str, around: str, unit: str) -> None:
+        self._parts, self._part, self._root = parts, part, root
         self._around, self._unit = around, unit
         self._parser = _new_parser()
         self._parser.StartElementHandler = self._start
         self._parser.EndElementHandler = self._end
-        self._stack: list[str] = [""]
+        self._stack: list[str] = []
+        self._depth = 1 if root == around else 2
         self._between = False
         self._fast: re.Pattern[bytes] | None = None
-        self._closed = False
+        self._opened = False
 
     # ---- what a kind of part says of its elements
 
@@ -299,11 +318,11 @@ class XmlScan:
         """Take what the pattern matched."""
         raise NotImplementedError
 
-    def start(self, name: str, parent: str, attrs: dict[str, str]) -> None:
-        """Take the start of an element within `around`, or before it."""
+    def start(self, name: str, depth: int, attrs: dict[str, str]) -> None:
+        """Take the start of an element; the root's depth is 1."""
         raise NotImplementedError
 
-    def end(self, name: str, parent: str) -> None:
+    def end(self, name: str, depth: int) -> None:
         """Take the end of an element."""
         raise NotImplementedError
 
@@ -325,6 +344,8 @@ class XmlScan:
                     at = stop
             yield
         _feed(self._parser, b"", self._part, final=True)
+        if not self._opened:
+            raise Unreadable(f"a damaged workbook: {self._part} holds no {self._around}")
         yield
 
     def _pieces(self) -> Iterator[tuple[bytes, bytes]]:
@@ -361,20 +382,27 @@ class XmlScan:
         _feed(self._parser, data, self._part)
 
     def _start(self, tag: str, attrs: dict[str, str]) -> None:
-        name, parent = local_name(tag), self._stack[-1]
+        name = local_name(tag)
         self._stack.append(name)
-        self._between = name == self._around
+        depth = len(self._stack)
+        if depth == 1:
+            check_root(tag, self._root, self._part)
+        self._between = name == self._around and depth == self._depth
         if self._between:
-            if self._closed:
+            if self._opened:
                 raise Unreadable(f"a damaged workbook: {self._part} holds {name} twice")
-            self._closed = True
-        self.start(name, parent, attrs)
+            self._opened = True
+        self.start(name, depth, attrs)
 
     def _end(self, _tag: str) -> None:
+        depth = len(self._stack)
         name = self._stack.pop()
-        parent = self._stack[-1]
-        self._between = name == self._unit and parent == self._around
-        self.end(name, parent)
+        self._between = name == self._unit and depth == self._depth + 1
+        self.end(name, depth)
+
+    def is_within(self, name: str) -> bool:
+        """Tell whether the present element stands anywhere within one of this name."""
+        return name in self._stack
 
     def hear(self, text: Callable[[str], Any] | None) -> None:
         """Give text to a function from here on, or to nobody."""

@@ -90,7 +90,7 @@ class Workbook:
             if kind == "worksheet":  # and no chart, dialogue or macro
                 found.append(SheetInfo(name, part, attrs.get("state", "visible") != "visible", set()))
 
-        parse_part(self.parts, self.parts.workbook, start=start)
+        parse_part(self.parts, self.parts.workbook, "workbook", start=start)
         if len(found) > _MAX_SHEETS:
             raise Unreadable(f"{len(found):,} sheets", "Export the list as CSV.")
         return found
@@ -138,12 +138,12 @@ class _SheetScan(XmlScan):
     """The rows of one sheet."""
 
     def __init__(self, book: Workbook, sheet: SheetInfo, columns: Set[int] | None) -> None:
-        super().__init__(book.parts, sheet.part, around="sheetData", unit="row")
+        super().__init__(book.parts, sheet.part, root="worksheet", around="sheetData", unit="row")
         self._sense, self._sheet, self._columns = book.cells, sheet, columns
         self._numbers: dict[bytes, int] = {}
         self._ready: list[Row] = []
         self._last = 0
-        self._hidden = False
+        self._hidden = self._in_row = False
         self._filled = False
         self._cells: dict[int, Cell] = {}
         self._column = -1
@@ -182,7 +182,7 @@ class _SheetScan(XmlScan):
     def pattern(self, prefix: bytes) -> re.Pattern[bytes]:
         """Match one row in the shape that programs write."""
         names = {name: prefix + name for name in (b"row", b"c", b"f", b"v", b"is", b"t")}
-        attrs = rb'(?: (?!xmlns|r=)[A-Za-z][A-Za-z0-9:]*+="%b")*+' % _VALUE
+        attrs = rb'(?: (?!xmlns)[A-Za-z][A-Za-z0-9:]*+="%b")*+' % _VALUE
         formula = rb"<%b%b(?:/>|>%b</%b>)" % (names[b"f"], attrs, PLAIN_TEXT, names[b"f"])
         value = rb"<%b%b>(%b)</%b>|<%b ?/>" % (names[b"v"], SPACE_KEPT, PLAIN_TEXT, names[b"v"], names[b"v"])
         inline = rb"<%b><%b%b>(%b)</%b></%b>" % (
@@ -199,8 +199,8 @@ class _SheetScan(XmlScan):
         any_rest = re.sub(rb"\((?!\?)", b"(?:", rest)
         any_cell = rb'<%b r="(?:%b)(?P=row)"%b' % (names[b"c"], _ANY_COLUMN, any_rest)
         return re.compile(
-            rb'<%b r="(?P<row>[1-9][0-9]{0,6}+)"(?P<attrs>%b) ?+(?:/>|>(?P<cells>\s*+(?:%b\s*+)*+)</%b>)\s*+'
-            % (names[b"row"], attrs, any_cell, names[b"row"])
+            rb'<%b(?=[^<>]* r="(?P<row>[1-9][0-9]{0,6}+)")(?P<attrs>%b) ?+'
+            rb"(?:/>|>(?P<cells>\s*+(?:%b\s*+)*+)</%b>)\s*+" % (names[b"row"], attrs, any_cell, names[b"row"])
         )
 
     def take(self, match: re.Match[bytes]) -> None:
@@ -238,31 +238,32 @@ class _SheetScan(XmlScan):
 
     # ---- the other way
 
-    def start(self, name: str, parent: str, attrs: dict[str, str]) -> None:
-        """Take what begins: a hidden column, a row, a cell, a formula, a value."""
-        if name == "c" and parent == "row":
-            self._column = self._column_of(attrs.get("r"))
-            self._attrs, self._value, self._inline, self._formula = attrs, None, None, False
-        elif name == "v" and parent == "c":
-            self._value = []
-            self.hear(self._value.append)
-        elif name == "f" and parent == "c":
-            self._formula = True
-        elif name == "is" and parent == "c":
-            self._inline = []
-        elif name == "t" and parent in {"is", "r"} and self._inline is not None:
-            self.hear(self._inline.append)
-        elif name == "row" and parent == "sheetData":
-            self._start_row(attrs)
-        elif name == "col" and parent == "cols" and _hides(attrs):
-            first, last = int(attrs.get("min", "1")), int(attrs.get("max", "1"))
-            self._sheet.hidden_columns.update(range(first - 1, min(last, _MAX_COLUMN)))
+    def start(self, name: str, depth: int, attrs: dict[str, str]) -> None:
+        """Take what begins at its own place: a hidden column, a row, a cell, a formula, a value."""
+        match name, depth:
+            case "col", 3 if self.is_within("cols") and _hides(attrs):
+                first, last = int(attrs.get("min", "1")), int(attrs.get("max", "1"))
+                self._sheet.hidden_columns.update(range(first - 1, min(last, _MAX_COLUMN)))
+            case "row", 3 if self.is_within("sheetData"):
+                self._start_row(attrs)
+            case "c", 4 if self._in_row:
+                self._column = self._column_of(attrs.get("r"))
+                self._attrs, self._value, self._inline, self._formula = attrs, None, None, False
+            case "f", 5 if self._in_row:
+                self._formula = True
+            case "v", 5 if self._in_row:
+                self._value = []
+                self.hear(self._value.append)
+            case "is", 5 if self._in_row:
+                self._inline = []
+            case "t", 6 | 7 if self._in_row and self._inline is not None and not self.is_within("rPh"):
+                self.hear(self._inline.append)
 
     def _start_row(self, attrs: dict[str, str]) -> None:
         number = attrs.get("r", str(self._last + 1))
         self._begin_row(int(number) if number.isdecimal() else 0)
         self._hidden = attrs.get("hidden") in {"1", "true"} or _is_zero(attrs.get("ht"))
-        self._cells, self._filled, self._column = {}, False, -1
+        self._cells, self._filled, self._column, self._in_row = {}, False, -1, True
 
     def _column_of(self, ref: str | None) -> int:
         if ref is None:
@@ -274,13 +275,14 @@ class _SheetScan(XmlScan):
             )
         return self._checked(_column_number(letters))
 
-    def end(self, name: str, parent: str) -> None:
+    def end(self, name: str, depth: int) -> None:
         """Take what ends."""
         if name in {"v", "t"}:
             self.hear(None)
-        elif name == "c" and parent == "row":
+        elif name == "c" and depth == 4 and self._in_row:
             self._end_cell()
-        elif name == "row" and parent == "sheetData":
+        elif name == "row" and depth == 3 and self._in_row:
+            self._in_row = False
             self._finish_row(filled=self._filled or bool(self._cells), cells=self._cells)
 
     def _end_cell(self) -> None:

@@ -48,7 +48,7 @@ def refused(path, match, **spec):
 
 RICH = (
     f' t="inlineStr"><is><r><t>139</t></r><r><rPr><b/></rPr><t>{A[3:]}</t></r>'
-    '<rPh sb="0" eb="1"><t>9</t></rPh></is>'
+    '<rPh sb="0" eb="1"><t>9</t></rPh><rPh><r><t>8</t></r></rPh></is>'
 )
 CELLS = {
     f"><v>{A}</v>": (A, ""),
@@ -73,10 +73,10 @@ CELLS = {
     "><v>nan</v>": ("nan", "not_text"),
     ' t="b"><v>1</v>': ("TRUE", "not_text"),
     ' t="b"><f>TRUE()</f><v>0</v>': ("FALSE", "not_text"),
-    f' s="1"><v>{A}</v>': (A, "not_text"),
-    f' s="2"><v>{A}</v>': (A, "not_text"),
+    f' s="1"><v>{A}</v>': (A, "date"),
+    f' s="2"><v>{A}</v>': (A, "date"),
     f' s="3"><v>{A}</v>': (A, ""),
-    ' t="d"><v>2024-07-26</v>': ("2024-07-26", "not_text"),
+    ' t="d"><v>2024-07-26</v>': ("2024-07-26", "date"),
     ' t="e"><v>#N/A</v>': ("#N/A", "cell_error"),
     ' t="e"><f>VLOOKUP(A1,B:C,2,0)</f><v>#REF!</v>': ("#REF!", "cell_error"),
     ' t="e"/>': ("#", "cell_error"),
@@ -121,7 +121,7 @@ USERS = {
     "><v>123456789012345678</v>": ("123456789012345680", "rounded"),
     "><v>1001.5</v>": ("1001.5", "float"),
     ' t="b"><v>1</v>': ("TRUE", "not_text"),
-    ' s="1"><v>45292</v>': ("45292", "not_text"),
+    ' s="1"><v>45292</v>': ("45292", "date"),
     "><v>-5</v>": ("-5", "negative"),
     ' t="e"><v>#N/A</v>': ("#N/A", "cell_error"),
     "><f>A1</f>": ("=", "no_value"),
@@ -300,7 +300,7 @@ def test_several_sheets_with_phones_are_refused_and_both_named(tmp_path):
 # ---- damage -------------------------------------------------------------------------------------------
 
 
-SHEET, STRINGS_PART = "xl/worksheets/sheet1.xml", "xl/sharedStrings.xml"
+BOOK, SHEET, STRINGS_PART = "xl/workbook.xml", "xl/worksheets/sheet1.xml", "xl/sharedStrings.xml"
 
 
 def changed(old, new, part=SHEET, times=-1):
@@ -359,6 +359,10 @@ DAMAGE = {
     "row 2 comes after row 2": lambda: changed('r="3"><c r="A3"', 'r="2"><c r="A2"'),
     "row 3 has a cell 'A4'": lambda: changed("A3", "A4"),
     "row 2 has a cell twice": lambda: changed('</c></row><row r="3"', CELL_TWICE),
+    "xl/workbook.xml is no workbook that is known": lambda: changed("/2006/main", "/2005/main", BOOK),
+    "xl/worksheets/sheet1.xml is no worksheet that is known": lambda: changed("/2006/main", "/2005/main"),
+    "xl/sharedstrings.xml is no sst that is known": lambda: changed("/main", "/x", STRINGS_PART),
+    "holds no sheetData": lambda: changed("sheetData>", "sheetdata>"),
     "sheetData twice": lambda: changed("</worksheet>", "<sheetData/></worksheet>"),
     "an Excel binary workbook": lambda: packed({"xl/workbook.bin": "x"}),
     "an OpenDocument file": lambda: packed({"mimetype": "x", "content.xml": "<x/>"}),

@@ -364,7 +364,7 @@ def workbooks():
         ["1.39E+10"],
         [1.23e19],
     ]
-    reasons = ["rounded", "float", "not_text", "not_text", "scientific", "rounded"]
+    reasons = ["rounded", "float", "not_text", "date", "scientific", "rounded"]
     case(
         "damaged-cells.xlsx",
         sheet(odd),
