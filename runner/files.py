@@ -6,11 +6,22 @@ nothing is ever written over. It knows nothing of what is in them.
 
 import os
 import shutil
+import stat
 from pathlib import Path
 
 from runner.errors import Refused
 
-__all__ = ["copy_private", "create_private", "make_private_folder", "sync_folder", "write_private"]
+__all__ = [
+    "copy_private",
+    "create_private",
+    "make_private_folder",
+    "open_own",
+    "sync_folder",
+    "what_became",
+    "write_private",
+]
+
+_PRIVATE_FOLDER = 0o700
 
 
 def create_private(path: Path, *, append: bool = False) -> int:
@@ -42,16 +53,68 @@ def copy_private(source: Path, target: Path) -> None:
         raise Refused(f"{target}: cannot be written: {error.strerror}", hint="name another file") from error
 
 
+def open_own(path: Path, flags: int, what: str) -> int:
+    """Return the descriptor of a regular file of this user's, opened with `flags`; no link is followed.
+
+    Raises:
+        Refused: It is missing, a link, no regular file or another user's; the message begins with `what`.
+    """
+    try:
+        # Never wait for a writer, should it be a pipe.
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        linked = "is a symbolic link" if path.is_symlink() else f"cannot be opened: {error.strerror}"
+        raise Refused(f"{what} {linked}") from error
+    try:
+        _check_own(os.fstat(descriptor), what)
+        os.set_blocking(descriptor, True)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check_own(found: os.stat_result, what: str) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise Refused(f"{what} is no regular file")
+    if found.st_uid != os.geteuid():
+        raise Refused(f"{what} belongs to another user", hint="do it as the user who ran it")
+
+
+def what_became(path: Path, descriptor: int) -> str | None:
+    """Return what stands at the path of an open file, in words; None where it is that very file."""
+    try:
+        mine = os.fstat(descriptor)
+        if not mine.st_nlink:
+            return "it was removed"
+        there = path.lstat()
+    except FileNotFoundError:
+        return "it was moved away"
+    except OSError as error:
+        return f"it cannot be looked at: {error.strerror}"
+    if not os.path.samestat(mine, there):
+        return f"{_kind(there.st_mode)} stands in its place"
+    return None
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISREG(mode):
+        return "another file"
+    return "a folder" if stat.S_ISDIR(mode) else "a symbolic link" if stat.S_ISLNK(mode) else "something else"
+
+
 def make_private_folder(folder: Path) -> list[Path]:
     """Make a folder and its missing parents, each 0700 and durable; returns those made, inmost first.
 
     Raises:
         Refused: It cannot be made.
     """
-    missing = [part for part in (folder, *folder.parents) if not part.exists()]
     try:
+        missing = [part for part in (folder, *folder.parents) if not part.exists()]
         for part in reversed(missing):
-            part.mkdir(mode=0o700, exist_ok=True)
+            part.mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
+            if stat.S_IMODE(part.stat().st_mode) & _PRIVATE_FOLDER != _PRIVATE_FOLDER:
+                part.chmod(_PRIVATE_FOLDER)  # a umask can only have taken rights from its owner
             sync_folder(part.parent)
     except OSError as error:
         raise Refused(f"the folder {folder} cannot be made: {error.strerror}") from error

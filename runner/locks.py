@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -21,13 +22,18 @@ from urllib.parse import urlsplit
 import orjson
 
 from runner.errors import Busy, Refused
+from runner.files import make_private_folder
 from runner.model import WallClock
 
-__all__ = ["Holder", "lock_descriptor", "origin_lock", "state_directory"]
+__all__ = ["Holder", "holder_of", "lock_descriptor", "origin_lock", "state_directory"]
 
 _POLL_S = 1.0
 _NOTE_BYTES = 4096
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
+_LOCKLESS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+_GLANCES = 5
+_GLANCE_S = 0.01
+"""Who only asks whether a file is held (`holder_of`) holds it for a moment: then it is free again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +78,61 @@ def _lock_name(base_url: str) -> str:
     return f"{readable}-{digest}.lock"
 
 
-def _try_flock(descriptor: int) -> bool:
+def _try_flock(descriptor: int, what: str) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _HELD:
             return False
-        raise
+        lockless = error.errno in _LOCKLESS
+        why = "its file system has no locks (flock)" if lockless else error.strerror
+        raise Refused(
+            f"{what} cannot be locked: {why}",
+            hint="nothing was sent; without a lock two runs could not know of each other: use a local disk",
+        ) from error
     return True
 
 
-def lock_descriptor(descriptor: int, what: str) -> None:
+def lock_descriptor(descriptor: int, what: str, on_wait: Callable[[Holder], None] | None = None) -> None:
     """Lock an open file for this process until the descriptor closes.
 
+    Args:
+        descriptor: Open for reading and writing.
+        what: Begins the messages.
+        on_wait: Given: wait until it is free, and call this once, with the holder, before waiting.
+
     Raises:
-        Busy: Another process holds it; the message names `what`, the holder's pid and its start.
+        Busy: Another process holds it; the message names its pid and its start.
+        Refused: The file system has no locks.
     """
-    if not _try_flock(descriptor):
-        raise _busy(what, _holder_by_kernel(descriptor))
+    for _ in range(_GLANCES):
+        if _try_flock(descriptor, what):
+            return
+        time.sleep(_GLANCE_S)
+    holder = _holder_by_kernel(descriptor)
+    if on_wait is None:
+        raise _busy(what, holder)
+    on_wait(holder)
+    while not _try_flock(descriptor, what):
+        time.sleep(_POLL_S)
+
+
+def holder_of(path: Path) -> Holder | None:
+    """Return who holds the lock of a file, or None: nobody, or nobody can (no such file, no locks).
+
+    It is looked at without a wait and read-only, so that it works for what another user may only read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return _holder_by_kernel(descriptor) if error.errno in _HELD else None
+    finally:
+        os.close(descriptor)
+    return None
 
 
 def _busy(what: str, holder: Holder) -> Busy:
@@ -126,11 +169,12 @@ def _start_of(pid: int) -> str | None:
 
 def _open_lock_file(path: Path) -> int:
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
+    except (OSError, Refused) as error:
+        why = error.message if isinstance(error, Refused) else error.strerror
         raise Refused(
-            f"the lock file {path} cannot be opened: {error.strerror}",
+            f"the lock file {path} cannot be opened: {why}",
             hint="make its folder writable, or point XDG_STATE_HOME to a folder that is",
         ) from error
 
@@ -179,10 +223,11 @@ async def origin_lock(
     descriptor = _open_lock_file(path)
     try:
         told = False
-        while not _try_flock(descriptor):
+        what = f"the origin {base_url}"
+        while not _try_flock(descriptor, what):
             holder = _read_note(descriptor)
             if not wait:
-                raise _busy(f"the origin {base_url}", holder)
+                raise _busy(what, holder)
             if on_wait is not None and not told:
                 on_wait(holder)
                 told = True

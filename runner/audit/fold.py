@@ -14,8 +14,9 @@ from typing import Any
 
 from runner.access import origin_of
 from runner.audit.durations import Durations
-from runner.audit.reader import AuditLines, Inconsistent
+from runner.audit.reader import NOTHING_SENT, AuditLines, Inconsistent
 from runner.audit.records import (
+    ADDED_LATER,
     AUDIT_VERSION,
     MALFORMED,
     SESSION_FIGURES,
@@ -100,9 +101,11 @@ class Session:
 
     @property
     def figures(self) -> Mapping[str, Any]:
-        """What its summary tells of this session alone (`requests` to the end)."""
-        told = {} if self.summary is None else as_json(self.summary)
-        return {name: told[name] for name in SESSION_FIGURES if name in told}
+        """What its summary tells of this session alone (`requests` to the end), if it knows."""
+        if self.summary is None or self.summary.why == ADDED_LATER:
+            return {}
+        told = as_json(self.summary)
+        return {name: told[name] for name in SESSION_FIGURES}
 
 
 class Fold:
@@ -385,23 +388,26 @@ def _agrees(summary: SummaryRecord, totals: Totals) -> bool:
     )
 
 
-def fold_audit(path: Path, *, verify_chain: bool, phones_of: PhonesOf | None = None) -> Fold:
+def fold_audit(
+    path: Path, *, verify_chain: bool, phones_of: PhonesOf | None = None, own: bool = False
+) -> Fold:
     """Return the fold of an audit; a torn last line is left out and counted in `torn_bytes`.
 
     Args:
         path: The audit.
         verify_chain: Prove every record's chain (`resume`, `rerun` and `verify` do).
         phones_of: The plan's phones by `seq`, to hold the summaries' phones against.
+        own: Refuse a link, and a file of another user's, as `resume` does.
 
     Raises:
-        Refused: The file cannot be read.
+        Refused: The file cannot be read, or it is no audit.
         AuditDamaged: A record is malformed, or cannot follow those before it.
     """
-    lines = AuditLines(path, verify_chain=verify_chain)
+    lines = AuditLines(path, verify_chain=verify_chain, own=own)
     fold = Fold(str(path), phones_of=phones_of)
     feed_lines(fold, lines)
     if not fold.sessions:
-        raise AuditDamaged(str(path), 0, "no whole record in it", hint="nothing was sent; run the job again")
+        raise AuditDamaged(str(path), 0, "no whole record in it", hint=NOTHING_SENT)
     return fold
 
 

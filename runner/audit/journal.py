@@ -8,25 +8,24 @@ a failed sync, never truncate more than a torn record, and never know what a rec
 
 import asyncio
 import errno
-import fcntl
 import hashlib
 import json
 import os
-import stat
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from runner.audit.reader import NOTHING_SENT, check_is_audit
 from runner.audit.records import Record, as_json, encode_line, stamp
 from runner.errors import AuditDamaged, Refused, Stopped
-from runner.files import create_private, make_private_folder, sync_folder
-from runner.locks import lock_descriptor
+from runner.files import create_private, make_private_folder, open_own, sync_folder, what_became
+from runner.locks import Holder, lock_descriptor
 from runner.model import WallClock
 
 __all__ = ["AppendFile", "DiskFile", "Journal", "encode_record"]
 
-_OLD = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _BLOCK = 1 << 16
 
 # macOS has no fdatasync; its fsync is the nearest there is.
@@ -41,7 +40,12 @@ class AppendFile(Protocol):
         ...
 
     async def sync(self) -> None:
-        """Return once everything appended before this call is durable; raises OSError."""
+        """Return once everything appended before this call is durable, and the file is still in its place.
+
+        Raises:
+            OSError: The disk does not take it.
+            Stopped: The file is gone, another stands in its place, or somebody else wrote to it.
+        """
         ...
 
     def close(self) -> None:
@@ -56,12 +60,15 @@ class DiskFile:
     one at a time, and serves every waiter that came before it began.
     """
 
-    def __init__(self, descriptor: int, path: Path) -> None:
+    def __init__(self, descriptor: int, path: Path, *, new: bool = False) -> None:
         self.path = path
         self._descriptor = descriptor
+        self._new = new
         self._size = os.fstat(descriptor).st_size
+        self._growing = self._size
+        """What the size is to be after the write that is under way."""
         self._synced = self._size
-        self._failure: OSError | None = None
+        self._failure: OSError | Stopped | None = None
         self._round: asyncio.Future[None] | None = None
         self._closing = threading.Lock()
         self._closed = False
@@ -75,7 +82,7 @@ class DiskFile:
         """
         try:
             make_private_folder(path.parent)
-            descriptor = create_private(path, append=True)
+            file = cls(create_private(path, append=True), path, new=True)
         except FileExistsError as error:
             raise Refused(
                 f"the audit {path} exists", hint="an audit is never written over: resume it, or name another"
@@ -83,34 +90,32 @@ class DiskFile:
         except OSError as error:
             raise Refused(f"the audit {path} cannot be made: {error.strerror}") from error
         try:
-            lock_descriptor(descriptor, f"the audit {path}")
+            lock_descriptor(file._descriptor, f"the audit {path}")
             sync_folder(path.parent)
-            return cls(descriptor, path)
         except OSError as error:
-            os.close(descriptor)
+            file.close()
             raise Refused(f"the folder of {path} cannot be synced: {error.strerror}") from error
         except BaseException:
-            os.close(descriptor)
+            file.close()
             raise
+        return file
 
     @classmethod
-    def reopen(cls, path: Path) -> "DiskFile":
+    def reopen(cls, path: Path, *, on_wait: Callable[[Holder], None] | None = None) -> "DiskFile":
         """Open an existing audit for `resume`, locked; nothing is changed yet (see `repair_tail`).
 
+        Args:
+            path: The audit.
+            on_wait: Given: wait until no other process holds it; called once before waiting.
+
         Raises:
-            Refused: It is missing, a link, no regular file, or another user's.
+            Refused: It is missing, a link, no regular file, no audit, or another user's.
             Busy: Another process holds it.
         """
+        descriptor = open_own(path, os.O_RDWR | os.O_APPEND, f"the audit {path}")
         try:
-            descriptor = os.open(path, _OLD)
-        except OSError as error:
-            what = (
-                "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be opened: {error.strerror}"
-            )
-            raise Refused(f"the audit {path} {what}") from error
-        try:
-            _check_owned(descriptor, path)
-            lock_descriptor(descriptor, f"the audit {path}")
+            lock_descriptor(descriptor, f"the audit {path}", on_wait)
+            check_is_audit(path, descriptor)
             return cls(descriptor, path)
         except BaseException:
             os.close(descriptor)
@@ -130,15 +135,13 @@ class DiskFile:
         if not cut:
             return 0
         if not end:
-            raise AuditDamaged(
-                str(self.path), 0, "no whole record in it", hint="nothing was sent; run the job again"
-            )
+            raise AuditDamaged(str(self.path), 0, "no whole record in it", hint=NOTHING_SENT)
         try:
             os.ftruncate(self._descriptor, end)
             os.fsync(self._descriptor)
         except OSError as error:
             raise _not_writable(error) from error
-        self._size = self._synced = end
+        self._size = self._growing = self._synced = end
         return cut
 
     def _end_of_last_line(self) -> int:
@@ -153,12 +156,13 @@ class DiskFile:
 
     def append(self, data: bytes) -> None:
         """Add `data` at the end in one write; after a short or failed one, cut back to where it began."""
+        self._growing = self._size + len(data)
         try:
             _write_whole(self._descriptor, data)
         except OSError:
             self._cut_back()
             raise
-        self._size += len(data)
+        self._size = self._growing
 
     def _cut_back(self) -> None:
         try:
@@ -182,7 +186,7 @@ class DiskFile:
         try:
             await asyncio.to_thread(self._sync_in_thread)
             self._synced = covers
-        except OSError as error:
+        except (OSError, Stopped) as error:
             # After a failed fsync the kernel may have dropped the pages: a second one would lie.
             self._failure = error
         finally:
@@ -193,29 +197,42 @@ class DiskFile:
             if self._closed:
                 raise OSError(errno.EBADF, "closed")
             _fdatasync(self._descriptor)
+            self._look()
+
+    def _look(self) -> None:
+        """Raise Stopped unless the path still leads to this file, with what was written and nothing else.
+
+        The loop's thread may write meanwhile, which is why the size lies between two.
+        """
+        least = self._size
+        found = what_became(self.path, self._descriptor)
+        size = os.fstat(self._descriptor).st_size
+        if found is None and size < least:
+            found = f"it was cut to {size:,} of {least:,} bytes"
+        elif found is None and size > self._growing:
+            found = f"somebody else wrote to it: it has {size:,} bytes, not {self._growing:,}"
+        if found is not None:
+            raise Stopped(f"audit {self.path}: {found}", hint="if it was moved, put it back, then resume")
 
     def close(self) -> None:
-        """Close the file and free its lock, after a sync that is under way."""
+        """Close the file and free its lock, after a sync that is under way.
+
+        A new one that never got a whole record is removed: it would say nothing, and stand in the way.
+        """
         with self._closing:
-            if not self._closed:
-                self._closed = True
-                os.close(self._descriptor)
+            if self._closed:
+                return
+            self._closed = True
+            if self._new and not self._size and what_became(self.path, self._descriptor) is None:
+                with suppress(OSError):
+                    self.path.unlink()
+            os.close(self._descriptor)
 
 
 def _write_whole(descriptor: int, data: bytes) -> None:
     """Write in one call; a full disk shows first as a short write, without an exception."""
     if os.write(descriptor, data) != len(data):
         raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} (short write)")
-
-
-def _check_owned(descriptor: int, path: Path) -> None:
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
-        raise Refused(f"the audit {path} is no regular file")
-    if found.st_uid != os.geteuid():
-        raise Refused(f"the audit {path} belongs to another user", hint="resume as the user who ran it")
-    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags & ~os.O_NONBLOCK)
 
 
 def _not_writable(error: OSError) -> Stopped:
@@ -289,17 +306,16 @@ class Journal:
         self._check()
         try:
             await self._file.sync()
-        except OSError as error:
+        except (OSError, Stopped) as error:
             raise self._break(error) from error
         # Another task's write may have failed meanwhile: what would follow this sync could not be recorded.
         self._check()
 
     def _check(self) -> None:
         if self._broken is not None:
-            raise Stopped(self._broken.why, hint=self._broken.hint) from self._broken.__cause__
+            raise Stopped(self._broken.why, hint=self._broken.hint)
 
-    def _break(self, error: OSError) -> Stopped:
+    def _break(self, error: OSError | Stopped) -> Stopped:
         if self._broken is None:
-            self._broken = _not_writable(error)
-            self._broken.__cause__ = error
+            self._broken = error if isinstance(error, Stopped) else _not_writable(error)
         return Stopped(self._broken.why, hint=self._broken.hint)

@@ -15,6 +15,7 @@ from runner.model import MAX_PHONES, Target
 from runner.outcomes import ERROR_WORDS
 
 __all__ = [
+    "ADDED_LATER",
     "AUDIT_VERSION",
     "COMMON_FIELDS",
     "FIELDS",
@@ -265,6 +266,11 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
 
 SESSION_FIGURES: Final = FIELDS["summary"][FIELDS["summary"].index("requests") :]
 """What a summary says of its own session alone."""
+
+ADDED_LATER: Final = (
+    "killed after its last batch; resume added this summary, and the session's figures are lost"
+)
+"""The `why` of a summary whose session figures are 0 because nobody knows them."""
 
 MALFORMED = (msgspec.MsgspecError, ValueError, RecursionError)
 """What reading raises for a line that is no audit record."""

@@ -47,7 +47,7 @@ class _Watching(AuditLines):
     """Lines that strike each chain off the heads looked for."""
 
     def __init__(self, path: Path, heads: set[str]) -> None:
-        super().__init__(path, verify_chain=True)
+        super().__init__(path, verify_chain=True, own=True)
         self._missing = heads
 
     def __iter__(self) -> Iterator[bytes]:
@@ -66,7 +66,7 @@ def verify(path: Path, *, heads: Iterable[str] = (), phones_of: PhonesOf | None 
         phones_of: The plan's phones by `seq`, if the plan is at hand.
 
     Raises:
-        Refused: The file cannot be read.
+        Refused: The file cannot be read, it is no audit, or another user's.
     """
     missing = {head.strip().lower() for head in heads}
     lines = _Watching(path, missing)

@@ -125,7 +125,6 @@ async def _carry_out(request: RunRequest, screen: Console, stop: Stop, stack: As
     fold = files.fold or Fold(str(files.audit), phones_of=spec.phones_of)
     before = len(fold.sessions)
     file = files.file or DiskFile.create(files.audit)
-    stack.callback(_take_away_unwritten, files, fold)
     stack.callback(file.close)
     _repair(file, screen)
     empty = EmptyWatch(fold, spec.safety, stop, screen.warn)
@@ -187,13 +186,6 @@ def _repair(file: DiskFile, screen: Console) -> None:
         raise Refused(f"nothing was sent: {error.why}", hint=_ROOM) from error
     if cut:
         screen.warn(f"the audit's last line was torn by a crash: {cut} bytes cut off")
-
-
-def _take_away_unwritten(files: RunFiles, fold: Fold) -> None:
-    """Remove a new audit that has no record, so that its path is free again."""
-    if files.file is None and not fold.sessions:
-        with suppress(OSError):
-            files.audit.unlink()
 
 
 def _protected(path: str | None, rule: PhoneRule) -> ProtectList:

@@ -41,6 +41,8 @@ class Place:
         self.plan = plan_beside(audit)
         self.draft = self.plan.with_name(f".{self.plan.name[:100]}.{secrets.token_hex(8)}.draft")
         """Where the plan is made; on the same file system."""
+        self.used = False
+        """True once a run came to its end here: whatever became of its audit, the plan is evidence."""
         self._descriptor = descriptor
 
     def put(self, draft: PlanFile) -> PlanFile:
@@ -62,7 +64,7 @@ class Place:
         """Give the place back; the plan is taken away unless the audit came to be."""
         with suppress(OSError):
             self.draft.unlink(missing_ok=True)
-            if not os.path.lexists(self.audit):
+            if not self.used and not os.path.lexists(self.audit):
                 self.plan.unlink()
         os.close(self._descriptor)
 

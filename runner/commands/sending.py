@@ -70,6 +70,7 @@ def drafted(given: Path | None, name: str, make: Callable[[Scratch], PlanFile]) 
         scratch = Scratch(place.draft, folder / "rejects")
         plan = place.put(make(scratch))
         yield RunFiles(plan, place.audit, rejects=scratch.rejects if scratch.rejects.exists() else None)
+        place.used = True
 
 
 def send_draft(files: RunFiles, sending: Sending, screen: Console, *, plan_s: float) -> Shown:

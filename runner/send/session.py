@@ -8,12 +8,14 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
-from runner.audit.fold import Fold, PhonesOf
+from runner.audit.fold import Fold, PhonesOf, Totals
 from runner.audit.journal import Journal
 from runner.audit.records import (
+    ADDED_LATER,
     AUDIT_VERSION,
+    SESSION_FIGURES,
     BatchTotals,
     Mode,
     PaceRecord,
@@ -35,7 +37,7 @@ from runner.send.watches import RefusalWatch, StrangerWatch
 from runner.settings import Limits, Safety, limits_to_json, safety_to_json
 from runner.stop import Stop
 
-__all__ = ["PaceNotes", "RunSpec", "Session", "Tools"]
+__all__ = ["PaceNotes", "RunSpec", "Session", "Tools", "missing_summary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,19 +202,11 @@ class Session:
     def _summary(self, duration_s: float) -> SummaryRecord:
         terms, meter = self._terms, self._tools.pacer.meter
         totals = self._tools.fold.totals(terms.phones_of)
-        status, why, exit_code = verdict(
-            totals.open_batches, self._tools.stop, confirmed=totals.all_confirmed
-        )
-        read = {name: getattr(terms.planned, name) for name in _OF_THE_PLAN}
-        return SummaryRecord(
-            status=status,
-            why=why,
-            exit_code=int(exit_code),
-            batches=BatchTotals(**totals.batches),
-            phones=PhoneTotals(**{**totals.phones, **read}),
-            count=totals.count,
-            uncertain_batches=totals.uncertain_batches,
-            empty_batches=totals.empty_batches,
+        ended = verdict(totals.open_batches, self._tools.stop, confirmed=totals.all_confirmed)
+        return _summary_of(
+            totals,
+            terms.planned,
+            ended,
             requests=self.breaker.requests,
             retries=self.breaker.retries,
             plan_s=round(terms.plan_s, 3),
@@ -224,10 +218,39 @@ class Session:
         )
 
 
+def missing_summary(fold: Fold, planned: PlanTotals, phones_of: PhonesOf) -> SummaryRecord:
+    """Return the summary that a session lacks which was killed after its last batch.
+
+    Its totals are those of any summary. What the session itself did nobody knows any more: its figures are 0,
+    and `why` says so.
+    """
+    totals = fold.totals(phones_of)
+    status, _, exit_code = verdict(totals.open_batches, Stop(), confirmed=totals.all_confirmed)
+    nothing = {name: 0 for name in SESSION_FIGURES if name != "proxy"}
+    return _summary_of(totals, planned, (status, ADDED_LATER, exit_code), **nothing)
+
+
+_Verdict = tuple[RunStatus, str | None, Exit]
 _OF_THE_PLAN: Final = ("read", "unique", "duplicate", "rejected", "protected")
 
 
-def verdict(open_batches: int, stop: Stop, *, confirmed: bool) -> tuple[RunStatus, str | None, Exit]:
+def _summary_of(totals: Totals, planned: PlanTotals, ended: _Verdict, **figures: Any) -> SummaryRecord:
+    status, why, exit_code = ended
+    read = {name: getattr(planned, name) for name in _OF_THE_PLAN}
+    return SummaryRecord(
+        status=status,
+        why=why,
+        exit_code=int(exit_code),
+        batches=BatchTotals(**totals.batches),
+        phones=PhoneTotals(**{**totals.phones, **read}),
+        count=totals.count,
+        uncertain_batches=totals.uncertain_batches,
+        empty_batches=totals.empty_batches,
+        **figures,
+    )
+
+
+def verdict(open_batches: int, stop: Stop, *, confirmed: bool) -> _Verdict:
     """Return a session's status, the reason if it stopped early, and its exit code (README, exit codes)."""
     reason = stop.reason
     if reason is not None and (open_batches or reason.even_if_done):

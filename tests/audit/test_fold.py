@@ -3,6 +3,7 @@
 import os
 import tracemalloc
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from runner.audit.durations import Durations
 from runner.audit.fold import Fold, fold_audit
 from runner.audit.journal import encode_record
-from runner.audit.reader import select_for_rerun
+from runner.audit.reader import read_first, select_for_rerun
 from runner.audit.records import MALFORMED, STATUSES
 from runner.audit.verify import State, verify
 from runner.errors import AuditDamaged, Refused
@@ -415,34 +416,79 @@ def test_lines_end_at_newlines_only(tmp_path):
     assert fold_audit(path, verify_chain=True).ended == 1
 
 
+PLAN = b'{"type":"plan","v":1,"digest":"' + b"0" * 64 + b'"}\n{"seq":1,"user_id":"u","phone":["1"]}\n'
+
+
 @pytest.mark.parametrize(
-    "content", [b"", b"\n", b"[]\n", b"{}\n", b"hello", b"hello\n", b"\xef\xbb\xbf{}\n", b"{\n" * 9]
+    "content", [b"", b"\n", b"[]\n", b"{}\n", b"hello", b"hello\n", b"\xef\xbb\xbf{}\n", b"{\n" * 9, PLAN]
 )
-def test_what_is_no_audit_is_refused(tmp_path, content):
+def test_what_is_no_audit_is_refused_and_never_called_damaged(tmp_path, content):
     path = tmp_path / "a.jsonl"
     path.write_bytes(content)
-    with pytest.raises(AuditDamaged):
-        fold_audit(path, verify_chain=False)
-    assert verify(path).state is (State.OPEN_ENDED if not content else State.DAMAGED)
+    for read in (verify, read_first, lambda path: fold_audit(path, verify_chain=False)):
+        with pytest.raises(Refused, match="no audit") as caught:
+            read(path)
+        assert not isinstance(caught.value, AuditDamaged)
+
+
+@pytest.mark.parametrize("kept", [1, 5, 12, 13, 100])
+def test_an_audit_torn_in_its_first_line_is_one_without_an_end(tmp_path, kept):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(audits.chained([run()])[0][:kept])
+    assert verify(path).state is State.OPEN_ENDED
+    assert read_first(path) is None
+    with pytest.raises(AuditDamaged, match="no whole record") as caught:
+        fold_audit(path, verify_chain=True)
+    assert "remove it" in caught.value.hint
+
+
+def test_an_audit_whose_beginning_was_cut_off_is_damaged(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\n".join(audits.chained([run(), sending(1), batch(1)])[1:]))
+    assert verify(path).state is State.DAMAGED
+
+
+def test_a_pipe_and_a_device_are_no_audits_and_nobody_waits_for_them(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null"), tmp_path):
+        for read in (verify, lambda path: fold_audit(path, verify_chain=False)):
+            with pytest.raises(Refused, match="no regular file"):
+                read(path)
+
+
+def test_verify_and_a_strict_fold_refuse_the_audit_of_another_user_and_a_link(tmp_path, monkeypatch):
+    path = audits.write(tmp_path / "a.jsonl", [run(), sending(1), batch(1)])
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    strict = (verify, lambda path: fold_audit(path, verify_chain=True, own=True))
+    for read in strict:
+        with pytest.raises(Refused, match="symbolic link"):
+            read(link)
+        read(path)
+    assert fold_audit(link, verify_chain=True).ended == 1
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    for read in strict:
+        with pytest.raises(Refused, match="another user"):
+            read(path)
+    assert fold_audit(path, verify_chain=True).ended == 1
 
 
 def test_an_endless_line_is_refused_without_being_read(tmp_path):
     path = tmp_path / "a.jsonl"
     with path.open("wb") as file:
+        file.write(b'{"type":"run"')
         file.truncate(64 << 20)
     tracemalloc.start()
-    with pytest.raises(AuditDamaged):
+    with pytest.raises(AuditDamaged, match="longer than any record"):
         fold_audit(path, verify_chain=False)
     assert tracemalloc.get_traced_memory()[1] < 16 << 20
     tracemalloc.stop()
 
 
 def test_a_missing_audit_is_refused(tmp_path):
-    for path in (tmp_path / "none", tmp_path):
-        with pytest.raises(Refused, match="cannot be read"):
-            fold_audit(path, verify_chain=False)
-        with pytest.raises(Refused, match="cannot be read"):
-            verify(path)
+    for read in (verify, lambda path: fold_audit(path, verify_chain=False)):
+        with pytest.raises(Refused, match=r"cannot be (read|opened): No such file"):
+            read(tmp_path / "none")
 
 
 def test_memory_does_not_grow_with_the_audit(tmp_path):
@@ -523,7 +569,7 @@ def test_a_flipped_bit_anywhere_is_noticed(audit, flip):
 def test_every_cut_is_noticed_but_one_at_the_end_of_a_session(audit):
     whole = audit.read_bytes()
     first_session = len(b"".join(audits.chained(reference())[:7]))
-    for size in reversed(range(len(whole))):
+    for size in reversed(range(1, len(whole))):
         os.truncate(audit, size)
         found = verify(audit)
         if size == first_session:

@@ -171,12 +171,13 @@ def test_a_new_audit_is_private_and_so_is_its_folder(tmp_path):
     path = tmp_path / "new" / "audit" / "a.jsonl"
     usual = os.umask(0)
     try:
-        DiskFile.create(path).close()
+        file = DiskFile.create(path)
     finally:
         os.umask(usual)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(path.parent.parent.stat().st_mode) == 0o700
+    file.close()
 
 
 def test_an_existing_audit_is_refused_and_left_alone(tmp_path):
@@ -260,11 +261,135 @@ def test_a_torn_tail_longer_than_a_block_is_found(tmp_path):
 def test_a_file_without_a_whole_record_is_not_emptied(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_bytes(b"no audit at all")
+    with pytest.raises(Refused, match="no audit"):
+        DiskFile.reopen(path)
+    assert path.read_bytes() == b"no audit at all"
+
+
+def test_an_audit_without_a_whole_record_is_not_emptied(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"type":"run","at":')
     file = DiskFile.reopen(path)
     with pytest.raises(AuditDamaged):
         file.repair_tail()
     file.close()
-    assert path.read_bytes() == b"no audit at all"
+    assert path.read_bytes() == b'{"type":"run","at":'
+
+
+def test_a_new_audit_that_never_got_a_whole_record_is_removed(tmp_path, monkeypatch):
+    path = tmp_path / "a.jsonl"
+    file = DiskFile.create(path)
+    write = os.write
+    monkeypatch.setattr(journal_room.os, "write", lambda fd, data: write(fd, data[:9]))
+    monkeypatch.setattr(journal_room.os, "ftruncate", failing_with(errno.EIO))
+    with pytest.raises(Stopped):
+        journal_on(file).append(typed(audits.run()))
+    assert path.read_bytes()
+    file.close()
+    assert not path.exists()
+
+
+def test_neither_an_audit_with_a_record_nor_what_took_its_place_is_removed(tmp_path):
+    one, two = DiskFile.create(tmp_path / "1"), DiskFile.create(tmp_path / "2")
+    journal_on(one).append(typed(audits.run()))
+    two.path.unlink()
+    two.path.write_bytes(b"mine")
+    one.close()
+    two.close()
+    assert read_audit(one.path)[0]["type"] == "run"
+    assert two.path.read_bytes() == b"mine"
+    DiskFile.reopen(one.path).close()
+    assert one.path.exists()
+
+
+def failing_with(number):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+TAMPERING = {
+    "it was removed": lambda path: path.unlink(),
+    "it was moved away": lambda path: path.rename(path.with_name("elsewhere")),
+    "another file stands in its place": lambda path: (
+        path.rename(path.with_name("old")),
+        path.write_bytes(path.with_name("old").read_bytes()),
+    ),
+    "a symbolic link stands in its place": lambda path: path.symlink_to(path.rename(path.with_name("old"))),
+    "a folder stands in its place": lambda path: (path.rename(path.with_name("old")), path.mkdir()),
+    "it was cut to": lambda path: os.truncate(path, path.stat().st_size - 1),
+    "somebody else wrote to it": lambda path: append_to(path, b"\n"),
+}
+
+
+def append_to(path, data):
+    with path.open("ab") as file:
+        file.write(data)
+
+
+@pytest.mark.parametrize("found", TAMPERING)
+@pytest.mark.parametrize("again", [False, True], ids=["new", "reopened"])
+async def test_an_audit_that_is_no_longer_what_was_written_stops_the_run_at_the_next_sync(
+    tmp_path, found, again
+):
+    path = tmp_path / "a.jsonl"
+    file = DiskFile.create(path)
+    journal = journal_on(file)
+    journal.append(typed(audits.run()))
+    await journal.sync()
+    if again:
+        file.close()
+        file = DiskFile.reopen(path)
+        journal = journal_on(file, chain=journal.chain)
+    TAMPERING[found](path)
+    journal.append(typed(audits.sending(1)))
+    with pytest.raises(Stopped, match=found) as caught:
+        await journal.sync()
+    assert (caught.value.exit_code, str(path) in caught.value.why) == (3, True)
+    with pytest.raises(Stopped, match=found):
+        journal.append(typed(audits.batch(1)))
+    with pytest.raises(Stopped, match=found):
+        await journal.sync()
+    file.close()
+
+
+async def test_what_does_not_touch_the_audit_itself_stops_nothing(tmp_path, monkeypatch):
+    """Its folder renamed under a relative path, a second name for it, other rights, another time."""
+    monkeypatch.chdir(tmp_path)
+    Path("audit").mkdir()
+    path = Path("audit/a.jsonl")
+    file = DiskFile.create(path)
+    journal = journal_on(file)
+    for harmless in (
+        lambda: os.link(path, "copy"),
+        lambda: path.chmod(0o400),
+        lambda: os.utime(path, (1, 1)),
+        lambda: tmp_path.rename(tmp_path.with_name(tmp_path.name + "-moved")),
+    ):
+        harmless()
+        journal.append(typed(audits.sending(1)))
+        await journal.sync()
+    file.close()
+
+
+async def test_a_write_that_is_under_way_while_the_file_is_looked_at_is_our_own(tmp_path, monkeypatch):
+    file = DiskFile.create(tmp_path / "a.jsonl")
+    journal = journal_on(file)
+    looked = journal_room.what_became
+
+    def write_meanwhile(path, descriptor):
+        if not written:
+            written.append(True)
+            journal.append(typed(audits.sending(1)))
+        return looked(path, descriptor)
+
+    written = []
+    monkeypatch.setattr(journal_room, "what_became", write_meanwhile)
+    journal.append(typed(audits.run()))
+    await journal.sync()
+    assert written
+    file.close()
 
 
 async def test_many_waiters_share_a_sync(tmp_path, monkeypatch):
@@ -438,6 +563,7 @@ async def test_a_lock_folder_that_cannot_be_made_is_refused(tmp_path):
 
 def test_a_closed_file_frees_its_lock(tmp_path):
     file = DiskFile.create(tmp_path / "a.jsonl")
+    journal_on(file).append(typed(audits.run()))
     with pytest.raises(Busy):
         DiskFile.reopen(file.path)
     file.close()

@@ -61,6 +61,57 @@ def test_resume_of_a_finished_run_writes_nothing_and_connects_to_nothing(program
     assert sandbox.requests() == sent
 
 
+@pytest.mark.parametrize("torn", [0, 50], ids=["no summary", "a torn one"])
+def test_a_session_killed_after_its_last_batch_gets_its_summary_and_nothing_is_sent(
+    program, sandbox, stopped, torn
+):
+    program("resume", stopped).expect(0)
+    sent = sandbox.requests()
+    *lines, last = stopped.read_bytes().splitlines(keepends=True)
+    stopped.write_bytes(b"".join(lines) + last[:torn])
+    program("verify", stopped).expect(3)
+    shown = program("resume", stopped, "--json").expect(0).record
+    assert sandbox.requests() == sent
+    assert stopped.read_bytes().splitlines(keepends=True)[:-1] == lines
+    records = read_audit(stopped)
+    assert shown == records[-1]
+    told = json.loads(last)
+    same = ("status", "exit_code", "batches", "phones", "count", "uncertain_batches", "empty_batches")
+    assert {name: shown[name] for name in same} == {name: told[name] for name in same}
+    assert "resume added this summary" in shown["why"]
+    assert [shown[name] for name in ("requests", "retries", "duration_s", "rate_achieved")] == [0] * 4
+    program("verify", stopped).expect(0)
+    report = program("report", stopped, "--json").expect(0).record
+    assert "requests" not in report["sessions"][-1]
+    after = stopped.read_bytes()
+    program("resume", stopped).expect(0)
+    assert stopped.read_bytes() == after
+
+
+def test_where_that_summary_cannot_be_added_it_is_said_and_the_code_is_the_runs(program, stopped):
+    program("resume", stopped).expect(0)
+    stopped.write_bytes(b"".join(stopped.read_bytes().splitlines(keepends=True)[:-1]))
+    before = stopped.read_bytes()
+    ended = program.shell("ulimit -f 1; $RUN resume a.jsonl").expect(0)
+    assert "none could be added" in ended.err
+    assert stopped.read_bytes() == before
+
+
+def test_resume_waits_for_the_audits_lock_where_it_is_told_to(program, sandbox):
+    sandbox.pool.add_phones(USER, MANY)
+    sandbox.script("hang")
+    first = program.start(
+        "run", program.job({USER: MANY}), "--yes", "--timeout", "3000", "--audit", "a.jsonl"
+    )
+    first.until(sandbox.deletions, "its first request")
+    second = program.start("resume", "a.jsonl", "--yes", "--wait")
+    second.until(lambda: "waiting: the audit a.jsonl is held by process" in second.err(), "its waiting")
+    first.signal(signal.SIGKILL)
+    first.process.wait()
+    second.wait().expect(0)
+    check_evidence(program.folder / "a.jsonl", sandbox)
+
+
 def test_resume_of_a_finished_run_with_failures_is_1(program, sandbox):
     sandbox.script("error", error_code=7431)
     program("run", program.job({USER: numbers(3)}), "--yes", "--audit", "a.jsonl").expect(1)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from runner.audit.journal import DiskFile
+from runner.errors import Stopped
 
 STATUSES = ("deleted", "failed", "unknown", "not_sent")
 
@@ -194,6 +195,8 @@ class DiskFaults:
     torn_when_full: bool = False
     torn_when_killed: bool = False
     sync_fails_at: int | None = None
+    moved_at: int | None = None
+    """From this sync on the file is not in its place; a person puts it back after the session."""
     rng: random.Random = field(default_factory=random.Random)
 
     def next_sync_s(self, number: int) -> float:
@@ -248,7 +251,7 @@ class ProcessFile(DiskFile):
                 self._disk.synced(covers)
                 self._life.tick("synced")
             self._synced = covers
-        except OSError as error:
+        except (OSError, Stopped) as error:
             self._failure = error
         finally:
             self._round = None
@@ -257,6 +260,9 @@ class ProcessFile(DiskFile):
         if self._faults.sync_fails_at is not None and self.syncs >= self._faults.sync_fails_at:
             self.broken = True
             raise OSError(errno.EIO, os.strerror(errno.EIO))
+        if self._faults.moved_at is not None and self.syncs >= self._faults.moved_at:
+            self.broken = True
+            raise Stopped("audit: it was moved away")
 
     def close(self) -> None:
         pass

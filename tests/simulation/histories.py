@@ -483,6 +483,10 @@ def _sync_fails(process: Process, rng: random.Random) -> None:
     process.faults.sync_fails_at = int(10 ** rng.uniform(0, 1.3))
 
 
+def _audit_moved(process: Process, rng: random.Random) -> None:
+    process.faults.moved_at = int(10 ** rng.uniform(0, 1.3))
+
+
 def _deadline(process: Process, rng: random.Random) -> None:
     process.limits = dataclasses.replace(process.limits, deadline_s=rng.choice((1.0, 5.0, 60.0, 600.0)))
 
@@ -494,6 +498,7 @@ BEFALLS: dict[str, tuple[int, Callable[[Process, random.Random], None]]] = {
     "signal": (14, _signal),
     "disk full": (6, _disk_full),
     "sync fails": (4, _sync_fails),
+    "audit moved": (4, _audit_moved),
     "deadline": (4, _deadline),
 }
 """What may befall a session, with its weight; a new one needs a line here."""
