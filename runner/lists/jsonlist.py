@@ -392,17 +392,16 @@ def _texts(cells: list[Any]) -> tuple[list[str], dict[int, str]]:
     if kinds == {str}:
         return cells, {}
     if kinds <= {str, int}:
-        flaws = {
-            i: _flaw(cell) for i, cell in enumerate(cells) if type(cell) is int and not 0 <= cell <= MAX_EXACT
-        }
-    else:
-        flaws = {i: flaw for i, cell in enumerate(cells) if (flaw := _flaw(cell))}
-    return [cell if type(cell) is str else _text(cell) for cell in cells], flaws
+        numbers = [cell for cell in cells if type(cell) is int]
+        if min(numbers) >= 0 and max(numbers) <= MAX_EXACT:
+            return list(map(str, cells)), {}
+    flaws = {index: flaw for index, cell in enumerate(cells) if (flaw := _flaw(cell))}
+    return list(map(_text, cells)), flaws
 
 
 def _text(cell: Any) -> str:
     if isinstance(cell, str):
-        return cell
+        return str(cell)
     if cell is None or cell is _STRANGE:
         return ""
     return str(cell) if type(cell) is int else json.dumps(cell, ensure_ascii=False)[:_SHOWN]
@@ -411,7 +410,9 @@ def _text(cell: Any) -> str:
 def _flaw(cell: Any) -> str:
     """Return the reason for which a cell says neither a phone nor a user id exactly, or nothing."""
     if isinstance(cell, Inexact):
-        return "scientific" if "e" in cell.lower() else "float" if "." in cell else "rounded"
+        if "e" in cell.lower():
+            return "scientific"
+        return "float" if "." in cell else "negative" if cell.startswith("-") else "rounded"
     if isinstance(cell, bool) or not isinstance(cell, str | int | None):
         return "missing" if cell is _STRANGE else "not_text"
     if isinstance(cell, int):

@@ -17,6 +17,8 @@ __all__ = ["MAX_EXACT", "Inexact", "decode_elements", "decode_strictly", "decode
 MAX_EXACT = 1 << 53
 """Up to here every reader and writer of JSON holds whole numbers exactly."""
 _LONGEST_WHOLE = 18
+_BEFORE_VALUES = ":[, \t\r\n"
+_ZERO_BELOW_ZERO = re.compile(r"-0(?![0-9.eE])")
 _QUOTES_BEFORE_COLONS = re.compile(r'"[ \t\r\n]*:')
 _KEY_ENDS = re.compile(r'(?<!\\)"[ \t\r\n]*:')
 
@@ -39,7 +41,7 @@ def _refuse_constant(name: str) -> Any:
 
 
 def _whole(digits: str) -> Any:
-    return int(digits) if len(digits) <= _LONGEST_WHOLE else Inexact(digits)
+    return int(digits) if len(digits) <= _LONGEST_WHOLE and digits != "-0" else Inexact(digits)
 
 
 _STRICT = json.JSONDecoder(
@@ -69,7 +71,7 @@ def decode_texts(texts: Sequence[str]) -> list[Any] | None:
         items = list(map(_FAST.decode, texts))
     except (ValueError, RecursionError):
         return None
-    return items if _each_key_once("\n".join(texts), items) else None
+    return items if _is_sure("\n".join(texts), items) else None
 
 
 def decode_elements(text: str) -> list[Any] | None:
@@ -78,7 +80,15 @@ def decode_elements(text: str) -> list[Any] | None:
         items = _FAST.decode(f"[{text}]")
     except (ValueError, RecursionError):
         return None
-    return items if _each_key_once(text, items) else None
+    return items if _is_sure(text, items) else None
+
+
+def _is_sure(text: str, items: list[Any]) -> bool:
+    """Tell whether the fast decoder lost nothing: no second key, and no sign of a zero."""
+    for match in _ZERO_BELOW_ZERO.finditer(text) if "-0" in text else ():
+        if match.start() == 0 or text[match.start() - 1] in _BEFORE_VALUES:
+            return False
+    return _each_key_once(text, items)
 
 
 def _each_key_once(text: str, items: list[Any]) -> bool:

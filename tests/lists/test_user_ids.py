@@ -77,8 +77,9 @@ def test_a_user_in_json_is_text_or_a_whole_number_that_json_holds_exactly(tmp_pa
     users = {
         "1001": None, "9007199254740992": None, f'"{U1}"': None, '"1001"': None, "0": None,
         "9007199254740993": "rounded", "12345678901234567890123": "rounded", "1" * 5000: "rounded",
-        "1.5e3": "scientific", "1001.5": "float", "1001.0": "float", "-5": "negative", "true": "not_text",
-        "[]": "not_text", '{"a":1}': "not_text", '"2024-01-01"': "date", '"1.39E+17"': "scientific",
+        "1.5e3": "scientific", "1001.5": "float", "1001.0": "float", "-5": "negative", "-0": "negative",
+        "true": "not_text", "[]": "not_text", '{"a":1}': "not_text", '"2024-01-01"': "date",
+        '"1.39E+17"': "scientific",
     }  # fmt: skip
     objects = [f'{{"user_id":{user},"phone":"{A}"}}' for user in users]
     text = "\n".join(objects) + "\n" if lines else "[" + ",".join(objects) + "]"
