@@ -8,16 +8,15 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
-import orjson
 
 from runner import __version__
-from runner.errors import Exit, in_our_words
+from runner.commands.door import Door
+from runner.errors import Exit
 from runner.options import AccessOptions, OutputOptions, PlanOptions, ResumeOptions, RunOptions
 from runner.settings import LimitsGiven, parse_duration, parse_rate
 
@@ -93,6 +92,12 @@ _OUTPUT = _takes(
     click.option("--json", "as_json", is_flag=True, help="Write the result as one JSON object."),
     click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors."),
     click.option("--verbose", is_flag=True, help="Log every batch that fails."),
+    click.option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        help="How standard error is written: in words, or one JSON object a line [text].",
+    ),
 )
 
 _ACCESS = _takes(
@@ -192,7 +197,7 @@ def run(
     from runner.commands.run import run as run_jobs  # noqa: PLC0415
 
     screen = _screen(output)
-    _end(run_jobs(jobs, user_id, options, _open(access, screen), screen), screen, output)
+    _end(run_jobs(jobs, user_id, options, _open(access, screen), screen))
 
 
 @cli.command(epilog=_EPILOG)
@@ -236,7 +241,7 @@ def _plan(
 
     screen = _screen(output)
     vendor = _open(access, screen) if options.probe else None
-    _end(plan_jobs(jobs, user_id, options, screen, probe=vendor), screen, output)
+    _end(plan_jobs(jobs, user_id, options, screen, probe=vendor))
 
 
 @cli.command(epilog=_EPILOG)
@@ -250,7 +255,7 @@ def resume(audit: Path, options: ResumeOptions, access: AccessOptions, output: O
     from runner.commands.resume import resume as resume_run  # noqa: PLC0415
 
     screen = _screen(output)
-    _end(resume_run(audit, options, _open(access, screen), screen), screen, output)
+    _end(resume_run(audit, options, _open(access, screen), screen))
 
 
 @cli.command(epilog=_EPILOG)
@@ -276,7 +281,7 @@ def rerun(
     from runner.commands.rerun import rerun as rerun_audits  # noqa: PLC0415
 
     screen = _screen(output)
-    _end(rerun_audits(audits, only, options, _open(access, screen), screen), screen, output)
+    _end(rerun_audits(audits, only, options, _open(access, screen), screen))
 
 
 @cli.command(epilog=_EPILOG)
@@ -287,8 +292,8 @@ def report(audits: tuple[Path, ...], html: Path | None, output: OutputOptions) -
     """Show totals, failures by cause and timings of audits."""
     from runner.commands.report import report as report_audits  # noqa: PLC0415
 
-    screen = _screen(output)
-    _end(report_audits(audits, html=html), screen, output)
+    _screen(output)
+    _end(report_audits(audits, html=html))
 
 
 @cli.command()
@@ -301,8 +306,8 @@ def verify(audits: tuple[Path, ...], head: str | None, output: OutputOptions) ->
     """Check integrity: 0 whole, 1 damaged, 3 intact but without an end (killed, torn, cut)."""
     from runner.commands.verify import verify as verify_audits  # noqa: PLC0415
 
-    screen = _screen(output)
-    _end(verify_audits(audits, head=head), screen, output)
+    _screen(output)
+    _end(verify_audits(audits, head=head))
 
 
 @cli.command()
@@ -313,7 +318,7 @@ def check(access: AccessOptions, output: OutputOptions) -> None:
     from runner.commands.check import check as check_access  # noqa: PLC0415
 
     screen = _screen(output)
-    _end(check_access(_open(access, screen)), screen, output)
+    _end(check_access(_open(access, screen)))
 
 
 @cli.command()
@@ -351,7 +356,7 @@ def demo(seed: int, keep: Path | None, output: OutputOptions) -> None:
     from runner.commands.demo import demo as run_demo  # noqa: PLC0415
 
     screen = _screen(output)
-    _end(run_demo(seed, keep, screen), screen, output)
+    _end(run_demo(seed, keep, screen))
 
 
 @cli.command()
@@ -360,19 +365,17 @@ def schema(what: Literal["job", "audit"]) -> None:
     """Print the JSON Schema of the job file, or of an audit line."""
     from runner.commands.schema import schema as show_schema  # noqa: PLC0415
 
-    output = OutputOptions()
-    _end(show_schema(what), _screen(output), output)
+    _end(show_schema(what))
+
+
+def _door() -> Door:
+    """Return what is known of this call."""
+    return click.get_current_context().ensure_object(Door)
 
 
 def _screen(output: OutputOptions) -> "Console":
-    """Open the screen, and warn of variables that mean nothing."""
-    from runner.access import environment_warnings  # noqa: PLC0415
-    from runner.output.console import Console, Verbosity  # noqa: PLC0415
-
-    screen = Console(Verbosity(quiet=output.quiet, verbose=output.verbose))
-    for warning in environment_warnings(os.environ):
-        screen.warn(warning)
-    return screen
+    """Open the screen of this call."""
+    return _door().open(output)
 
 
 def _open(access: AccessOptions, screen: "Console") -> "Access":
@@ -384,58 +387,41 @@ def _open(access: AccessOptions, screen: "Console") -> "Access":
     return found
 
 
-def _end(shown: "Shown", screen: "Console", output: OutputOptions) -> None:
-    """Write a verb's result to standard output and leave with its code.
-
-    All is decided and written down: a signal from now on cuts the words short and changes nothing else.
-    """
-    from runner.process import Terminated  # noqa: PLC0415
-
-    with suppress(KeyboardInterrupt, Terminated):
-        screen.result(orjson.dumps(shown.result).decode() if output.as_json else shown.text())
-    raise SystemExit(int(shown.exit_code))
+def _end(shown: "Shown") -> None:
+    """Write a verb's result and leave with its code."""
+    raise SystemExit(_door().end(shown))
 
 
 def main() -> None:
     """Run the program; the entry point of `bulk-delete` and `python -m runner`."""
-    from runner.process import fill_closed_streams, harden, mute_closed_streams  # noqa: PLC0415
+    from runner.process import harden, ignore_signals  # noqa: PLC0415
+    from runner.streams import open_streams  # noqa: PLC0415
 
-    fill_closed_streams()
+    open_streams()
     harden()
-    try:
-        code = _run_cli()
-    finally:
-        mute_closed_streams()
+    code = _run_cli(Door())
+    ignore_signals()
     sys.exit(code)
 
 
-def _run_cli() -> int:
+def _run_cli(door: Door) -> int:
+    """Run the command line and return the exit code; after an error no signal is heard any more."""
+    from runner.process import hold_signals  # noqa: PLC0415
+
     try:
-        cli.main(standalone_mode=False)
+        cli.main(standalone_mode=False, obj=door)
+        return door.flush()
     except SystemExit as leave:
-        return leave.code if isinstance(leave.code, int) else int(Exit.REFUSED)
+        return door.code(leave.code if isinstance(leave.code, int) else Exit.REFUSED)
     except click.exceptions.Exit as leave:
-        return leave.exit_code
+        return door.flush() or leave.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _console().say("interrupted; nothing was sent")
-        return int(Exit.SIGINT)
-    except Exception as error:  # noqa: BLE001 - the last door: a traceback on a screen may show a number
-        return _explain(error)
-    return int(Exit.OK)
-
-
-def _explain(error: Exception) -> int:
-    """Say what went wrong in words for a person, and return the exit code."""
-    if isinstance(error, click.ClickException):
+        hold_signals()
+        return door.interrupted()
+    except click.ClickException as error:
+        hold_signals()
         error.show()
         return int(Exit.REFUSED)
-    told = in_our_words(error)
-    _console().show_error(told)
-    return int(told.exit_code)
-
-
-def _console() -> "Console":
-    """Return the screen, for what goes wrong outside a verb's own."""
-    from runner.output.console import Console, Verbosity  # noqa: PLC0415
-
-    return Console(Verbosity())
+    except Exception as error:  # noqa: BLE001 - the last door: a traceback on a screen may show a number
+        hold_signals()
+        return door.explain(error)

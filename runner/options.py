@@ -23,6 +23,7 @@ class OutputOptions:
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
+    log_format: Literal["text", "json"] = "text"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
-"""The process as the operating system sees it: signals, core dumps, streams that went away.
+"""The process as the operating system sees it: signals, core dumps, the loop, the clock.
 
-A core dump or a traceback could hold the token and the numbers, so neither is made. SIGTERM ends planning at
-once, as ctrl-C does; while requests are sent, signals go to the run's switch instead.
+A core dump or a traceback could hold the token and the numbers, so neither is made, and no other process of
+this user may read this one's memory. SIGTERM ends planning at once, as ctrl-C does; while requests are sent,
+signals go to the run's switch instead, and once a run has its end they change nothing any more.
 """
 
 import asyncio
-import os
+import ctypes
 import resource
 import signal
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import FrameType
+from typing import Final
 
 from runner.errors import Exit, Refused
 from runner.stop import Stop
@@ -20,14 +22,15 @@ from runner.stop import Stop
 __all__ = [
     "Terminated",
     "ensure_descriptors",
-    "fill_closed_streams",
     "harden",
-    "mute_closed_streams",
+    "hold_signals",
+    "ignore_signals",
     "signals_to",
     "use_loop",
     "utc_now",
 ]
 
+_PR_SET_DUMPABLE: Final = 4
 _EXITS = {signal.SIGINT: Exit.SIGINT, signal.SIGTERM: Exit.SIGTERM, signal.SIGHUP: Exit.SIGTERM}
 
 
@@ -36,9 +39,11 @@ class Terminated(SystemExit):
 
 
 def harden() -> None:
-    """Make no core dumps, and let SIGTERM and SIGHUP unwind the stack so that temporary files go."""
+    """Keep memory to this process, and let SIGTERM and SIGHUP unwind the stack so that temporary files go."""
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _terminate)
@@ -57,20 +62,6 @@ def ensure_descriptors(needed: int) -> None:
         )
 
 
-def fill_closed_streams() -> None:
-    """Put /dev/null where a standard stream was closed before the start.
-
-    Otherwise the next file opened would get its number, and what is said on standard error would land in it.
-    """
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
-
-
 def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise Terminated(int(Exit.SIGTERM))
 
@@ -79,28 +70,50 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 def signals_to(stop: Stop, on_first: Callable[[str], None]) -> Iterator[None]:
     """While this lasts a first signal drains the run and a second one abandons it.
 
-    A signal that the program was started to ignore (nohup) stays ignored.
+    A signal that the program was started to ignore (nohup) stays ignored. The loop's own handlers are not
+    used: taking them off again leaves moments in which a signal kills.
     """
     loop = asyncio.get_running_loop()
 
-    def receive(number: signal.Signals) -> None:
+    def receive(name: str, exit_code: Exit) -> None:
         if stop.signalled:
             stop.abandon()
             return
         stop.signalled = True
-        on_first(number.name)
-        stop.request(number.name, _EXITS[number])
+        on_first(name)
+        stop.request(name, exit_code)
 
-    taken = [number for number in _EXITS if signal.getsignal(number) is not signal.SIG_IGN]
-    former = {number: signal.getsignal(number) for number in taken}
-    for number in taken:
-        loop.add_signal_handler(number, receive, number)
+    def handle(number: int, _frame: FrameType | None) -> None:
+        signalled = signal.Signals(number)
+        loop.call_soon_threadsafe(receive, signalled.name, _EXITS[signalled])
+
+    former = {number: signal.signal(number, handle) for number in _heeded()}
     try:
         yield
     finally:
-        for number in taken:
-            loop.remove_signal_handler(number)
-            signal.signal(number, former[number])
+        for number, handler in former.items():
+            if signal.getsignal(number) is handle:  # and not held meanwhile
+                signal.signal(number, handler)
+
+
+def hold_signals() -> None:
+    """From now on no signal changes anything: how the process ends is decided, and is still to be said."""
+    for number in _heeded():
+        signal.signal(number, _unheard)
+
+
+def ignore_signals() -> None:
+    """Let no signal kill the interpreter while it is taken down: Python's handlers are gone by then."""
+    for number in _heeded():
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _heeded() -> list[signal.Signals]:
+    return [number for number in _EXITS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def _unheard(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing; unlike SIG_IGN this also takes a signal that has come in and was not handled yet."""
 
 
 def use_loop() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -116,14 +129,3 @@ def use_loop() -> Callable[[], asyncio.AbstractEventLoop]:
 def utc_now() -> datetime:
     """Return the wall's time."""
     return datetime.now(UTC)
-
-
-def mute_closed_streams() -> None:
-    """Flush the streams; where one is closed or its reader gone, keep Python from complaining at exit."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:
-                stream.flush()
-        except (OSError, ValueError):
-            with suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -6,7 +6,7 @@ the first request, the questions are asked before the audit exists, which is mad
 
 import asyncio
 from collections.abc import Coroutine, Iterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -17,18 +17,18 @@ from runner.access import Access
 from runner.audit.fold import Fold
 from runner.audit.journal import DiskFile, Journal
 from runner.audit.records import Record, RejectedRecord, SummaryRecord
+from runner.commands.course import Course
 from runner.commands.vendor import Vendor, reach_vendor, stopped_by_signals
 from runner.errors import Broken, Exit, Refused, RunnerError, Stopped
 from runner.locks import origin_lock
 from runner.model import Prior, Work
-from runner.output.console import Console, Snapshot
+from runner.output.console import Console
 from runner.phones import PhoneRule
 from runner.plan.file import PlanFile
 from runner.plan.header import PlanWindow
 from runner.plan.protect import ProtectList
 from runner.plan.protect_file import read_protect_file
 from runner.process import ensure_descriptors, utc_now
-from runner.send.pacing import Pacer
 from runner.send.safety import EmptyWatch, Question, check_windows
 from runner.send.session import PaceNotes, RunSpec, Session, Tools
 from runner.stop import Stop, Stopping
@@ -107,15 +107,18 @@ async def carry_out(request: RunRequest, screen: Console) -> Result:
         Busy: Another run holds the origin or the audit.
         Interrupted: A signal came before anything was sent.
     """
+    course = Course(request.spec.limits.timeout_s)
 
     def on_first(name: str) -> None:
-        screen.say(f"{name}: finishing what is under way; again to leave now")
+        screen.note(course.signalled(name))
 
     async with stopped_by_signals(on_first) as stop, AsyncExitStack() as stack:
-        return await _carry_out(request, screen, stop, stack)
+        return await _carry_out(request, screen, course, stop, stack)
 
 
-async def _carry_out(request: RunRequest, screen: Console, stop: Stop, stack: AsyncExitStack) -> Result:
+async def _carry_out(
+    request: RunRequest, screen: Console, course: Course, stop: Stop, stack: AsyncExitStack
+) -> Result:
     spec, files = request.spec, request.files
     notes = PaceNotes()
     vendor = await _confirmed_vendor(request, screen, stop, stack, notes)
@@ -132,27 +135,26 @@ async def _carry_out(request: RunRequest, screen: Console, stop: Stop, stack: As
     def on_record(record: Record, chain: str) -> None:
         fold.add(record, chain=chain)
         empty.look(record)
+        course.note(record)
         screen.tell(record)
 
     journal = Journal(file, now=utc_now, on_record=on_record, chain=fold.chain)
     tools = Tools(vendor.client, vendor.pacer, journal, fold, stop, utc_now)
     session = Session(spec, tools, notes, vendor.deadline_s)
-    progress = asyncio.create_task(screen.follow(lambda: _snapshot(fold, vendor.pacer)))
+    course.watch(fold, vendor.pacer, session.breaker, stop)
     try:
-        works = files.works(fold, protect)
-        summary, recorded = await session.run(works, _read_rejects(files.rejects))
+        async with screen.following(course.snapshot):
+            works = files.works(fold, protect)
+            summary, recorded = await session.run(works, _read_rejects(files.rejects))
     except Refused as error:
         raise Stopped(error.message, hint=error.hint) from error
     except (RunnerError, Stopping):
         raise
     except Exception as error:
         raise Broken(error, sent=len(fold.sessions) > before) from error
-    finally:
-        progress.cancel()
-        with suppress(asyncio.CancelledError):
-            await progress
     if len(fold.sessions) == before:  # not even its first record could be written
         raise Refused(f"nothing was sent: {summary.why}", hint=_ROOM)
+    screen.settle(Exit(summary.exit_code))
     return Result(fold.last_summary if recorded and fold.last_summary else summary, fold, recorded)
 
 
@@ -168,7 +170,7 @@ async def _confirmed_vendor(
         access.base_url,
         wait=request.wait,
         sleep=stop.sleep,
-        on_wait=lambda holder: screen.say(f"waiting for the run of {holder}"),
+        on_wait=lambda holder: screen.note(f"waiting for the run of {holder}"),
     )
     await stack.enter_async_context(lock)
     vendor = await stack.enter_async_context(reach_vendor(access, spec.limits, stop, on_pace=notes))
@@ -221,18 +223,6 @@ async def _unless_abandoned(asking: Coroutine[Any, Any, _Found], stop: Stop) -> 
 async def _ask(questions: tuple[Question, ...], screen: Console, stop: Stop) -> None:
     for question in questions:
         await screen.ask(question.text, stop, unless=question.flag)
-
-
-def _snapshot(fold: Fold, pacer: Pacer) -> Snapshot:
-    totals = fold.totals()
-    return Snapshot(
-        batches=fold.ended,
-        planned=fold.planned_batches,
-        phones=totals.phones["deleted"],
-        count=totals.count,
-        troubled=totals.batches["failed"],
-        rate=pacer.meter.rate_achieved,
-    )
 
 
 def _read_rejects(path: Path | None) -> Iterator[RejectedRecord]:

@@ -7,136 +7,95 @@ dropped: a closed or full stream never changes a batch's outcome.
 
 import asyncio
 import logging
+import os
 import re
 import sys
 import threading
 import time
-from collections.abc import Callable, MutableMapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, TextIO
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
 
-import structlog
-from rich.console import Console as RichConsole
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+import orjson
 
 from runner.access import Token
 from runner.audit.records import BatchRecord, OpenRecord, PaceRecord, Record
-from runner.errors import Refused, RunnerError
+from runner.errors import Exit, Refused, RunnerError
+from runner.output.progress import Progress, Snapshot, block, sentence
+from runner.output.region import Region
 from runner.phones import mask, mask_echoes
 from runner.stop import Stop
-from runner.text import printable
+from runner.streams import Shielded
+from runner.text import printable, wrap
 
-__all__ = ["Console", "Snapshot", "Verbosity"]
+__all__ = ["Console", "Verbosity"]
 
 _PHONE = re.compile(r"(?<![0-9A-Za-z-])(?:\+?86)?1[3-9][0-9]{9}(?![0-9A-Za-z])")
 _LINE_EVERY_S = 15.0
-_BAR_EVERY_S = 0.2
-_LINE_AGAIN = "\r\x1b[K"
-"""Goes back to the beginning of a terminal's line and clears it."""
+_LOOK_EVERY_S = 1.0
+_DRAW_EVERY_S = 0.2
+_COLOURS: Final = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m"}
+_PLAIN: Final = "\x1b[0m"
 
 
 @dataclass(frozen=True, slots=True)
 class Verbosity:
-    """How much is said: nothing but errors, the course of the run, or every batch that fails."""
+    """How much is said, and how.
+
+    Args:
+        quiet: Nothing but warnings and errors.
+        verbose: Every batch that fails, too.
+        log_json: Each line of standard error is a JSON object.
+    """
 
     quiet: bool = False
     verbose: bool = False
+    log_json: bool = False
 
     @property
     def level(self) -> int:
         """The lowest level of `logging` that is shown."""
         if self.quiet:
-            return logging.ERROR
+            return logging.WARNING
         return logging.DEBUG if self.verbose else logging.INFO
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """How far a run is."""
-
-    batches: int
-    planned: int
-    phones: int
-    count: int
-    troubled: int
-    """Batches that ended failed or unknown."""
-    rate: float
-    """Requests a second, lately."""
-
-    def line(self) -> str:
-        """Return it in words."""
-        share = self.batches / self.planned if self.planned else 1.0
-        return (
-            f"{share:6.1%}  {self.batches:,}/{self.planned:,} batches  {self.phones:,} numbers confirmed"
-            f"  {self.count:,} rows deleted  {self.troubled:,} in trouble  {self.rate:.1f} req/s"
-        )
-
-
-class Log(Protocol):
-    """What the rest of the program logs through: an event in plain words, and fields."""
-
-    def debug(self, event: str, **fields: Any) -> None: ...
-    def info(self, event: str, **fields: Any) -> None: ...
-    def warning(self, event: str, **fields: Any) -> None: ...
-    def error(self, event: str, **fields: Any) -> None: ...
-
-
-def _clean_fields(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Make every text field one line that no terminal obeys."""
-    for name, value in event.items():
-        if isinstance(value, str):
-            event[name] = printable(value)
-    return event
-
-
-def _lines(text: str) -> str:
-    """Return words of one or several lines, fit for a terminal."""
-    return printable(text, keep="\n\t")
-
-
-class _Lines:
-    """A structlog logger that writes lines and never raises."""
-
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self._write = write
-
-    def msg(self, message: str) -> None:
-        self._write(message)
-
-    debug = info = warning = error = msg
-
-
 class Console:
-    """Standard error and standard output of one command."""
+    """Standard error and standard output of one command.
+
+    Args:
+        verbosity: How much is said, and how.
+        stderr: Where people look; None: the process's.
+        stdout: Where the result goes; None: the process's.
+        on_settled: Called when a run has its end, before anything is said of it.
+    """
 
     def __init__(
-        self, verbosity: Verbosity, *, stderr: TextIO | None = None, stdout: TextIO | None = None
+        self,
+        verbosity: Verbosity,
+        *,
+        stderr: TextIO | None = None,
+        stdout: TextIO | None = None,
+        on_settled: Callable[[], None] = lambda: None,
     ) -> None:
-        self._stderr = stderr if stderr is not None else sys.stderr
+        self._stderr = Shielded(stderr if stderr is not None else sys.stderr)
         self._stdout = stdout if stdout is not None else sys.stdout
         self._verbosity = verbosity
+        self._on_settled = on_settled
         self._token: Token | None = None
-        self._bar: Progress | None = None
-        self._line_open = False
-        self.log: Log = structlog.wrap_logger(
-            _Lines(self._write),
-            processors=[
-                structlog.processors.add_log_level,
-                _clean_fields,
-                structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-                structlog.dev.ConsoleRenderer(colors=self.on_terminal, pad_event_to=0),
-            ],
-            wrapper_class=structlog.make_filtering_bound_logger(verbosity.level),
-            cache_logger_on_first_use=False,
-        )
+        self._live = self._stderr.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", ""}
+        """Whether lines can be drawn again."""
+        self._colour = self._live and not os.environ.get("NO_COLOR")
+        self._region = Region(self._stderr, os.environ)
+        self.settled: Exit | None = None
+        """The exit code of the run that has its end: nothing changes it any more."""
 
-    @property
-    def on_terminal(self) -> bool:
-        """Whether standard error is a terminal."""
-        with suppress(ValueError, OSError):
-            return self._stderr.isatty()
-        return False
+    def settle(self, code: Exit) -> None:
+        """Note that a run has its end: how the process ends is decided."""
+        self.settled = code
+        self._on_settled()
 
     def hide(self, token: Token) -> None:
         """From now on take this token's value out of every line."""
@@ -149,40 +108,50 @@ class Console:
         return _PHONE.sub(lambda match: mask(match[0]), text)
 
     def say(self, text: str) -> None:
-        """Write words for a person, unless quiet."""
-        if not self._verbosity.quiet:
-            self._write(_lines(text))
+        """Write words for a person, of one or several lines, unless quiet."""
+        if self._verbosity.log_json:
+            self.note(text)
+        elif not self._verbosity.quiet:
+            self._write(text + "\n")
+
+    def note(self, event: str, **fields: Any) -> None:
+        """Log what happened, as one line with its date, unless quiet."""
+        self._log(logging.INFO, event, fields)
+
+    def warn(self, text: str) -> None:
+        """Log a warning, even when quiet."""
+        self._log(logging.WARNING, text, {})
+
+    def show_error(self, error: RunnerError) -> None:
+        """Write an error and what to do about it."""
+        if self._verbosity.log_json:
+            self._log(logging.ERROR, error.message, {"hint": error.hint} if error.hint else {})
+            return
+        hint = f"  -> {error.hint}\n" if error.hint else ""
+        self._write(f"error: {error.message}\n{hint}")
 
     def tell(self, record: Record) -> None:
         """Log what an audit record says, if it is worth it."""
         if isinstance(record, PaceRecord):
-            self.log.info(record.why, rate=record.rate, until=record.until)
+            self.note(mask_echoes(record.why, ()), rate=record.rate, until=record.until)
         elif isinstance(record, BatchRecord) and record.status != "deleted":
             names = ("seq", "user_id", "phones_left", "error", "http_status", "code", "message")
             found = {name: getattr(record, name) for name in names}
-            fields = {name: value for name, value in found.items() if value is not None}
-            if "message" in fields:
-                fields["message"] = mask_echoes(fields["message"], record.phone)
-            self.log.debug("batch not confirmed", status=record.status, **fields)
+            if record.message is not None:
+                found["message"] = mask_echoes(record.message, record.phone)
+            self._log(logging.DEBUG, "batch not confirmed", {"status": record.status, **found})
         elif isinstance(record, OpenRecord):
-            self.log.debug("batch left open", seq=record.seq, attempts=record.attempts)
-
-    def warn(self, text: str) -> None:
-        """Write a warning, even when quiet."""
-        self._write(_lines(f"warning: {text}"))
-
-    def show_error(self, error: RunnerError) -> None:
-        """Write an error and what to do about it."""
-        self._write(_lines(f"error: {error.message}"))
-        if error.hint:
-            self._write(_lines(f"  -> {error.hint}"))
+            self._log(logging.DEBUG, "batch left open", {"seq": record.seq, "attempts": record.attempts})
 
     def result(self, text: str) -> None:
-        """Write the command's result to standard output; a closed one loses nothing else."""
-        self._end_line()
-        with suppress(OSError, ValueError):
-            self._stdout.write(_lines(self.redact(text)) + "\n")
-            self._stdout.flush()
+        """Write the command's result to standard output.
+
+        Raises:
+            Unwritten: It could not be written, on the standard output of the program (`streams`).
+        """
+        self._region.write("")
+        self._stdout.write(_lines(self.redact(text)) + "\n")
+        self._stdout.flush()
 
     async def ask(self, question: str, stop: Stop, *, unless: str) -> None:
         """Ask a person for a yes; a stop ends the wait at once.
@@ -198,7 +167,7 @@ class Console:
         """
         if not (sys.stdin and sys.stdin.isatty()):
             raise Refused(f"not confirmed: {question}", hint=f"there is no terminal to ask on: add {unless}")
-        self._write(f"{question} [y/N] ", end="")
+        self._write(f"{question} [y/N] ")
         async with stop.interruptible():
             answer = await _read_answer()
         if answer.strip().lower() not in {"y", "yes"}:
@@ -206,66 +175,76 @@ class Console:
 
     def follow_planning(self) -> Callable[[object], None]:
         """Return what planning calls now and then with its progress (its `str` is shown)."""
-        every_s = _BAR_EVERY_S if self.on_terminal else _LINE_EVERY_S
+        every_s = _DRAW_EVERY_S if self._live else _LINE_EVERY_S
         shown_s = time.monotonic()
 
         def show(progress: object) -> None:
             nonlocal shown_s
-            if not self._verbosity.quiet and time.monotonic() - shown_s > every_s:
-                shown_s = time.monotonic()
-                self._write(_lines(str(progress)), end="" if self.on_terminal else "\n")
-                self._line_open = self.on_terminal
+            if self._verbosity.quiet or time.monotonic() - shown_s <= every_s:
+                return
+            shown_s = time.monotonic()
+            if self._live and not self._verbosity.log_json:
+                columns = self._region.size()[0]
+                self._region.show(wrap(self.redact(printable(str(progress))), columns - 1))
+            else:
+                self.note(str(progress))
 
         return show
 
-    async def follow(self, snapshot: Callable[[], Snapshot]) -> None:
-        """Show progress until cancelled: a bar on a terminal, elsewhere a line now and then."""
+    @asynccontextmanager
+    async def following(self, snapshot: Callable[[], Snapshot]) -> AsyncIterator[None]:
+        """Show progress for as long as the context lasts; whatever goes wrong with that stays in here."""
+        task = asyncio.create_task(self._follow(snapshot))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self.warn(f"progress could not be shown: {type(error).__name__}")
+            self._region.write("")
+
+    async def _follow(self, snapshot: Callable[[], Snapshot]) -> None:
+        """Draw a block again and again on a terminal, elsewhere write a line now and then."""
         if self._verbosity.quiet:
             return
-        if self.on_terminal:
-            await self._follow_bar(snapshot)
-            return
+        loop = asyncio.get_running_loop()
+        drawn = self._live and not self._verbosity.log_json
+        progress, line_s = Progress(loop.time()), loop.time() + _LINE_EVERY_S
         while True:
-            await asyncio.sleep(_LINE_EVERY_S)
-            self.say(snapshot().line())
+            figures = progress.see(snapshot(), loop.time())
+            if drawn:
+                self._region.show([self.redact(line) for line in block(figures, self._region.size()[0] - 1)])
+            elif loop.time() >= line_s:
+                line_s += _LINE_EVERY_S
+                if self._verbosity.log_json:
+                    self.note("progress", **figures)
+                else:
+                    self.note(sentence(figures))
+            await asyncio.sleep(_DRAW_EVERY_S if drawn else _LOOK_EVERY_S)
 
-    async def _follow_bar(self, snapshot: Callable[[], Snapshot]) -> None:
-        columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TimeRemainingColumn())
-        screen = RichConsole(file=self._stderr, stderr=True)
-        with Progress(*columns, console=screen, transient=True) as bar:
-            task = bar.add_task("", total=max(snapshot().planned, 1))
-            self._bar = bar
-            try:
-                while True:
-                    _update(bar, task, snapshot())
-                    await asyncio.sleep(_BAR_EVERY_S)
-            finally:
-                self._bar = None
+    def _log(self, level: int, event: str, fields: dict[str, Any]) -> None:
+        """Write one line with the date: an event in plain words, and what belongs to it."""
+        if level < self._verbosity.level:
+            return
+        at = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+        name = logging.getLevelName(level).lower()
+        told = {key: value for key, value in fields.items() if value is not None}
+        if self._verbosity.log_json:
+            self._write(orjson.dumps({"at": at, "level": name, "event": event, **told}).decode() + "\n")
+            return
+        shown = f"{_COLOURS[level]}{name}{_PLAIN}" if self._colour and level in _COLOURS else name
+        words = " ".join([printable(event), *(f"{key}={printable(str(told[key]))}" for key in told)])
+        self._region.write(f"{at} {shown}: {self.redact(words)}\n")
 
-    def _write(self, text: str, end: str = "\n") -> None:
-        """Write redacted text above the bar, if there is one; drop it where that is impossible."""
-        self._end_line()
-        with suppress(OSError, ValueError):
-            line = self.redact(text)
-            if self._bar is not None:
-                self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-                return
-            self._stderr.write(line + end)
-            self._stderr.flush()
-
-    def _end_line(self) -> None:
-        """Clear the line in which planning shows how far it is, so that the next one takes its place."""
-        if self._line_open:
-            self._line_open = False
-            with suppress(OSError, ValueError):
-                self._stderr.write(_LINE_AGAIN)
-                self._stderr.flush()
+    def _write(self, text: str) -> None:
+        """Write lines as they may be shown."""
+        self._region.write(self.redact(_lines(text)))
 
 
-def _update(bar: Progress, task: TaskID, now: Snapshot) -> None:
-    words = f"{now.phones:,} numbers, {now.count:,} rows, {now.troubled:,} in trouble, {now.rate:.0f} req/s"
-    with suppress(OSError, ValueError):
-        bar.update(task, completed=now.batches, description=words)
+def _lines(text: str) -> str:
+    """Return words of one or several lines, fit for a terminal."""
+    return printable(text, keep="\n\t")
 
 
 async def _read_answer() -> str:

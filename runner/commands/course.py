@@ -1,0 +1,103 @@
+"""What a session is doing just now, for whoever watches it: asked of those who count, never counted again."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+
+from runner.audit.fold import Fold
+from runner.audit.records import PaceRecord, Record
+from runner.output.progress import Snapshot
+from runner.process import utc_now
+from runner.send.breaker import Breaker
+from runner.send.pacing import Pacer
+from runner.stop import Stop
+
+__all__ = ["Course"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """The parts of a session that can be looked at."""
+
+    fold: Fold
+    pacer: Pacer
+    breaker: Breaker
+    stop: Stop
+
+
+class Course:
+    """The course of one session.
+
+    Args:
+        timeout_s: Of one attempt: for so long at most is a reply waited for after a stop.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._watched: _Watched | None = None
+        self._pace: PaceRecord | None = None
+        self._stopped_s: float | None = None
+
+    def watch(self, fold: Fold, pacer: Pacer, breaker: Breaker, stop: Stop) -> None:
+        """Look at these from now on."""
+        self._watched = _Watched(fold, pacer, breaker, stop)
+
+    def note(self, record: Record) -> None:
+        """Remember what was said last of the pace."""
+        if isinstance(record, PaceRecord):
+            self._pace = record
+
+    def signalled(self, name: str) -> str:
+        """Return what is to be said of a first signal."""
+        if self._watched is None:
+            return f"{name}: stopping; nothing is being deleted; again to leave now"
+        on_the_wire = self._watched.pacer.meter.in_flight
+        awaited = f"waiting for {_replies(on_the_wire)}, {self._timeout_s:g} s at most"
+        return f"{name}: nothing more is sent; {awaited if on_the_wire else 'stopping'}; again to leave now"
+
+    def snapshot(self) -> Snapshot:
+        """Return the figures of this moment; only once there is something to `watch`."""
+        assert self._watched is not None  # noqa: S101 - said above
+        fold, pacer, breaker = self._watched.fold, self._watched.pacer, self._watched.breaker
+        totals = fold.totals()
+        state, held_s = self._state(self._watched)
+        return Snapshot(
+            batches=fold.ended,
+            planned_batches=fold.planned_batches,
+            deleted=totals.phones["deleted"],
+            failed=totals.phones["failed"],
+            unknown=totals.phones["unknown"],
+            planned_numbers=fold.planned_phones,
+            rows=totals.count,
+            requests=pacer.meter.departures,
+            retries=breaker.retries,
+            on_the_wire=pacer.meter.in_flight,
+            allowed=pacer.rate,
+            state=state,
+            held_s=held_s,
+        )
+
+    def _state(self, watched: _Watched) -> tuple[str, float | None]:
+        """Return what holds the session up, if something does, and for how many seconds if that is known."""
+        if watched.stop.reason is not None:
+            return self._stopping(watched, watched.stop.reason.why), None
+        pace = self._pace
+        if pace is not None and pace.until is not None:
+            until = datetime.fromisoformat(pace.until)
+            held_s = (until - utc_now()).total_seconds()
+            if held_s > 0:
+                return f"paused until {until.astimezone():%H:%M:%S}: {pace.why}", held_s
+        if not watched.breaker.clear:
+            return "one batch at a time, until one is confirmed", None
+        return "", None
+
+    def _stopping(self, watched: _Watched, why: str) -> str:
+        now_s = asyncio.get_running_loop().time()
+        self._stopped_s = self._stopped_s or now_s
+        left_s = max(0.0, self._stopped_s + self._timeout_s - now_s)
+        awaited = _replies(watched.pacer.meter.in_flight)
+        return f"stopping ({why}): waiting for {awaited}, {left_s:.0f} s at most"
+
+
+def _replies(number: int) -> str:
+    return f"{number} {'reply' if number == 1 else 'replies'}"
