@@ -9,6 +9,7 @@ once. Nothing is connected to and no list is read.
 import difflib
 import glob
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -38,10 +39,12 @@ from runner.job.windows import RelativeWindow, absolute_window, relative_window,
 from runner.lists.rows import ListSpec
 from runner.model import Window
 from runner.settings import LimitsGiven, Safety, parse_duration
+from runner.text import printable
 
 __all__ = ["ReadJob", "default_name", "read_job_file"]
 
 _NEEDS_FILE = ("phone_column", "encoding", "hidden_rows")
+_LONGEST_PATH = 200
 _NEEDS_WINDOW = ("slice", "max_rows")
 _NO_PHONES = (
     "without phones it would delete the whole window: give phone or phone_file (or, if the window is meant, "
@@ -260,11 +263,15 @@ class _Reader:
     def _exists(self, name: object, path: Steps) -> None:
         """Note a named file that is not there; what a glob matches, `sources` says."""
         if isinstance(name, str) and file_name(name) and not glob.has_magic(name):
-            there = Path(_resolve_path(self.document.name, name))
-            if not there.exists():
-                self.document.add(path, f"no such file: {there}")
-            elif there.is_dir():
-                self.document.add(path, f"a folder, not a file: {there}")
+            there = _resolve_path(self.document.name, name)
+            shown = printable(there[:_LONGEST_PATH])
+            try:
+                if stat.S_ISDIR(os.stat(there).st_mode):  # noqa: PTH116 - names any text, not only paths
+                    self.document.add(path, f"a folder, not a file: {shown}")
+            except (FileNotFoundError, NotADirectoryError):
+                self.document.add(path, f"no such file: {shown}")
+            except OSError as error:
+                self.document.add(path, f"cannot be looked at ({error.strerror}): {shown}")
 
 
 def _items(data: dict[str, Any], key: str) -> Iterator[tuple[Steps, object]]:

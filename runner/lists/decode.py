@@ -16,7 +16,7 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, BinaryIO, Protocol, cast
 
 from runner.errors import Fault
@@ -158,7 +158,10 @@ def open_source(path: str, place: str, *, stdin: Readable | None = None) -> Iter
         before = os.fstat(file.fileno())
         name = _STDIN_NAME if path == _STDIN else path
         source = Source(name, place, file, before.st_size, "")
-        source = Source(name, place, file, before.st_size, _packing(source))
+        try:
+            source = replace(source, packing=_packing(source))
+        except OSError as error:
+            raise source.fault(f"cannot be read: {error.strerror or error}") from error
         yield source
         if path != _STDIN:
             _check_unchanged(source, before)

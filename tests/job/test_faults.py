@@ -137,6 +137,12 @@ YAML = {
     "one phone, not a list": (ENTRY + "    phone: '13012121212'\n", [(3, 12, "expected a list")]),
     "phone without a value": (ENTRY + "    phone:\n", [(3, 5, "phone: has no value")]),
     "a list file that is missing": (ENTRY + "    phone_file: none.csv\n", [(3, 17, "no such file")]),
+    "a list file in a file": (ENTRY + "    phone_file: job.yaml/a.csv\n", [(3, 17, "no such file")]),
+    "a list file in a loop of links": (ENTRY + "    phone_file: loop\n", [(3, 17, "cannot be looked at")]),
+    "a list file of 5,000 letters": (
+        ENTRY + "    phone_file: " + "x" * 5000 + "\n",
+        [(3, 17, "cannot be looked at (File name too long)")],
+    ),
     "two list files that are missing": (
         ENTRY + "    phone_file: [a.csv, b.csv]\n",
         [(3, 18, "no such file"), (3, 25, "no such file")],
@@ -437,6 +443,7 @@ def faults_of(path):
 def test_a_broken_job_is_refused_at_its_place(tmp_path, suffix, text, expected):
     path = tmp_path / f"job.{suffix}"
     path.write_text(text, encoding="utf-8", newline="")
+    (tmp_path / "loop").symlink_to("loop")
     faults = faults_of(path).faults
     places = [":".join((str(path), *(str(part) for part in row[:2] if part))) for row in expected]
     assert [fault.place for fault in faults] == places, [fault.message for fault in faults]
