@@ -137,7 +137,7 @@ def _read_sheet(source: Source, reader: WorkbookReader, spec: ListSpec, found: _
     columns = [layout.phone] if layout.user is None else [layout.phone, layout.user]
     hidden = 0
     for stretch in reader.rows(sheet, columns, found.last_header_row):
-        rows = _rows_of(f"{source.name}!{sheet.name}", stretch, layout, skip=spec.hidden_rows != "include")
+        rows = _rows_of(f"{source.name}!{sheet.name}", stretch, layout, skip=spec.hidden_rows == "skip")
         hidden += rows.hidden
         if spec.hidden_rows is not None or not hidden:
             yield rows

@@ -24,6 +24,8 @@ _SAMPLE_CELLS = 200_000
 _SHOWN = 200
 """Characters of a cell in a sample; a phone or a header is shorter."""
 _BLANK = Cell("")
+_WORDLESS = frozenset({"cell_error", "no_value", "not_text"})
+_NO_HEADER = "0"
 
 
 def main(descriptor: int, memory_bytes: int, cpu_s: int) -> None:
@@ -112,8 +114,13 @@ def _sample(book: Workbook, sheet: SheetInfo, most_rows: int) -> tuple[list[int]
         found.append(row)
         if len(found) == most_rows or len(found) * width > _SAMPLE_CELLS:
             break
-    rows = [[row.cells.get(column, _BLANK).text[:_SHOWN] for column in range(width)] for row in found]
+    rows = [[_shown(row.cells.get(column, _BLANK)) for column in range(width)] for row in found]
     return [row.number for row in found], rows
+
+
+def _shown(cell: Cell) -> str:
+    """Return a cell of a sample; one without any word or number is no header, and looks like none."""
+    return _NO_HEADER if cell.flaw in _WORDLESS else cell.text[:_SHOWN]
 
 
 # ---- what stands in it --------------------------------------------------------------------------------

@@ -104,6 +104,12 @@ def test_each_kind_of_cell_says_its_value_or_is_flawed(tmp_path):
     assert got == [(line, *want) for line, want in enumerate(CELLS.values(), 2)]
 
 
+@pytest.mark.parametrize("cell", ["><f>A2</f>", ' t="e"><v>#N/A</v>', ' t="b"><v>1</v>'])
+def test_a_flawed_cell_in_the_first_row_is_no_header(tmp_path, cell):
+    got = read(save(tmp_path, page(grid([[cell, cell], [A, "x"], [B, "y"]]))))
+    assert [(line, bool(flaw)) for line, _, flaw in got] == [(1, True), (2, False), (3, False)]
+
+
 def test_blank_cells_are_counted_and_are_no_values(tmp_path):
     rows = [["name", "phone"], *(["x", cell] for cell in BLANK), ["y", A], [None, None], ["", None]]
     found = stretches(save(tmp_path, page(grid(rows)), styles=STYLES))

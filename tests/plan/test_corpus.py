@@ -1,6 +1,7 @@
 """Every file of the corpus, planned whole: the plan and the rejects that were written down for it by hand."""
 
 import json
+import re
 from datetime import UTC, datetime
 from math import ceil
 from pathlib import Path
@@ -98,7 +99,7 @@ def test_a_table_with_flawed_user_ids_leaves_no_plan_and_all_their_rows_are_name
     with pytest.raises(Refused) as caught:
         plan(name, tmp_path)
     for line, reason in EXPECTED[name]["user_flaws"]:
-        assert f"{CORPUS / name}:{line}: " in caught.value.message
+        assert re.search(rf"{re.escape(str(CORPUS / name))}(!S1)?:{line}: ", caught.value.message)
         assert reason in caught.value.message
     assert list(tmp_path.iterdir()) == []
 

@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 import openpyxl
+import workbooks as written
 
 HERE = Path(__file__).parent
 A, B, C, D = "13900000001", "13812345678", "15987654321", "17458658658"
@@ -34,6 +35,7 @@ def case(
     blank=0,
     column=None,
     user_flaws=None,
+    hidden=0,
     fault=None,
     hint=None,
     rule="mobile_cn",
@@ -43,7 +45,8 @@ def case(
 
     Phones are [line, phone], rejects [line, reason]; blank counts rows without a phone; the column is
     [number, header, how it was found, headers that were passed over], where that is what the file is for;
-    user_flaws are [line, reason] of rows that name no user exactly; fault and hint are parts of those words.
+    user_flaws are [line, reason] of rows that name no user exactly; hidden counts rows that nobody sees;
+    fault and hint are parts of those words.
     """
     if data is not None:
         (HERE / name).write_bytes(data if isinstance(data, bytes) else data.encode())
@@ -64,6 +67,8 @@ def case(
         entry["blank"] = blank
     if column is not None:
         entry["column"] = column
+    if hidden:
+        entry["hidden"] = hidden
     if user_flaws is not None:
         entry["user_flaws"] = [list(pair) for pair in user_flaws]
     EXPECTED[name] = entry
@@ -712,4 +717,5 @@ if __name__ == "__main__":
     )
     for make in makers:
         make()
+    written.make(case, sheet)
     (HERE / "expected.json").write_text(json.dumps(EXPECTED, ensure_ascii=False, indent=1) + "\n", "utf-8")
