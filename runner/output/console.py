@@ -15,14 +15,12 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Final, TextIO
-
-import orjson
+from typing import Any, TextIO
 
 from runner.access import Token
 from runner.audit.records import BatchRecord, OpenRecord, PaceRecord, Record
 from runner.errors import Exit, Refused, RunnerError
+from runner.output.log import make_log
 from runner.output.progress import Progress, Snapshot, block, sentence
 from runner.output.region import Region
 from runner.phones import mask, mask_echoes
@@ -36,8 +34,6 @@ _PHONE = re.compile(r"(?<![0-9A-Za-z-])(?:\+?86)?1[3-9][0-9]{9}(?![0-9A-Za-z])")
 _LINE_EVERY_S = 15.0
 _LOOK_EVERY_S = 1.0
 _DRAW_EVERY_S = 0.2
-_COLOURS: Final = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m"}
-_PLAIN: Final = "\x1b[0m"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +83,13 @@ class Console:
         self._token: Token | None = None
         self._live = self._stderr.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", ""}
         """Whether lines can be drawn again."""
-        self._colour = self._live and not os.environ.get("NO_COLOR")
         self._region = Region(self._stderr, os.environ)
+        self._log = make_log(
+            lambda line: self._region.write(self.redact(line) + "\n"),
+            level=verbosity.level,
+            as_json=verbosity.log_json,
+            colour=self._live and not os.environ.get("NO_COLOR"),
+        )
         self.settled: Exit | None = None
         """The exit code of the run that has its end: nothing changes it any more."""
 
@@ -116,16 +117,16 @@ class Console:
 
     def note(self, event: str, **fields: Any) -> None:
         """Log what happened, as one line with its date, unless quiet."""
-        self._log(logging.INFO, event, fields)
+        self._log.info(event, **fields)
 
     def warn(self, text: str) -> None:
         """Log a warning, even when quiet."""
-        self._log(logging.WARNING, text, {})
+        self._log.warning(text)
 
     def show_error(self, error: RunnerError) -> None:
         """Write an error and what to do about it."""
         if self._verbosity.log_json:
-            self._log(logging.ERROR, error.message, {"hint": error.hint} if error.hint else {})
+            self._log.error(error.message, hint=error.hint or None)
             return
         hint = f"  -> {error.hint}\n" if error.hint else ""
         self._write(f"error: {error.message}\n{hint}")
@@ -139,9 +140,9 @@ class Console:
             found = {name: getattr(record, name) for name in names}
             if record.message is not None:
                 found["message"] = mask_echoes(record.message, record.phone)
-            self._log(logging.DEBUG, "batch not confirmed", {"status": record.status, **found})
+            self._log.debug("batch not confirmed", status=record.status, **found)
         elif isinstance(record, OpenRecord):
-            self._log(logging.DEBUG, "batch left open", {"seq": record.seq, "attempts": record.attempts})
+            self._log.debug("batch left open", seq=record.seq, attempts=record.attempts)
 
     def result(self, text: str) -> None:
         """Write the command's result to standard output.
@@ -222,20 +223,6 @@ class Console:
                 else:
                     self.note(sentence(figures))
             await asyncio.sleep(_DRAW_EVERY_S if drawn else _LOOK_EVERY_S)
-
-    def _log(self, level: int, event: str, fields: dict[str, Any]) -> None:
-        """Write one line with the date: an event in plain words, and what belongs to it."""
-        if level < self._verbosity.level:
-            return
-        at = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
-        name = logging.getLevelName(level).lower()
-        told = {key: value for key, value in fields.items() if value is not None}
-        if self._verbosity.log_json:
-            self._write(orjson.dumps({"at": at, "level": name, "event": event, **told}).decode() + "\n")
-            return
-        shown = f"{_COLOURS[level]}{name}{_PLAIN}" if self._colour and level in _COLOURS else name
-        words = " ".join([printable(event), *(f"{key}={printable(str(told[key]))}" for key in told)])
-        self._region.write(f"{at} {shown}: {self.redact(words)}\n")
 
     def _write(self, text: str) -> None:
         """Write lines as they may be shown."""

@@ -132,7 +132,7 @@ def test_the_reasons_of_rejects_are_told_in_words_the_most_frequent_first():
     assert (
         "rejected, by reason\n"
         "  length   18  too few or too many digits\n"
-        "  rounded   2  a numeric cell whose last digits the spreadsheet has lost\n"
+        "  rounded   2  a number whose last digits are lost: its cell or its format does not hold so many\n"
     ) in text
 
 
