@@ -49,7 +49,7 @@ SHORTEST_TOKEN = 5
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?=[0-9_-]*[a-z]){_LABEL}")
 _LAST_PRINTABLE = 0x7E
-_LIKE_TOKEN = re.compile(r"[A-Za-z0-9_.~+/=|:-]{20,}")
+_LIKE_TOKEN = re.compile(r"(?!-)(?!.*://)[A-Za-z0-9_.~+/=|:-]{20,}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ENDING = re.compile(r"\.[A-Za-z]{1,6}\Z")
 
@@ -224,7 +224,8 @@ def read_token(env: Mapping[str, str], token_file: str | None = None) -> Token:
 def looks_like_token(text: str) -> bool:
     """Tell whether a text of the command line may be a token, so that no message may show it.
 
-    Long and without a break, and neither a UUID nor what names a file: an ending, or a folder that exists.
+    Long and without a break, and neither a flag, a URL or a UUID, nor what names a file: one that is there,
+    an ending, or a folder that exists.
     """
     folder, _, name = text.rpartition("/")
     return (

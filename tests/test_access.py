@@ -239,6 +239,8 @@ def test_a_user_id_and_a_file_do_not_look_like_tokens(tmp_path, monkeypatch):
         "a-file-with-a-long-name-and-no-ending",
         "audit/nightly-20261123T040000Z.jsonl",
         "https://ai.api.longlonglong.cn",
+        "http://127.0.0.1:8900/white-label",
+        "--base-url=localhost:8900",
         "users with spaces in their own long text",
     ):
         assert not looks_like_token(text)

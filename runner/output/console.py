@@ -80,7 +80,7 @@ class Console:
         self._stdout = stdout if stdout is not None else sys.stdout
         self._verbosity = verbosity
         self._on_settled = on_settled
-        self._token: Token | None = None
+        self._hidden: list[Token] = []
         self._live = self._stderr.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", ""}
         """Whether lines can be drawn again."""
         self._region = Region(self._stderr, os.environ)
@@ -100,12 +100,12 @@ class Console:
 
     def hide(self, token: Token) -> None:
         """From now on take this token's value out of every line."""
-        self._token = token
+        self._hidden.append(token)
 
     def redact(self, text: str) -> str:
         """Return text fit for a screen: without the token, full phone numbers and control characters."""
-        if self._token is not None:
-            text = text.replace(self._token.reveal(), "***")
+        for token in self._hidden:
+            text = text.replace(token.reveal(), "***")
         return _PHONE.sub(lambda match: mask(match[0]), text)
 
     def say(self, text: str) -> None:

@@ -237,6 +237,22 @@ def test_no_usable_token(program, sandbox):
         assert "two words" not in ended.err
 
 
+def test_a_token_in_the_place_of_a_job_an_audit_or_a_file_is_not_shown(program, sandbox):
+    job, token = (
+        program.job({USER: PHONES}),
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9",
+    )
+    calls = {
+        "job": ("run", job, token, "--yes"),
+        "audit": ("resume", token),
+        "token file": ("run", job, "--yes", "--token-file", token, {"BULK_DELETE_TOKEN": None}),
+        "one audit more": ("verify", "a.jsonl", token),
+    }
+    for case, ended in program.together(calls):
+        refused(ended, sandbox, case=case)
+        assert token not in ended.out + ended.err, case
+
+
 def test_a_token_file_that_others_can_read(program, sandbox):
     file = program.write("token", TOKEN)
     file.chmod(0o644)
