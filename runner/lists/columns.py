@@ -25,6 +25,8 @@ TITLE_ROWS = 10
 """A header stands among the first rows; what is above it is a title."""
 _ENOUGH = 0.5
 """Share of a column's filled cells that must be phones, for the column to hold phones."""
+_SOME = 0.1
+"""The same share, for a column that is not read to be told of."""
 _NEARLY_ALL = 0.8
 """Share of rows of one width that says how wide a row is, where it is not what the header says."""
 _SHOWN_NAME = 40
@@ -209,12 +211,10 @@ class _Finder:
             )
 
     def _refuse_doubt(self, phone: int) -> None:
-        """Refuse a column whose header says something else, wherever above the first phone it stands."""
+        """Refuse a column whose header says something else, in whichever of the first rows that stands."""
         above = [self._name_of(phone)]
         for row in self.sample[: 1 if self.rule == "opaque" else TITLE_ROWS]:
             cell = row[phone].strip() if phone < len(row) else ""
-            if self._is_phone(cell):
-                break
             above += [cell] if self._is_heading(cell) else []
         word = next(filter(None, map(other_word, above)), "")
         if word:
@@ -232,11 +232,7 @@ class _Finder:
         others = [i for i in range(self.width) if i != user]
         named = [i for i in others if names_phone(self._name_of(i))]
         if named:
-            named += [
-                i
-                for i in others
-                if i not in named and looks_like_phone(self._name_of(i)) and self._might_hold_phones(i)
-            ]
+            named += [i for i in others if i not in named and self._is_rival(i)]
             return self._only_one(named, "several columns may hold the phones"), "header"
         others = [i for i in others if i not in hidden]
         if len(others) == 1:
@@ -286,14 +282,23 @@ class _Finder:
     # ---- content
 
     def _holds_phones(self, column: int) -> bool:
-        filled = self._filled(column)
-        return bool(filled) and sum(map(self._is_phone, filled)) >= _ENOUGH * len(filled)
+        return self._share_of_phones(column) >= _ENOUGH
+
+    def _is_rival(self, column: int) -> bool:
+        """Tell whether a column whose name speaks of phones holds them, as far as anybody can see."""
+        if not looks_like_phone(self._name_of(column)):
+            return False
+        return bool(self._filled(column)) if self.rule == "opaque" else self._holds_phones(column)
 
     def _might_hold_phones(self, column: int) -> bool:
-        """Tell the same; of opaque values, where nobody can see it, by the column's name."""
-        if self.rule == "opaque":
-            return bool(self._filled(column)) and looks_like_phone(self._name_of(column))
-        return self._holds_phones(column)
+        """Tell whether a person should know that a column was passed over."""
+        share = self._share_of_phones(column)
+        like = looks_like_phone(self._name_of(column))
+        return share >= _SOME or (like and share > 0) or self._is_rival(column)
+
+    def _share_of_phones(self, column: int) -> float:
+        filled = self._filled(column)
+        return sum(map(self._is_phone, filled)) / len(filled) if filled else 0.0
 
     def _filled(self, column: int) -> list[str]:
         rows = self.body if self.header is not None else self.sample[1:] or self.sample

@@ -33,8 +33,9 @@ _LEAST_RUN = 1000
 """Characters for which it is worth while to look for many elements at once."""
 _SPACE = " \t\r\n"
 _SHOWN = 64
-_REQUEST_KEYS: dict[str, tuple[type, ...]] = {"createdat": (list, dict), "encryption": (bool,)}
-"""Keys by which a row is a request, and not a row of a list, where the value is of these types."""
+_REQUEST_KEYS: dict[str, tuple[type, ...]] = {"createdat": (list, dict), "encryption": (object,)}
+"""Keys by which a row is a request, and not a row of a list, where the value is of these types; a time alone
+(`"created_at": "2024-07-26 00:00:00"`) is a column like others."""
 _STRANGE = object()
 """The phone of a row that has none, but a key that no row of the sample has."""
 
@@ -146,8 +147,7 @@ class _Array:
         lines: list[int] = []
         items: list[Any] = []
         while True:
-            self._peek()
-            if self._try_run and (run := self._run()) is not None:
+            if self._peek() and self._try_run and (run := self._run()) is not None:
                 lines += run[0]
                 items += run[1]
                 self._peek()
@@ -389,7 +389,7 @@ def _filled(cells: list[Any]) -> tuple[Sequence[int], list[str], dict[int, str]]
 def _texts(cells: list[Any]) -> tuple[list[str], dict[int, str]]:
     """Return cells as text, and place → reason of those that say nothing exactly."""
     kinds = set(map(type, cells))
-    if kinds == {str}:
+    if kinds <= {str}:
         return cells, {}
     if kinds <= {str, int}:
         numbers = [cell for cell in cells if type(cell) is int]

@@ -117,6 +117,15 @@ def test_two_columns_that_hold_phones_and_look_like_it_are_two_candidates(tmp_pa
     assert got["column"] == [1, "手机", "header", ["推荐人"]]
 
 
+def test_a_column_with_some_phones_in_it_is_told_of(tmp_path):
+    rows = [
+        f"{A},{B if i == 0 else '010-12345678'},{C if i < 2 else 'x'},{B if i == 0 else 'y'}"
+        for i in range(12)
+    ]
+    got = read(write(tmp_path, "手机,办公电话,备注,说", *rows))
+    assert got["column"] == [1, "手机", "header", ["办公电话", "备注"]]
+
+
 def test_of_encrypted_values_a_second_name_that_speaks_of_phones_is_a_candidate(tmp_path):
     path = write(tmp_path, "phone,phone_enc", "abc=,def=")
     with pytest.raises(Fault, match="several columns may hold the phones"):
@@ -184,6 +193,9 @@ def test_blank_cells_are_counted_apart_and_empty_rows_not_at_all(tmp_path, quote
 def test_blank_values_of_json_are_counted_apart_but_not_those_under_a_key_of_their_own(tmp_path):
     items = [{"phone": A, "x": 1}, {"phone": None}, {"x": 2}, {"phone": " "}]
     assert read(write(tmp_path, json.dumps(items), name="a.json"))["blank"] == 3
+    lines = [json.dumps({"phone": value, "x": 1}) for value in [A] * 10_000 + [None] * 10_000]
+    got = read(write(tmp_path, *lines, name="a.jsonl"))
+    assert (len(got["phones"]), got["blank"]) == (10_000, 10_000)
     many = [{"phone": A}] * 1000 + [{"fone": B}]
     got = read(write(tmp_path, json.dumps(many), name="a.json"))
     assert (got["blank"], got["rejects"]) == (0, [[1, "missing"]])

@@ -222,6 +222,43 @@ def test_an_array_comes_back_element_by_element_wherever_blocks_end(tmp_path, sm
     assert got == [(first + index * (indent is not None), str(value)) for index, value in enumerate(values)]
 
 
+CELL = st.one_of(
+    st.sampled_from([A, B, "", "},", '":', "[", "\\", "x,\n{"]), st.integers(0, 10**11), st.none()
+)
+FORMS = {
+    "lines": lambda rows: ("".join(json.dumps(row) + "\n" for row in rows), lambda i: 1 + i),
+    "one line": lambda rows: (json.dumps(rows), lambda i: 1),
+    "a row a line": lambda rows: ("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n", lambda i: 2 + i),
+    "indented": lambda rows: (json.dumps(rows, indent=2), lambda i: 2 + 5 * i),
+}
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.tuples(CELL, CELL, CELL), min_size=1, max_size=60),
+    form=st.sampled_from(sorted(FORMS)),
+    block=st.sampled_from([64, 5000]),
+)
+def test_objects_come_back_with_their_lines_in_every_form_of_json_wherever_blocks_end(
+    tmp_path, small_blocks, rows, form, block
+):
+    decode.BLOCK_BYTES = block
+    text, line = FORMS[form]([{"user_id": user, "phone": phone, "note": note} for user, phone, note in rows])
+    path = tmp_path / "a.json"
+    path.write_text(text, "utf-8")
+    got, blank = [], 0
+    for chunk in read_rows(ListSpec((str(path),), user_column="user_id"), rule="mobile_cn"):
+        got += zip(chunk.lines, chunk.users, chunk.values, strict=True)
+        blank += chunk.blank
+    want = [
+        (line(index), "" if user is None else str(user), str(phone))
+        for index, (user, phone, _) in enumerate(rows)
+        if phone not in ("", None)
+    ]
+    assert got == want
+    assert blank == len(rows) - len(want)
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [
@@ -229,6 +266,8 @@ def test_an_array_comes_back_element_by_element_wherever_blocks_end(tmp_path, sm
         ('["a"] x', "something stands after"),
         ("[" * 100_000, "nested too deep|no JSON"),
         ('["a",]', "no JSON"),
+        ("[", "the array is not closed|Expecting value"),
+        ('["a",', "the array is not closed|Expecting value"),
         ('["' + "x" * 3_000_000 + '"]', "an element of more than|no JSON"),
         ('[{"phone":"1"}, 2]', "objects and bare values"),
         ("[{}]", "without any key"),
