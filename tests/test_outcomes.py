@@ -33,7 +33,7 @@ locked, locked_ends = live(423)
 spent, _ = live(402)
 molten, molten_ends = live(599, ("user-0", "user-1"))
 print(json.dumps({
-    "locked": [*locked_ends[1:5:2], sorted(locked.fold.skipped_users), locked.summary["exit_code"]],
+    "locked": [*locked_ends[1:5:2], sorted(locked.fold.refused_users), locked.summary["exit_code"]],
     "spent": [spent.summary["why"], spent.summary["exit_code"]],
     "molten": [molten_ends[1], [r["why"] for r in records_of(molten.file, "pace")][:1]],
     "envelope": kind_of_envelope(423).error,

@@ -72,6 +72,9 @@ class Totals:
     uncertain_batches: int
     empty_batches: int
     attempts: int
+    attempts_assumed: int
+    """Those of `attempts` that stand for an announced batch without an end: each counts as one, and may have
+    been none (it was announced ahead of its turn) or several (it was tried again)."""
     open_batches: int
     phones_known: bool = True
     """False: without the plan, phones of open uncertain batches stand under `not_sent`."""
@@ -121,8 +124,8 @@ class Fold:
         self.name = name
         self.records = 0
         self.sessions: list[Session] = []
-        self.skipped_users: set[str] = set()
-        """Users with a batch that ended by their being refused: the rest of theirs is not sent."""
+        self.refused_users: dict[str, str] = {}
+        """Users that a batch found refused whole, and the `error` it ended with: the rest is not sent."""
         self.causes: Counter[Cause] = Counter()
         """Batches that did not end `deleted`, by cause; past 200 causes without the vendor's words."""
         self.durations = Durations()
@@ -134,6 +137,7 @@ class Fold:
         self.in_session = False
         """Between a run record and its summary."""
         self._attempts = 0
+        self._assumed = 0
         self._phones_of = phones_of
         self._state = bytearray(1)
         self._pending: set[int] = set()
@@ -197,6 +201,7 @@ class Fold:
 
     def _settle(self) -> None:
         """Count every intent that a session left behind as one attempt whose end nobody knows."""
+        self._assumed += len(self._pending)
         for seq in self._pending:
             attempts, uncertain = self._prior.get(seq, (0, 0))
             self._prior[seq] = (attempts + 1, uncertain + 1)
@@ -270,7 +275,7 @@ class Fold:
         if not min(record.phones, 1) <= record.phones_left <= record.phones:
             raise Inconsistent(f"batch {record.seq} is {record.status} with {record.phones_left} phones left")
         if record.error in USER_REFUSED_WORDS:
-            self.skipped_users.add(record.user_id)
+            self.refused_users.setdefault(record.user_id, record.error)
         words = mask_echoes(record.message or "", record.phone)
         cause = (record.status, record.error, record.http_status, record.code, words)
         if cause not in self.causes and len(self.causes) >= _MOST_CAUSES:
@@ -315,6 +320,7 @@ class Fold:
             uncertain_batches=self._uncertain + len(doubtful),
             empty_batches=self._empty,
             attempts=self._attempts + len(self._pending) + sum(prior[0] for prior in self._prior.values()),
+            attempts_assumed=self._assumed + len(self._pending),
             open_batches=self.planned_batches - self.ended,
             phones_known=phones_of is not None or not doubtful,
         )

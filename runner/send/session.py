@@ -151,7 +151,7 @@ class Session:
             self.breaker,
             tools.stop,
             concurrency=terms.limits.concurrency,
-            skipped_users=tools.fold.skipped_users,
+            skipped_users=tools.fold.refused_users,
         )
 
     def _batch_ended(self, ended: Ended) -> None:

@@ -45,6 +45,17 @@ class Model:
         assert len(ends) <= 1
         return ends[0] if ends else None
 
+    @staticmethod
+    def left_behind(session):
+        """Return how many announced batches of a session have neither an end nor an open record."""
+        told = {r["seq"] for r in session if r["type"] in {"batch", "open"}}
+        ranges = [
+            (r.get("from", r.get("seq")), r.get("to", r.get("seq")))
+            for r in session
+            if r["type"] == "sending"
+        ]
+        return sum(seq not in told for first, last in ranges for seq in range(first, last + 1))
+
     def prior(self, seq):
         """Return attempts and uncertain attempts of a batch that is open."""
         attempts = uncertain = 0
@@ -77,6 +88,7 @@ class Model:
             others["uncertain"] += uncertain > 0
             others["attempts"] += attempts
             others["open"] += end is None
+        others["assumed"] = sum(map(self.left_behind, self.sessions()))
         return batches, phones, others
 
 
@@ -93,9 +105,11 @@ def agree(fold, model):
         totals.empty_batches,
         totals.uncertain_batches,
         totals.attempts,
+        totals.attempts_assumed,
         totals.open_batches,
     )
-    assert found == tuple(others[key] for key in ("count", "empty", "uncertain", "attempts", "open"))
+    names = ("count", "empty", "uncertain", "attempts", "assumed", "open")
+    assert found == tuple(others[key] for key in names)
     still_open = [seq for seq in model.plan if model.end(seq) is None]
     assert list(fold.open_seqs()) == still_open
     assert fold.ended == len(model.plan) - len(still_open)
@@ -357,7 +371,7 @@ def test_users_that_were_refused_and_causes_are_remembered():
             batch(4, "not_sent", error="skipped", target=Target("third")),
         ],
     )
-    assert fold.skipped_users == {"other"}
+    assert fold.refused_users == {"other": "forbidden"}
     assert fold.causes[("failed", "refused", 200, 6008, "号码 **** 无效")] == 2
     assert not any("1745855" in cause[-1] for cause in fold.causes)
 
