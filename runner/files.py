@@ -81,20 +81,22 @@ def _check_own(found: os.stat_result, what: str) -> None:
         raise Refused(f"{what} belongs to another user", hint="do it as the user who ran it")
 
 
-def what_became(path: Path, descriptor: int) -> str | None:
-    """Return what stands at the path of an open file, in words; None where it is that very file."""
+def what_became(path: Path, mine: os.stat_result) -> str | None:
+    """Return what stands at the path of an open file, in words; None where it is that very file.
+
+    Args:
+        path: Where the file was opened.
+        mine: Its status just now, by its descriptor.
+    """
+    if not mine.st_nlink:
+        return "it was removed"
     try:
-        mine = os.fstat(descriptor)
-        if not mine.st_nlink:
-            return "it was removed"
         there = path.lstat()
     except FileNotFoundError:
         return "it was moved away"
     except OSError as error:
         return f"it cannot be looked at: {error.strerror}"
-    if not os.path.samestat(mine, there):
-        return f"{_kind(there.st_mode)} stands in its place"
-    return None
+    return None if os.path.samestat(mine, there) else f"{_kind(there.st_mode)} stands in its place"
 
 
 def _kind(mode: int) -> str:

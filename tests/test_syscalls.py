@@ -22,6 +22,7 @@ WRITES = 12
 """More than such a run appends (ends, intents, first and last record), however its intents come together."""
 SYNCS = 7
 
+LOOKS = "?newfstatat,?fstat,?lstat,?statx"
 FAILURES = {
     "ENOSPC": "write:error=ENOSPC",
     "EIO": "write:error=EIO",
@@ -31,6 +32,7 @@ FAILURES = {
     "sync": "fdatasync:error=EIO",
     "sync-full": "fdatasync:error=ENOSPC",
     "killed-syncing": "fdatasync:signal=KILL",
+    "look": f"{LOOKS}:error=EIO",
 }
 ALL = [
     (how, nth)
@@ -46,6 +48,8 @@ SAMPLE = [
     ("killed", 4),
     ("sync", 1),
     ("killed-syncing", 2),
+    ("look", 1),
+    ("look", 6),
 ]
 REST = [case for case in ALL if case not in SAMPLE]
 CASES = [*SAMPLE, *(pytest.param(*case, marks=pytest.mark.slow) for case in REST)]
@@ -55,7 +59,7 @@ def traced(program, inject, *args):
     """Run the program with one call on its audit failing; returns its exit code and what it said."""
     audit = program.folder / "a.jsonl"
     strace = ["strace", "-f", "-qq", "-o", os.devnull, "-P", str(audit)]
-    strace += ["-e", "trace=write,fdatasync,ftruncate"]
+    strace += ["-e", f"trace=write,fdatasync,ftruncate,{LOOKS}"]
     strace += [part for fault in inject for part in ("-e", f"inject={fault}")]
     done = subprocess.run(
         [*strace, sys.executable, "-m", "runner", *map(str, args), *ARGS],
@@ -97,6 +101,9 @@ def check_stopped(code, audit, how, nth):
         return False
     if how.startswith("killed"):
         assert code in (-9, 137), code
+    elif how == "look":  # before there is an audit, or at a sync
+        assert code in (2, 3), code
+        assert code == 2 or audit.exists()
     elif nth == 1 and not how.startswith("sync"):  # the session's first record: nothing was sent
         assert code == 2, code
     else:

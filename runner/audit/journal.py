@@ -205,8 +205,8 @@ class DiskFile:
         The loop's thread may write meanwhile, which is why the size lies between two.
         """
         least = self._size
-        found = what_became(self.path, self._descriptor)
-        size = os.fstat(self._descriptor).st_size
+        mine = os.fstat(self._descriptor)
+        found, size = what_became(self.path, mine), mine.st_size
         if found is None and size < least:
             found = f"it was cut to {size:,} of {least:,} bytes"
         elif found is None and size > self._growing:
@@ -223,9 +223,10 @@ class DiskFile:
             if self._closed:
                 return
             self._closed = True
-            if self._new and not self._size and what_became(self.path, self._descriptor) is None:
+            if self._new and not self._size:
                 with suppress(OSError):
-                    self.path.unlink()
+                    if what_became(self.path, os.fstat(self._descriptor)) is None:
+                        self.path.unlink()
             os.close(self._descriptor)
 
 

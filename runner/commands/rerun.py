@@ -75,7 +75,7 @@ def rerun(
 
 def _finished_fold(audit: Path, access: Access, screen: Console) -> Fold:
     """Return the fold of an audit that may be rerun."""
-    fold = fold_audit(audit, verify_chain=True)
+    fold = fold_audit(audit, verify_chain=True, own=True)
     check_origin(audit, fold, access, screen)
     if fold.ended < fold.planned_batches:
         raise Refused(

@@ -376,16 +376,16 @@ async def test_what_does_not_touch_the_audit_itself_stops_nothing(tmp_path, monk
 async def test_a_write_that_is_under_way_while_the_file_is_looked_at_is_our_own(tmp_path, monkeypatch):
     file = DiskFile.create(tmp_path / "a.jsonl")
     journal = journal_on(file)
-    looked = journal_room.what_became
+    fstat = os.fstat
 
-    def write_meanwhile(path, descriptor):
+    def write_meanwhile(descriptor):
         if not written:
             written.append(True)
             journal.append(typed(audits.sending(1)))
-        return looked(path, descriptor)
+        return fstat(descriptor)
 
     written = []
-    monkeypatch.setattr(journal_room, "what_became", write_meanwhile)
+    monkeypatch.setattr(journal_room.os, "fstat", write_meanwhile)
     journal.append(typed(audits.run()))
     await journal.sync()
     assert written
