@@ -14,7 +14,7 @@ import sys
 import pytest
 
 from tests.support.evidence import check_evidence, read_audit, read_lines
-from tests.support.program import PATIENCE_S, numbers
+from tests.support.program import PATIENCE_S, USER, numbers
 
 USERS = {f"user-{n}": numbers(2, 10 * n) for n in range(5)}
 ARGS = ("--yes", "--rate", "unlimited", "--concurrency", "2")
@@ -55,11 +55,10 @@ REST = [case for case in ALL if case not in SAMPLE]
 CASES = [*SAMPLE, *(pytest.param(*case, marks=pytest.mark.slow) for case in REST)]
 
 
-def traced(program, inject, *args):
-    """Run the program with one call on its audit failing; returns its exit code and what it said."""
-    audit = program.folder / "a.jsonl"
-    strace = ["strace", "-f", "-qq", "-o", os.devnull, "-P", str(audit)]
-    strace += ["-e", f"trace=write,fdatasync,ftruncate,{LOOKS}"]
+def traced(program, inject, *args, on="a.jsonl"):
+    """Run the program with one call on its audit, or another file, failing; returns its exit code."""
+    strace = ["strace", "-f", "-qq", "-o", os.devnull, "-P", str(program.folder / on)]
+    strace += ["-e", f"trace=write,fdatasync,ftruncate,pread64,{LOOKS}"]
     strace += [part for fault in inject for part in ("-e", f"inject={fault}")]
     done = subprocess.run(
         [*strace, sys.executable, "-m", "runner", *map(str, args), *ARGS],
@@ -158,3 +157,28 @@ def test_a_failed_call_during_resume_loses_nothing_either(program, sandbox, job,
     code = traced(program, [f"{FAILURES[how]}:when={nth}"], "resume", audit)
     check_stopped(code, audit, how, nth)
     finish(program, sandbox, job, audit)
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_block_of_the_plan_that_cannot_be_read_stops_the_run_and_what_is_in_flight_comes_home(
+    program, sandbox, nth
+):
+    """The second of two blocks is read while hundreds of batches of the first have gone."""
+    many = numbers(30_000)
+    sandbox.pool.add_phones(USER, many)
+    sandbox.control(latency_s=0.05)
+    audit = program.folder / "a.jsonl"
+    fault = f"pread64:error=EIO:when={nth}"
+    job = program.job({USER: many})
+    assert traced(program, [fault], "run", job, "--audit", audit, on="a.jsonl.plan") == 3
+    sandbox.settle()
+    summary = read_audit(audit)[-1]
+    assert (summary["type"], summary["status"]) == ("summary", "stopped")
+    assert "a.jsonl.plan" in summary["why"]
+    assert "Input/output error" in summary["why"]
+    assert summary["uncertain_batches"] == 0
+    assert summary["requests"] == len(sandbox.deletions()) == summary["batches"]["deleted"]
+    assert (summary["requests"] > 100) == (nth == 2)
+    program("resume", audit, *ARGS).expect(0)
+    check_evidence(audit, sandbox)
+    assert sandbox.left() == []
