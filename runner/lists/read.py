@@ -22,7 +22,7 @@ from runner.lists.foreign import foreign_text
 from runner.lists.jsonlist import read_json_array, read_json_cells, read_json_lines
 from runner.lists.rows import CellRows, ListSpec, Rows
 from runner.lists.tabular import read_table, read_table_cells
-from runner.lists.user_ids import flaws_of_user_ids
+from runner.lists.user_ids import UserIdCheck
 from runner.phones import PhoneRule, mask_text
 
 __all__ = ["ListSpec", "Rows", "find_files", "read_cells", "read_rows"]
@@ -83,10 +83,12 @@ def read_rows(spec: ListSpec, *, rule: PhoneRule, stdin: Readable | None = None)
     Raises:
         Fault: Anything that keeps the list from being read whole: the place in the job, path and line.
     """
+    check = UserIdCheck()
     for path in find_files(spec):
         with open_source(path, spec.place, stdin=stdin) as source, _guarded(source):
             for rows in _read(source, spec, rule):
-                yield _with_flawed_users(rows)
+                flaws = check.flaws(rows.users) if rows.users else None
+                yield replace(rows, user_flaws=flaws | rows.user_flaws) if flaws else rows
 
 
 @contextmanager
@@ -100,11 +102,6 @@ def _guarded(source: Source) -> Iterator[None]:
             f"cannot be read: {type(error).__name__}: {what[:_SHOWN]}",
             hint="Save it again as .xlsx or as CSV in UTF-8.",
         ) from error
-
-
-def _with_flawed_users(rows: Rows) -> Rows:
-    flaws = flaws_of_user_ids(rows.users) if rows.users else {}
-    return replace(rows, user_flaws=flaws | rows.user_flaws) if flaws else rows
 
 
 def read_cells(spec: ListSpec) -> Iterator[CellRows]:

@@ -3,8 +3,9 @@ import json
 import pytest
 
 from runner.errors import Fault
+from runner.lists import user_ids
 from runner.lists.read import ListSpec, read_rows
-from runner.lists.user_ids import flaws_of_user_ids
+from runner.lists.user_ids import UserIdCheck
 from tests.lists.test_read import A, B
 
 U1 = "5832d184-dd53-42a0-8ace-0bf8d660f4cc"
@@ -44,18 +45,34 @@ WHOLE = (
 
 @pytest.mark.parametrize("user", FLAWED)
 def test_what_a_spreadsheet_leaves_of_a_user_id_is_flawed(user):
-    assert flaws_of_user_ids([U1, user, U1, f" {user} "]) == {1: FLAWED[user], 3: FLAWED[user]}
+    assert UserIdCheck().flaws([U1, user, U1, f" {user} "]) == {1: FLAWED[user], 3: FLAWED[user]}
 
 
 @pytest.mark.parametrize("user", WHOLE)
 def test_text_that_is_a_user_id_passes(user):
-    assert flaws_of_user_ids([U1, user]) == {}
+    assert UserIdCheck().flaws([U1, user]) == {}
 
 
 def test_long_numbers_that_all_end_in_zeros_behind_the_fifteenth_digit_have_lost_them():
     lost = ["123456789012345000", "223456789012345000"]
-    assert flaws_of_user_ids(lost) == {0: "rounded", 1: "rounded"}
-    assert flaws_of_user_ids([*lost, "323456789012345678"]) == {}, "one that has its digits speaks for all"
+    assert UserIdCheck().flaws(lost) == {0: "rounded", 1: "rounded"}
+    assert UserIdCheck().flaws([*lost, "323456789012345678"]) == {}, "one that has its digits speaks for all"
+
+
+def test_flaws_are_told_again_in_every_stretch_of_a_list():
+    check = UserIdCheck()
+    for _ in range(3):
+        assert check.flaws([U1, "-5", "u"]) == {1: "negative"}
+        assert check.flaws([U1, "u", U1]) == {}
+    assert check.flaws(["123456789012345000"]) == {}, "three zeros may be a chance"
+    assert check.flaws(["123456789012345000", "223456789012345000"]) == {0: "rounded", 1: "rounded"}
+
+
+def test_a_list_of_more_users_than_are_kept_is_looked_at_all_the_same(monkeypatch):
+    monkeypatch.setattr(user_ids, "_MOST_KNOWN", 10)
+    check = UserIdCheck()
+    for start in range(0, 100, 5):
+        assert check.flaws([*map(str, range(start, start + 5)), "1.5"]) == {5: "float"}
 
 
 def rows_of(tmp_path, name, text):
