@@ -122,7 +122,9 @@ class _Reader:
         if not isinstance(shape, list):
             return shape
         for fault in shape:
-            self.document.add(fault.path, fault.words, at_key=fault.at_key)
+            self.document.more += fault.more
+            if fault.words:
+                self.document.add(fault.path, fault.words, at_key=fault.at_key)
         return None
 
     def _entry(self, item: object, path: Steps) -> Entry | None:

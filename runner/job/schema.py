@@ -227,11 +227,19 @@ def read_created_at(value: object) -> RelativeWindow | tuple[str, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class ShapeFault:
-    """One fault of shape: the path to it, words, and whether its key (not its value) is meant."""
+    """One fault of shape.
+
+    Args:
+        path: Where it is.
+        words: What it is; none where only a number is known.
+        at_key: Whether the key is meant, and not the value.
+        more: How many there are beside it.
+    """
 
     path: Steps
     words: str
     at_key: bool = False
+    more: int = 0
 
 
 def shape_of_job(data: dict[str, Any]) -> JobModel | list[ShapeFault]:
@@ -282,6 +290,7 @@ def _faults(error: ValidationError, before: Steps) -> Iterator[ShapeFault]:
             yield ShapeFault(path, unknown_key(str(path[-1]), _keys_around(path), _ALL_KEYS), at_key=True)
         elif detail["type"] == FAULTS_OF_ITEMS:
             yield from (ShapeFault((*path, index), words) for index, words in context["faults"])
+            yield ShapeFault(path, "", more=context["more"])
         else:
             yield ShapeFault(path, fault_words(detail["type"], context, detail["input"], detail["msg"]))
 

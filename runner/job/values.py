@@ -44,9 +44,8 @@ UNSAFE_USER_ID = "only 1-128 ASCII letters, digits and . _ ~ - may stand in it: 
 MAX_FILES = 10_000
 """Files named in one place; more of them are a glob."""
 FAULTS_OF_ITEMS = "faults_of_items"
-"""The type of an error that holds the faults of a list's items: `faults`, index and words of each."""
-MAX_ITEM_FAULTS = 10_000
-"""Of one list; their number is shown, not all of them."""
+"""The type of an error that holds faults of a list's items: `faults` (index, words), and how many `more`."""
+_MAX_ITEM_FAULTS = 200
 
 _LARGEST_EXACT = 2**53
 _INSTANT_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$"
@@ -103,8 +102,9 @@ def _phones(value: object) -> list[str]:
     try:
         return [phone if type(phone) is str else check_phone(phone) for phone in value]
     except ValueError:
-        faults = islice(_faults_of_phones(value), MAX_ITEM_FAULTS)
-        raise PydanticCustomError(FAULTS_OF_ITEMS, "faults", {"faults": tuple(faults)}) from None
+        faults = _faults_of_phones(value)
+        found = {"faults": tuple(islice(faults, _MAX_ITEM_FAULTS)), "more": sum(1 for _ in faults)}
+        raise PydanticCustomError(FAULTS_OF_ITEMS, "faults", found) from None
 
 
 def _faults_of_phones(phones: list[object]) -> Iterator[tuple[int, str]]:
