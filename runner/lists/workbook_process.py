@@ -160,7 +160,7 @@ class WorkbookReader:
             why = f"reading it takes more than {CPU_S} s of computing"
         else:
             how = f"signal {-code}" if code < 0 else f"exit {code}"
-            why = f"it cannot be read within {MEMORY_BYTES >> 20} MiB of memory ({how})"
+            why = f"what read it died ({how}): it takes more than {MEMORY_BYTES >> 20} MiB, or is damaged"
         return self._source.fault(why, hint="Export the list as CSV, or save it again as .xlsx.")
 
 

@@ -252,6 +252,8 @@ class _SheetScan(XmlScan):
             case "f", 5 if self._in_row:
                 self._formula = True
             case "v", 5 if self._in_row:
+                if self._value is not None:
+                    raise Unreadable(f"a damaged workbook: a cell of row {self._last} has two values")
                 self._value = []
                 self.hear(self._value.append)
             case "is", 5 if self._in_row:

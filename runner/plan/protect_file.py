@@ -21,6 +21,7 @@ from runner.plan.protect_numbers import might_be_number, mobiles_in, protected_f
 
 __all__ = ["read_protect_file"]
 
+_PLACE: Final = "protect_file"
 _MOST_SHOWN: Final = 20
 _HINT: Final = (
     "Write every protected number out, one a row, and take out what is none; a header is phone or 手机号."
@@ -39,7 +40,7 @@ def read_protect_file(path: str | Path, rule: PhoneRule) -> ProtectList:
     """
     protected = ProtectList(rule)
     sources: list[_SourceRead] = []
-    for rows in read_cells(ListSpec(paths=(str(path),), place="protect_file")):
+    for rows in read_cells(ListSpec(paths=(str(path),), place=_PLACE)):
         if not sources or sources[-1].name != rows.source:
             sources.append(_SourceRead(rows, protected))
         sources[-1].take(rows)
@@ -154,7 +155,8 @@ class _SourceRead:
         self.unread += 1
         self.is_unsure = self.is_unsure or might_be_number(value)
         if len(self.faults) < _MOST_SHOWN:
-            self.faults.append(Fault(f"{rows.source}:{rows.lines[index]}", f"{mask(value)}: {words}"))
+            place = f"{_PLACE}: {rows.source}:{rows.lines[index]}"
+            self.faults.append(Fault(place, f"{mask(value)}: {words}"))
 
 
 def _look(first: CellRows, rule: PhoneRule) -> tuple[int, frozenset[int | str] | None]:

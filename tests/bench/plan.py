@@ -1,5 +1,7 @@
 """How fast and in how much memory a plan is made and opened: `python tests/bench/plan.py --rows 1000000`.
 
+`--workbook` measures a workbook; `child_mib` is then the process that reads it.
+
 Not collected by pytest. Each measured step runs in a process of its own, so that its peak memory is its own.
 """
 
@@ -12,8 +14,12 @@ import sys
 import tempfile
 import time
 import uuid
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.support.xlsx import book, page
 
 DUPLICATES = 0.01
 BAD = 0.001
@@ -41,6 +47,41 @@ def write_list(path: Path, rows: int, users: int) -> None:
                 lines.append(f"{draw.choice(ids)},{phone}\n" if users else f"{phone}\n")
             recent = lines[:1000]
             file.writelines(lines)
+
+
+def write_workbook(path: Path, rows: int, users: int) -> None:
+    """Write the same as a workbook of eight columns, six of them texts that stand there once."""
+    with tempfile.TemporaryDirectory() as scratch:
+        write_list(Path(scratch) / "list.csv", rows, users)
+        table = [line.split(",") for line in (Path(scratch) / "list.csv").read_text("ascii").splitlines()]
+    texts: dict[str, int] = {}
+
+    def row(number: int, cells: list[str]) -> str:
+        cells = cells + [f"值{number}-{i}" for i in range(8 - len(cells))]
+        inner = "".join(
+            f'<c r="{letter}{number}" s="1" t="s"><v>{texts.setdefault(cell, len(texts))}</v></c>'
+            for letter, cell in zip("ABCDEFGH", cells, strict=True)
+        )
+        return f'<row r="{number}" spans="1:8" ht="15" customHeight="1">{inner}</row>'
+
+    sheet = page("".join(row(number, cells) for number, cells in enumerate(table, 1)))
+    path.write_bytes(book(sheet, strings="".join(f"<si><t>{text}</t></si>" for text in texts)))
+
+
+class Watched(subprocess.Popen):
+    """A process that is asked for the most memory that it took before it is killed."""
+
+    peak_kib = 0
+
+    def kill(self) -> None:
+        with suppress(OSError, IndexError):
+            Watched.peak_kib = max(Watched.peak_kib, peak_kib(self.pid))
+        super().kill()
+
+
+def peak_kib(pid: int | str) -> int:
+    """Return the most memory that a process took, in KiB; ru_maxrss would count its parent's before exec."""
+    return int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0])
 
 
 def measure(step: str, *args: str) -> dict[str, float]:
@@ -100,9 +141,9 @@ def step_walk(plan: str) -> None:
 
 def tell(start: float, **numbers: float) -> None:
     took = time.perf_counter() - start
-    status = Path("/proc/self/status").read_text()  # ru_maxrss would count the parent's memory before exec
-    peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
-    print(json.dumps({"seconds": round(took, 2), "peak_mib": round(peak, 1), **numbers}))
+    peak = round(peak_kib("self") / 1024, 1)
+    child = {"child_mib": round(Watched.peak_kib / 1024, 1)} if Watched.peak_kib else {}
+    print(json.dumps({"seconds": round(took, 2), "peak_mib": peak, **child, **numbers}))
 
 
 def main() -> None:
@@ -110,18 +151,20 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--users", type=int, default=1000)
     parser.add_argument("--one-user", action="store_true", help="plan the phones as the list of one user")
+    parser.add_argument("--workbook", action="store_true", help="the list is an .xlsx of eight columns")
     parser.add_argument("--keep", type=Path, help="folder for the list, used again by the next measurement")
     parser.add_argument("--step", nargs="+")
     options = parser.parse_args()
     if options.step:
-        sys.path.insert(0, str(Path(__file__).parents[2]))
+        subprocess.Popen = Watched
         globals()[f"step_{options.step[0]}"](*options.step[1:])
         return
     with tempfile.TemporaryDirectory() as scratch:
         users = 0 if options.one_user else options.users
-        source = (options.keep or Path(scratch)) / f"list-{options.rows}-{users}.csv"
+        write, ending = (write_workbook, "xlsx") if options.workbook else (write_list, "csv")
+        source = (options.keep or Path(scratch)) / f"list-{options.rows}-{users}.{ending}"
         if not source.exists():
-            write_list(source, options.rows, users)
+            write(source, options.rows, users)
         out = Path(scratch) / "bench.plan"
         for step, args in (
             ("read", [str(source), "user_id" if users else ""]),

@@ -364,6 +364,7 @@ DAMAGE = {
     "not in UTF-8": lambda: changed("UTF-8", "GBK"),
     "row 2 comes after row 2": lambda: changed('r="3"><c r="A3"', 'r="2"><c r="A2"'),
     "row 3 has a cell 'A4'": lambda: changed("A3", "A4"),
+    "row 3 has two values": lambda: changed("<v>0</v>", "<v>0</v><v>0</v>"),
     "row 2 has a cell twice": lambda: changed('</c></row><row r="3"', CELL_TWICE),
     "xl/workbook.xml is no workbook that is known": lambda: changed("/2006/main", "/2005/main", BOOK),
     "xl/worksheets/sheet1.xml is no worksheet that is known": lambda: changed("/2006/main", "/2005/main"),
