@@ -226,11 +226,15 @@ class Program:
     def _environment(self, changes):
         return {name: value for name, value in {**self.env, **(changes or {})}.items() if value is not None}
 
-    def start(self, *args, env=None, cold=False, **more):
-        """Start it, standard input empty unless given; `cold`: by an interpreter of its own in any case."""
+    def start(self, *args, env=None, cold=False, argv=None, **more):
+        """Start it, standard input empty unless given; `cold`: by an interpreter of its own in any case.
+
+        `argv` starts something else, which starts it in its turn.
+        """
         mine = self._runs / str(len(self.started))
         mine.mkdir()
-        argv = [sys.executable, "-m", "runner", *map(str, args)]
+        cold = cold or argv is not None
+        argv = [*(argv or [sys.executable, "-m", "runner"]), *map(str, args)]
         # What an interpreter reads at its start, a fork cannot be given.
         cold = cold or any(name.startswith(("PYTHON", "LANG", "LC_")) for name in env or ())
         started = Started(argv, self.folder, self._environment(env), mine, cold=cold, **more)
@@ -320,7 +324,7 @@ class Terminal:
         self.process = subprocess.Popen(
             [*opening, *argv],
             cwd=cwd,
-            env={**env, "TERM": "xterm", "COLUMNS": "200"},
+            env={"TERM": "xterm", "COLUMNS": "200", **env},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -355,10 +359,19 @@ class Terminal:
         """Type this."""
         os.write(self._master, text.encode())
 
+    def until(self, condition):
+        """Read until `condition` is true."""
+        until(lambda: (self._read() and condition()) or self.process.poll() is not None)
+
+    def hang_up(self):
+        """Go away; whoever it controlled is told by SIGHUP."""
+        os.close(self._master)
+        self._master = None
+
     def end(self):
         """Read until it ends."""
         give_up = time.monotonic() + PATIENCE_S
-        while self._read():
+        while self._master is not None and self._read():
             assert time.monotonic() < give_up, f"still running; it said {self.seen!r}"
         out = self.process.stdout.read().decode()
         return Ended(self.process.wait(PATIENCE_S), out, self.seen)
@@ -369,7 +382,8 @@ class Terminal:
             self.process.kill()
             self.process.wait()
         self.process.stdout.close()
-        os.close(self._master)
+        if self._master is not None:
+            os.close(self._master)
         if self._slave is not None:
             os.close(self._slave)
 

@@ -103,7 +103,8 @@ def _exactly(line, size):
 # ---- inside the process that forks --------------------------------------------------------------------
 
 
-def _import_everything():
+def import_everything():
+    """Import every module of the program, so that a fork need not."""
     import runner
 
     for module in pkgutil.walk_packages(runner.__path__, "runner."):
@@ -171,7 +172,7 @@ def _become(told, fds):
 
 def main():
     """Import the program, then fork until the tests end."""
-    _import_everything()
+    import_everything()
     _serve(socket.socket(fileno=int(sys.argv[1])))
     from runner.cli import main as program
 
