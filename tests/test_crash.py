@@ -159,7 +159,7 @@ def test_killed_before_the_first_record_nothing_was_sent_and_it_is_told_what_to_
     audit = kill_in_flight(program, sandbox, numbers(300))
     sent = sandbox.requests()
     audit.write_bytes(audit.read_bytes()[:size])
-    program("verify", audit).expect(3)
+    program("verify", audit).expect(3 if size else 2)
     ended = program("resume", audit).expect(2)
     assert "run" in ended.err
     assert sandbox.requests() == sent
