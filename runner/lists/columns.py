@@ -286,9 +286,9 @@ class _Finder:
 
     def _is_rival(self, column: int) -> bool:
         """Tell whether a column whose name speaks of phones holds them, as far as anybody can see."""
-        if not looks_like_phone(self._name_of(column)):
-            return False
-        return bool(self._filled(column)) if self.rule == "opaque" else self._holds_phones(column)
+        if self.rule == "opaque":
+            return looks_like_phone(self._name_of(column)) and bool(self._filled(column))
+        return looks_like_phone(self._name_over(column)) and self._holds_phones(column)
 
     def _might_hold_phones(self, column: int) -> bool:
         """Tell whether a person should know that a column was passed over."""
@@ -325,13 +325,19 @@ class _Finder:
         return ", ".join(shown) + (", …" if len(columns) > len(shown) else "")
 
     def _described(self, column: int) -> str:
-        if column < len(self.names):
-            return repr(_shown(self.names[column]))
-        cell = next((row[column] for row in self.sample if column < len(row) and row[column].strip()), "")
-        return f"(such as {mask(cell)})" if cell else ""
+        if name := self._name_of(column):
+            return repr(_shown(name))
+        cells = [row[column].strip() for row in self.sample if column < len(row) and row[column].strip()]
+        if not self.names and cells and self._is_heading(cells[0]) and self._holds_phones(column):
+            return repr(_shown(cells[0]))
+        return f"(such as {mask(cells[0])})" if cells else ""
 
     def _name_of(self, column: int) -> str:
         return self.names[column] if column < len(self.names) else ""
+
+    def _name_over(self, column: int) -> str:
+        """Return a column's name; of a blank one the next to its left: it may stand over several."""
+        return next((name for i in range(column, -1, -1) if (name := self._name_of(i))), "")
 
     def _key_of(self, column: int) -> str:
         """Return what a job calls a column: its name where that needs no quotes, else its number."""

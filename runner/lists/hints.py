@@ -3,7 +3,7 @@
 A list that was given with `--user-id` has no job file: there the hint shows one, ready to be filled in.
 """
 
-from pathlib import Path
+import os
 
 from runner.lists.rows import ListSpec
 
@@ -14,7 +14,7 @@ _STDIN_NAME = "standard input"
 
 def is_given_alone(place: str, path: str) -> bool:
     """Tell whether a list was given as such on the command line, and not by a job."""
-    return place == _STDIN_NAME or Path(place).absolute() == Path(path)
+    return place == _STDIN_NAME or os.path.abspath(place) == path  # noqa: PTH100 - `..` must go without links
 
 
 def hint_of_key(spec: ListSpec, line: str, what: str) -> str:

@@ -177,6 +177,35 @@ def test_a_comma_at_the_end_of_every_row_and_of_the_header_shifts_nothing(tmp_pa
     assert read(write(tmp_path, f"{A},", f"{B},"))["phones"] == [[1, A], [2, B]]
 
 
+# ---- a header over several columns --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("below", ["客户,推荐人,本人", ",微信,手机", f"x,{C},{A}"])
+def test_a_header_with_blank_ones_beside_it_stands_over_several_columns(tmp_path, below):
+    path = write(tmp_path, "姓名,电话,", below, f"x,{A},{B}", f"y,{B},{C}")
+    with pytest.raises(Fault, match=r"several columns may hold the phones: 2 '电话', 3 \(such as "):
+        read(path)
+    assert read(path, phone_column=3)["phones"][-1] == [4, C]
+    if "手机" in below:
+        assert read(path, phone_column="手机")["phones"] == [[3, B], [4, C]]
+
+
+@pytest.mark.parametrize("beside", ["", "wxid_abc", "老客户"])
+def test_a_blank_header_over_other_things_is_no_doubt(tmp_path, beside):
+    path = write(tmp_path, "姓名,电话,,", f"x,{A},{beside},", f"y,{B},,")
+    assert read(path)["phones"] == [[2, A], [3, B]]
+    assert read(write(tmp_path, ",电话", f"1,{A}", f"2,{B}"))["phones"] == [[2, A], [3, B]]
+    got = read(write(tmp_path, "电话,", f"{A},{beside or C}", f"{B},x"), rule="opaque")
+    assert got["phones"] == [[2, A], [3, B]]
+
+
+def test_columns_that_hold_phones_are_shown_by_the_words_above_them(tmp_path):
+    with pytest.raises(Fault, match="several columns hold phones: 1 '旧的', 2 '新的'"):
+        read(write(tmp_path, "旧的,新的", f"{A},{B}", f"{B},{C}"))
+    with pytest.raises(Fault, match=r"several columns hold phones: 1 \(such as 139\*{4}0001\)"):
+        read(write(tmp_path, f"{A},{B}", f"{B},{C}"))
+
+
 # ---- blank cells --------------------------------------------------------------------------------------
 
 

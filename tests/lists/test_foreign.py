@@ -32,6 +32,12 @@ def test_a_list_without_a_job_is_shown_a_whole_one(tmp_path, monkeypatch):
         "         phone_file: t.csv",
         "         phone_column: NAME   # the column's name, or its number from 1",
     ]
+    (tmp_path / "x").mkdir()
+    monkeypatch.chdir(tmp_path / "x")
+    fault = fault_of(path, place="../t.csv")
+    assert "phone_file: ../t.csv" in fault.hint
+    assert (fault.place, str(path) in fault.message) == ("../t.csv", False)
+    monkeypatch.chdir(tmp_path)
     assert fault_of(path, place="jobs/a.yaml:3").hint == (
         "Say in the job, beside the list: phone_column: NAME   (the column's name, or its number from 1)"
     )
