@@ -78,7 +78,7 @@ def foreign_bytes(head: bytes, directory: bytes) -> Foreign | None:
 
 def directory_offset(head: bytes) -> int:
     """Return where an old Office file names its parts; 0 of any other file."""
-    if not head.startswith(_OLE):
+    if not head.startswith(_OLE) or len(head) < HEAD_BYTES:
         return 0
     sector_bits = min(head[30], 16)
     return (int.from_bytes(head[48:52], "little") + 1) << sector_bits

@@ -12,18 +12,12 @@ from typing import Any
 
 from runner.errors import Fault
 from runner.lists.columns import SAMPLE_ROWS, Layout, find_layout
-from runner.lists.decode import MAX_LINE, Source, whole_lines
+from runner.lists.decode import Source, whole_lines
 from runner.lists.headers import fold_name, names_user
 from runner.lists.hints import hint_of_requests, hint_of_table
+from runner.lists.json_pieces import BadJson, JsonPieces
 from runner.lists.rows import CellRows, ListSpec, Rows
-from runner.lists.strict_json import (
-    MAX_EXACT,
-    Inexact,
-    decode_elements,
-    decode_strictly,
-    decode_texts,
-    raw_decode,
-)
+from runner.lists.strict_json import MAX_EXACT, STRICT, Inexact, decode_elements, decode_texts
 from runner.phones import PhoneRule
 
 __all__ = ["read_json_array", "read_json_cells", "read_json_lines"]
@@ -32,6 +26,7 @@ _CHUNK_ROWS = 4096
 _LEAST_RUN = 1000
 """Characters for which it is worth while to look for many elements at once."""
 _SPACE = " \t\r\n"
+_HINT = "A JSON list is one array [ … ], or one value or object a line."
 _SHOWN = 64
 _REQUEST_KEYS: dict[str, tuple[type, ...]] = {"createdat": (list, dict), "encryption": (object,)}
 """Keys by which a row is a request, and not a row of a list, where the value is of these types; a time alone
@@ -58,7 +53,7 @@ def read_json_array(source: Source, pieces: Iterator[str], spec: ListSpec, rule:
     Raises:
         Fault: The text is no JSON array, an element is too long, or what `read_json_lines` refuses.
     """
-    return _read_chunks(source, _Array(source, pieces).chunks(), spec, rule)
+    return _read_chunks(source, _chunks_of_array(source, pieces), spec, rule)
 
 
 def read_json_cells(source: Source, pieces: Iterator[str], *, is_array: bool) -> Iterator[CellRows]:
@@ -67,7 +62,7 @@ def read_json_cells(source: Source, pieces: Iterator[str], *, is_array: bool) ->
     Raises:
         Fault: The text is no JSON list.
     """
-    chunks = _Array(source, pieces).chunks() if is_array else _chunks_of_lines(source, pieces)
+    chunks = _chunks_of_array(source, pieces) if is_array else _chunks_of_lines(source, pieces)
     for lines, items in chunks:
         names = list(dict.fromkeys(chain.from_iterable(item for item in items if isinstance(item, dict))))
         rows = [[item.get(name) for name in names] if isinstance(item, dict) else [item] for item in items]
@@ -112,48 +107,51 @@ def _chunks_of_lines(source: Source, pieces: Iterator[str]) -> Iterator[_Chunk]:
 
 def _decode(source: Source, text: str, line: int) -> Any:
     try:
-        return decode_strictly(text)
+        return STRICT.decode(text)
     except RecursionError as error:
-        raise source.fault("nested too deep", line=line) from error
+        raise source.fault("no JSON: nested too deep", line=line) from error
     except ValueError as error:
-        raise _json_fault(source, line, error) from error
+        what = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise source.fault(f"no JSON: {what}", line=line, hint=_HINT) from error
 
 
-def _json_fault(source: Source, line: int, error: ValueError) -> Fault:
-    what = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-    return source.fault(
-        f"no JSON: {what}", line=line, hint="A JSON list is one array [ … ], or one value or object a line."
-    )
+def _chunks_of_array(source: Source, pieces: Iterator[str]) -> Iterator[_Chunk]:
+    try:
+        yield from _Array(pieces).chunks()
+    except BadJson as error:
+        raise source.fault(f"no JSON: {error.words}", line=error.line, hint=_HINT) from error
 
 
 class _Array:
-    """The elements of one array, read from pieces of text that end anywhere."""
+    """The elements of one array, some thousands at a time."""
 
-    def __init__(self, source: Source, pieces: Iterator[str]) -> None:
-        self._source, self._pieces = source, pieces
-        self._text, self._at, self._line = "", 0, 1
-        self._try_run = True
+    def __init__(self, pieces: Iterator[str]) -> None:
+        self._cursor = JsonPieces(pieces, STRICT)
+        self._tried = ""
 
     def chunks(self) -> Iterator[_Chunk]:
-        self._expect("[")
-        if self._peek() == "]":
-            self._at += 1
+        cursor = self._cursor
+        cursor.expect("[")
+        if cursor.next() == "]":
+            cursor.at += 1
         else:
             yield from self._elements()
-        if self._peek():
-            raise self._source.fault("something stands after the array", line=self._line)
+        if cursor.next():
+            raise cursor.bad("something stands after the array")
 
     def _elements(self) -> Iterator[_Chunk]:
+        cursor = self._cursor
         lines: list[int] = []
         items: list[Any] = []
         while True:
-            if self._peek() and self._try_run and (run := self._run()) is not None:
+            run = self._run() if cursor.next() else None
+            if run is not None:
                 lines += run[0]
                 items += run[1]
-                self._peek()
-            lines.append(self._line)
-            items.append(self._element())
-            if self._expect(",]") == "]":
+                cursor.next()
+            lines.append(cursor.line)
+            items.append(cursor.value())
+            if cursor.expect(",]") == "]":
                 break
             if len(items) >= _CHUNK_ROWS:
                 yield lines, items
@@ -161,74 +159,22 @@ class _Array:
         yield lines, items
 
     def _run(self) -> _Chunk | None:
-        """Take all elements that stand whole in the text but for the last; None if that does not go fast.
+        """Take all elements that stand whole in the text in hand but for the last; None if that is not fast.
 
         Where the text before a comma is an array once it has brackets, the comma is the array's own.
         """
-        self._try_run = False  # until there is more text
-        start = self._at
-        end = self._text.rfind("},", start) + 1 if self._text[start] == "{" else self._text.rfind(",", start)
+        text, start = self._cursor.text, self._cursor.at
+        if text is self._tried:  # until there is more of it
+            return None
+        self._tried = text
+        end = text.rfind("},", start) + 1 if text[start] == "{" else text.rfind(",", start)
         if end - start < _LEAST_RUN:
             return None
-        text = self._text[start:end]
-        found = _elements_of_lines(text, self._line) if "\n" in text else _elements_of(text, self._line)
+        part, line = text[start:end], self._cursor.line
+        found = _elements_of_lines(part, line) if "\n" in part else _elements_of(part, line)
         if found is not None:
-            self._at = end + 1
-            self._line += text.count("\n")
+            self._cursor.move(end + 1)
         return found
-
-    def _more(self) -> bool:
-        """Drop what is used, add a piece; False at the end of the text."""
-        piece = next(self._pieces, "")
-        self._text, self._at = self._text[self._at :] + piece, 0
-        self._try_run = True
-        return bool(piece)
-
-    def _peek(self) -> str:
-        """Return the next character that is no white space, leaving it there; nothing at the end."""
-        while True:
-            rest = len(self._text)
-            while self._at < rest:
-                char = self._text[self._at]
-                if char not in _SPACE:
-                    return char
-                self._line += char == "\n"
-                self._at += 1
-            if not self._more():
-                return ""
-
-    def _expect(self, chars: str) -> str:
-        char = self._peek()
-        if not char or char not in chars:
-            found = repr(char) if char else "the end of the file"
-            wanted = " or ".join(chars)
-            raise self._source.fault(f"no JSON: {wanted} was due, not {found}", line=self._line)
-        self._at += 1
-        return char
-
-    def _element(self) -> Any:
-        while True:
-            error: ValueError | None = None
-            try:
-                value, end = raw_decode(self._text, self._at)
-            except RecursionError as deep:
-                raise self._source.fault("nested too deep", line=self._line) from deep
-            except ValueError as raised:
-                error, end = raised, len(self._text)
-            if end < len(self._text):  # something stands behind it, so it is whole
-                self._line += self._text.count("\n", self._at, end)
-                self._at = end
-                return value
-            if len(self._text) - self._at > MAX_LINE:
-                raise self._refused(error, f"an element of more than {MAX_LINE} characters, or no JSON")
-            if not self._more():
-                raise self._refused(error, "no JSON: the array is not closed")
-
-    def _refused(self, error: ValueError | None, what: str) -> Fault:
-        if isinstance(error, json.JSONDecodeError):
-            line = self._line + self._text.count("\n", self._at, error.pos)
-            return _json_fault(self._source, line, error)
-        return self._source.fault(str(error or what), line=self._line)
 
 
 def _elements_of(text: str, line: int) -> _Chunk | None:

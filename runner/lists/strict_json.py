@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["MAX_EXACT", "Inexact", "decode_elements", "decode_strictly", "decode_texts", "raw_decode"]
+__all__ = ["MAX_EXACT", "STRICT", "Inexact", "decode_elements", "decode_texts"]
 
 MAX_EXACT = 1 << 53
 """Up to here every reader and writer of JSON holds whole numbers exactly."""
@@ -44,29 +44,15 @@ def _whole(digits: str) -> Any:
     return int(digits) if len(digits) <= _LONGEST_WHOLE and digits != "-0" else Inexact(digits)
 
 
-_STRICT = json.JSONDecoder(
+STRICT = json.JSONDecoder(
     parse_int=_whole, parse_float=Inexact, parse_constant=_refuse_constant, object_pairs_hook=_unique
 )
+"""Raises ValueError where a text is no JSON or a key stands twice, or RecursionError."""
 _FAST = msgspec.json.Decoder(float_hook=Inexact)
 
 
-def decode_strictly(text: str) -> Any:
-    """Return the one value of a text.
-
-    Raises:
-        ValueError: It is no JSON, or a key stands twice.
-        RecursionError: It is nested too deep.
-    """
-    return _STRICT.decode(text)
-
-
-def raw_decode(text: str, at: int) -> tuple[Any, int]:
-    """Return the value that begins at a place in a text, and where it ends; errors as `decode_strictly`."""
-    return _STRICT.raw_decode(text, at)
-
-
 def decode_texts(texts: Sequence[str]) -> list[Any] | None:
-    """Return the value of each text, ten times as fast; None where one of them needs `decode_strictly`."""
+    """Return the value of each text, ten times as fast; None where one of them needs `STRICT`."""
     try:
         items = list(map(_FAST.decode, texts))
     except (ValueError, RecursionError):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.lists.strict_json import Inexact, decode_elements, decode_strictly, decode_texts
+from runner.lists.strict_json import STRICT, Inexact, decode_elements, decode_texts
 
 NUMBERS = ["0", "-0", "1", "-1", "13900000001", "9007199254740993", "1" * 25, "1.0", "1e3", "-0.0"]
 STRINGS = ['""', '"a"', '":"', r'"\":"', r'"\\"', '"a: b"', r'"\u003a"', '"-0"', '"x -0,"', r'"\ud83d\ude00"']
@@ -29,7 +29,7 @@ def texts(draw, depth=2):
 
 def strictly(text):
     try:
-        return decode_strictly(text)
+        return STRICT.decode(text)
     except ValueError:
         return ValueError
 
@@ -72,12 +72,12 @@ def _like(one, other):
 def test_a_key_that_stands_twice_and_what_is_no_number_is_refused_by_both(text):
     assert decode_texts([text]) is None
     with pytest.raises(ValueError, match=r"twice|no JSON"):
-        decode_strictly(text)
+        STRICT.decode(text)
 
 
 @pytest.mark.parametrize("text", ["1.0", "1e3", "-0.0", "1" * 5000, "-0"])
 def test_a_number_that_is_not_exact_keeps_its_spelling(text):
-    found = (decode_texts([text]) or [decode_strictly(text)])[0]
+    found = (decode_texts([text]) or [STRICT.decode(text)])[0]
     assert isinstance(found, Inexact)
     assert found == text
 
