@@ -6,6 +6,7 @@ death leaves behind, a plan without an audit, blocks nobody: whoever gets its lo
 """
 
 import errno
+import filecmp
 import os
 import secrets
 import stat
@@ -44,6 +45,8 @@ class Place:
         self.used = False
         """True once a run came to its end here: whatever became of its audit, the plan is evidence."""
         self._descriptor = descriptor
+        self._mine = not os.fstat(descriptor).st_size
+        """The plan there was made here: one that stood there before is not taken away."""
 
     def put(self, draft: PlanFile) -> PlanFile:
         """Move the finished plan from `draft` to its place, and return it there; raises Refused."""
@@ -52,6 +55,7 @@ class Place:
             former, self._descriptor = self._descriptor, descriptor
             try:
                 lock_descriptor(descriptor, f"the plan {draft.path}")
+                self._mine = self._mine or not filecmp.cmp(draft.path, self.plan, shallow=False)
                 draft.path.replace(self.plan)
                 sync_folder(self.plan.parent)
             finally:
@@ -61,10 +65,10 @@ class Place:
         return replace(draft, path=self.plan)
 
     def leave(self) -> None:
-        """Give the place back; the plan is taken away unless the audit came to be."""
+        """Give the place back; a plan that was made here is taken away unless the audit came to be."""
         with suppress(OSError):
             self.draft.unlink(missing_ok=True)
-            if not self.used and not os.path.lexists(self.audit):
+            if self._mine and not self.used and not os.path.lexists(self.audit):
                 self.plan.unlink()
         os.close(self._descriptor)
 

@@ -109,7 +109,21 @@ def test_what_a_dead_run_left_before_its_first_record_is_taken_over(here, finish
         (here / "a.jsonl").touch()
     with reserved(here / "a.jsonl", "job") as place:
         assert not place.audit.exists()
-    assert list(here.iterdir()) == []
+    assert list(here.iterdir()) == [place.plan], "nothing took its place"
+
+
+def test_a_plan_of_ones_own_that_stands_there_is_not_taken_away_by_a_run_that_was_refused(program, sandbox):
+    program("plan", program.job({USER: PHONES}), "--out", "a.jsonl.plan").expect(0)
+    plan = program.folder / "a.jsonl.plan"
+    confirmed = plan.read_bytes()
+    for late in (("--reason", "x" * 5000), ("--token-file", "none")):
+        program("run", plan, "--audit", "a.jsonl", "--yes", *late).expect(2)
+        assert plan.read_bytes() == confirmed
+    program("run", "nothing.json", "--audit", "a.jsonl", "--yes").expect(2)
+    assert plan.read_bytes() == confirmed
+    sandbox.pool.add_phones(USER, PHONES)
+    program("run", plan, "--audit", "a.jsonl", "--yes").expect(0)
+    assert plan.read_bytes() == confirmed
 
 
 def test_a_run_that_was_killed_while_it_waited_blocks_nobody(program, sandbox):
