@@ -60,6 +60,7 @@ REASONS = {
     "not_text": "neither text nor a whole number",
     "negative": "a number below zero",
     "cell_error": "an error of the spreadsheet, such as #N/A",
+    "padded": "a number that its cell shows with zeros before it",
     "no_value": "a formula without a stored value",
     "date": "a date",
 }

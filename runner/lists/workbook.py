@@ -109,9 +109,9 @@ def _has_phones(sheet: Sheet, rule: PhoneRule) -> bool:
     """Tell whether a column of a sheet that cannot be read holds phones all the same."""
     if rule == "opaque":
         return False
-    for column in zip(*sheet.rows, strict=True):
+    for place, column in enumerate(zip(*sheet.rows, strict=True)):
         filled = [text for text in column if text.strip()]
-        if len(normalise_many(filled, rule).bad) * 2 < len(filled):
+        if place not in sheet.hidden_columns and len(normalise_many(filled, rule).bad) * 2 < len(filled):
             return True
     return False
 

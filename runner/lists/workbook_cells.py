@@ -63,10 +63,9 @@ class Cells:
         return _Strings(self._parts, self._strings_part)
 
     @cached_property
-    def date_styles(self) -> frozenset[int]:
-        """Numbers of the cell styles that show a number as a date or a time."""
-        part = self._styles_part
-        return frozenset() if part is None else _date_styles(self._parts, part)
+    def styles(self) -> "_Styles":
+        """What the cell styles make of numbers."""
+        return _Styles(self._parts, self._styles_part)
 
     def cell(self, kind: str, style: int, text: str | None, *, is_formula: bool) -> Cell:
         """Return what a cell says.
@@ -85,11 +84,12 @@ class Cells:
             return Cell(text or "#", "cell_error")
         if not text or not text.strip():
             return Cell(_NO_VALUE, "no_value") if is_formula else Cell("")
-        return (
-            _number(text.strip())
-            if kind in {"", "n"} and style not in self.date_styles
-            else _other(kind, text)
-        )
+        is_number = kind in {"", "n"} and style not in self.styles.dates
+        return self._number(text.strip(), style) if is_number else _other(kind, text)
+
+    def _number(self, text: str, style: int) -> Cell:
+        cell = _number(text)
+        return Cell(cell.text, "padded") if len(cell.text) < self.styles.widths.get(style, 0) else cell
 
 
 def _other(kind: str, text: str) -> Cell:
@@ -130,27 +130,44 @@ def _unescaped(text: str) -> str:
 _DATE_IDS = frozenset([*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)])
 _LITERAL = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?![hmsHMS]+\])[^\]]*\]')
 _DATE_CODE = re.compile(r"[dmyhsDMYHS]")
+_PADDING_CODE = re.compile(r"0{2,}(?:;.*)?", re.DOTALL)
 
 
-def _date_styles(parts: Parts, part: str) -> frozenset[int]:
-    dates = set(_DATE_IDS)
-    formats: list[int] = []
-    stack: list[str] = []
+class _Styles:
+    """What the styles of a workbook make of numbers: dates, or more digits than there are.
 
-    def start(tag: str, attrs: dict[str, str]) -> None:
-        nonlocal dates
-        name = local_name(tag)
-        if name == "numFmt" and attrs.get("numFmtId", "").isdecimal():
-            number = int(attrs["numFmtId"])
+    `dates` are the numbers of the styles that show a date or a time; `widths` says of those that show zeros
+    before a short number how many digits they show.
+    """
+
+    def __init__(self, parts: Parts, part: str | None) -> None:
+        self._dates = set(_DATE_IDS)
+        self._paddings: dict[int, int] = {}
+        self._formats: list[int] = []
+        self._stack: list[str] = []
+        if part is not None:
+            parse_part(parts, part, "styleSheet", start=self._start, end=self._end)
+        of_styles = enumerate(self._formats)
+        self.dates = frozenset(style for style, number in of_styles if number in self._dates)
+        of_styles = enumerate(self._formats)
+        self.widths = {s: self._paddings[number] for s, number in of_styles if number in self._paddings}
+
+    def _start(self, tag: str, attrs: dict[str, str]) -> None:
+        name, given = local_name(tag), attrs.get("numFmtId", "")
+        number = int(given) if given.isdecimal() else 0
+        if name == "numFmt":
             code = _LITERAL.sub("", attrs.get("formatCode", ""))
-            dates |= {number} if _DATE_CODE.search(code) else set()
-        if name == "xf" and stack[-1:] == ["cellXfs"]:
-            given = attrs.get("numFmtId", "0")
-            formats.append(int(given) if given.isdecimal() else 0)
-        stack.append(name)
+            if _DATE_CODE.search(code):
+                self._dates.add(number)
+            elif _PADDING_CODE.fullmatch(code):
+                self._paddings[number] = len(code.partition(";")[0])
+        if name == "xf" and self._stack[-1:] == ["cellXfs"]:
+            self._formats.append(number)
+        self._stack.append(name)
 
-    parse_part(parts, part, "styleSheet", start=start, end=lambda _: stack and stack.pop())
-    return frozenset(style for style, number in enumerate(formats) if number in dates)
+    def _end(self, _tag: str) -> None:
+        if self._stack:
+            self._stack.pop()
 
 
 # ---- shared strings -----------------------------------------------------------------------------------

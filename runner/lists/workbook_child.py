@@ -21,6 +21,8 @@ __all__ = ["main"]
 
 _CHUNK_ROWS = 4096
 _SAMPLE_CELLS = 200_000
+_MOST_CHARS = 4 << 20
+"""Characters in one answer, about."""
 _SHOWN = 200
 """Characters of a cell in a sample; a phone or a header is shorter."""
 _BLANK = Cell("")
@@ -68,11 +70,7 @@ def main(descriptor: int, memory_bytes: int, cpu_s: int) -> None:
 def _limit(memory_bytes: int, cpu_s: int) -> None:
     for what, soft, hard in (
         (resource.RLIMIT_DATA, memory_bytes, memory_bytes),
-        (
-            resource.RLIMIT_CPU,
-            cpu_s,
-            cpu_s + 5,
-        ),  # the second kills without a word
+        (resource.RLIMIT_CPU, cpu_s, cpu_s + 5),  # the second kills without a word
         (resource.RLIMIT_CORE, 0, 0),
     ):
         with suppress(ValueError, OSError):  # where a lower limit stands already, that one holds
@@ -105,14 +103,15 @@ def _tell_sheets(book: Workbook, most_rows: int) -> None:
 
 def _sample(book: Workbook, sheet: SheetInfo, most_rows: int) -> tuple[list[int], list[list[str]]]:
     found: list[Row] = []
-    width = 0
+    width = chars = 0
     for row in book.rows(sheet):
         filled = [column for column, cell in row.cells.items() if cell.text.strip()]
         if not filled:
             continue
         width = max(width, max(filled) + 1)
+        chars += _size(row)
         found.append(row)
-        if len(found) == most_rows or len(found) * width > _SAMPLE_CELLS:
+        if len(found) == most_rows or len(found) * width > _SAMPLE_CELLS or chars > _MOST_CHARS:
             break
     rows = [[_shown(row.cells.get(column, _BLANK)) for column in range(width)] for row in found]
     return [row.number for row in found], rows
@@ -126,6 +125,10 @@ def _shown(cell: Cell) -> str:
 # ---- what stands in it --------------------------------------------------------------------------------
 
 
+def _size(row: Row) -> int:
+    return sum([len(cell.text) for cell in row.cells.values()])
+
+
 class _Stretch:
     """Some rows as they go over the pipe, column by column.
 
@@ -136,11 +139,13 @@ class _Stretch:
     def __init__(self, columns: Sequence[int] | None) -> None:
         self._columns = columns
         self._rows: list[Row] = []
+        self._chars = 0
 
     def add(self, row: Row) -> bool:
         """Add one row; tells whether there are enough of them."""
         self._rows.append(row)
-        return len(self._rows) == _CHUNK_ROWS
+        self._chars += _size(row)
+        return len(self._rows) == _CHUNK_ROWS or self._chars > _MOST_CHARS
 
     def tell(self) -> None:
         """Tell what there is, and begin anew."""
@@ -158,7 +163,7 @@ class _Stretch:
             texts=[[cell.text for cell in cells] for cells in found],
             flaws=[[(i, cell.flaw) for i, cell in enumerate(cells) if cell.flaw] for cells in found],
         )
-        self._rows = []
+        self._rows, self._chars = [], 0
 
 
 def _tell_rows(book: Workbook, sheet: int, columns: Sequence[int] | None, after: int) -> None:

@@ -23,6 +23,7 @@ import orjson
 
 from runner.errors import Fault
 from runner.lists.decode import Source
+from runner.text import printable
 
 __all__ = ["Sheet", "SheetRows", "WorkbookReader", "open_workbook"]
 
@@ -32,7 +33,8 @@ CPU_S = 600
 """How long it may compute; a full sheet takes half a minute."""
 SILENCE_S = 600.0
 """How long it may say nothing, whatever it waits for."""
-_MAX_ANSWER_BYTES = 256 << 20
+_MAX_ANSWER_BYTES = 64 << 20
+_LONGEST_NAME = 64
 _PIPE_BYTES = 1 << 18
 _ROOT = Path(__file__).parents[2]
 _START = (
@@ -99,6 +101,7 @@ class WorkbookReader:
             Fault: No workbook, damaged, a bomb, or too much for the bounds.
         """
         for answer in self._ask(do="sheets", rows=rows):
+            answer["name"] = printable(answer["name"])[:_LONGEST_NAME]
             answer["hidden_columns"] = frozenset(answer["hidden_columns"])
             yield Sheet(**answer)
 
@@ -130,7 +133,7 @@ class WorkbookReader:
             if kind == "end":
                 return
             if kind == "trouble":
-                raise self._source.fault(answer["message"], hint=answer["hint"])
+                raise self._source.fault(printable(answer["message"]), hint=answer["hint"])
             yield answer
 
     def _line(self) -> bytes:

@@ -76,6 +76,8 @@ CELLS = {
     f' s="1"><v>{A}</v>': (A, "date"),
     f' s="2"><v>{A}</v>': (A, "date"),
     f' s="3"><v>{A}</v>': (A, ""),
+    f' s="4"><v>{A}</v>': (A, ""),
+    ' s="4"><v>1390000000</v>': ("1390000000", "padded"),
     ' t="d"><v>2024-07-26</v>': ("2024-07-26", "date"),
     ' t="e"><v>#N/A</v>': ("#N/A", "cell_error"),
     ' t="e"><f>VLOOKUP(A1,B:C,2,0)</f><v>#REF!</v>': ("#REF!", "cell_error"),
@@ -89,11 +91,12 @@ CELLS = {
 """XML of a cell, from behind its place on → what it says and what is wrong with it as a phone."""
 BLANK = ["/>", ' s="1"/>', ' t="s"/>', ' t="s"><v></v>', ' t="str"><f>IF(1,"")</f><v></v>', "><v></v>", None]
 STYLES = (
-    '<numFmts count="2"><numFmt numFmtId="164" formatCode="yyyy&quot;年&quot;m&quot;月&quot;"/>'
-    '<numFmt numFmtId="165" formatCode="[Red]&quot;Tel d&quot;\\d000\\-0000\\-0000_);@"/></numFmts>'
+    '<numFmts count="3"><numFmt numFmtId="164" formatCode="yyyy&quot;年&quot;m&quot;月&quot;"/>'
+    '<numFmt numFmtId="165" formatCode="[Red]&quot;Tel d&quot;\\d000\\-0000\\-0000_);@"/>'
+    '<numFmt numFmtId="166" formatCode="00000000000;@"/></numFmts>'
     '<cellStyleXfs count="1"><xf numFmtId="14"/></cellStyleXfs>'
-    '<cellXfs count="4"><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="164"/>'
-    '<xf numFmtId="165"/></cellXfs>'
+    '<cellXfs count="5"><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="164"/>'
+    '<xf numFmtId="165"/><xf numFmtId="166"/></cellXfs>'
 )
 STRINGS = f"<si><t>shared</t></si><si><r><t>139</t></r><r><t>{A[3:]}</t></r></si>"
 
@@ -126,6 +129,7 @@ USERS = {
     ' t="str"><f>A1</f><v>u-1</v>': ("u-1", ""),
     "><v>123456789012345678</v>": ("123456789012345680", "rounded"),
     "><v>1001.5</v>": ("1001.5", "float"),
+    ' s="4"><v>1001</v>': ("1001", "padded"),
     ' t="b"><v>1</v>': ("TRUE", "not_text"),
     ' s="1"><v>45292</v>': ("45292", "date"),
     "><v>-5</v>": ("-5", "negative"),
@@ -292,6 +296,24 @@ def test_a_second_sheet_is_not_passed_over_because_its_columns_are_in_doubt(tmp_
     refused(save(tmp_path, PLAIN, in_doubt, strings=SHARED), "'S1' and 'S2'")
     notes = page(grid([["甲", "乙"], ["x", "y"], ["13900000001、", "见说明"], ["z", "1"]]))
     assert read(save(tmp_path, PLAIN, notes, strings=SHARED)) == RIGHT
+
+
+def test_a_hidden_column_of_phones_makes_no_second_sheet_of_it(tmp_path):
+    lookup = page(grid([["甲", "乙", "丙"], ["x", A, "1"], ["y", B, "2"]]), before=COLUMNS)
+    assert read(save(tmp_path, PLAIN, lookup, strings=SHARED)) == RIGHT
+
+
+def test_a_sheet_of_long_texts_is_read_in_pieces(tmp_path):
+    rows = [["手机号", "备注"], *([f"139{n:08d}", "x" * 30_000] for n in range(300))]
+    found = stretches(save(tmp_path, page(grid(rows))), phone_column="手机号")
+    assert [value for rows in found for value in rows.values] == [f"139{n:08d}" for n in range(300)]
+
+
+def test_what_stands_in_names_steers_no_terminal(tmp_path):
+    path = save(tmp_path, page(grid([["甲", "乙"], ["x", "y"]])), names=["a&#10;b\u202e" + "c" * 99])
+    fault = refused(path, "sheet 'a b")
+    assert fault.message.isprintable()
+    assert "c" * 65 not in fault.message
 
 
 def test_the_column_that_was_read_is_told(tmp_path):
