@@ -98,6 +98,8 @@ class Stop:
         # Not a set: waits end in the order in which they began, and a simulation can be replayed.
         self.signalled = False
         """A first signal came."""
+        self.deadline_s: float | None = None
+        """Loop time after which no request leaves; None: there is no such time."""
         self.on_abandon: Callable[[], None] | None = None
         """What a second signal does: leave what is on the wire."""
 

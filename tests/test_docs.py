@@ -14,7 +14,7 @@ from runner.job.schema import job_schema
 from runner.phones import PHONE_RULES
 from runner.sandbox import control
 from runner.sandbox.faults import FAULTS, Faults
-from runner.send import breaker, pacing, watches
+from runner.send import breaker, pacing, session, watches
 from tests.support.docs import FENCED, PAGES, PROSE, ROOT, TEXT, blocks, names, table, words
 
 DEMO = "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/bulk-delete demo"
@@ -235,6 +235,7 @@ def test_the_figures_of_pacing_are_those_of_the_code():
     assert f"{pacing.LONGEST_PAUSE_S / 60:g} minutes at most" in PROSE
     assert (pacing.STEP, pacing.CUT_AT_MOST_EVERY_S) == (0.1, 1.0), "grows by a tenth; at most once a second"
     assert f"at least {pacing.LEAST_BASE:g}/s" in PROSE
+    assert f"leave in {session.AHEAD_S:g} s" in PROSE
 
 
 def test_the_figures_of_the_breaker_are_those_of_the_code():

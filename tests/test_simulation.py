@@ -37,6 +37,8 @@ def test_the_histories_went_through_everything_that_can_happen():
         "why breaker",
         "why server not trusted; connection",
         "why deadline",
+        "why the plan cannot be read",
+        "resumed in a pause",
         "why max_rows_per_phone",
         "why redirect refused (HTTP 302)",
     }

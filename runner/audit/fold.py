@@ -9,6 +9,7 @@ cannot have happened.
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from runner.audit.reader import NOTHING_SENT, AuditLines, Inconsistent
 from runner.audit.records import (
     ADDED_LATER,
     AUDIT_VERSION,
+    BREAKER,
     MALFORMED,
     SESSION_FIGURES,
     STATUSES,
     BatchEnd,
     BatchRecord,
     OpenRecord,
+    PaceRecord,
     Planned,
     Record,
     RunRecord,
@@ -136,6 +139,8 @@ class Fold:
         self.planned_phones = 0
         self.in_session = False
         """Between a run record and its summary."""
+        self.paused_until: datetime | None = None
+        """When the last pause that the server asked for ends."""
         self._attempts = 0
         self._assumed = 0
         self._phones_of = phones_of
@@ -174,8 +179,16 @@ class Fold:
             self._intend(record)
         elif type(record) is OpenRecord:
             self._leave_open(record)
+        elif type(record) is PaceRecord:
+            self._note_pause(record)
         elif type(record) is SummaryRecord:
             self._finish(record)
+
+    def _note_pause(self, record: PaceRecord) -> None:
+        """Remember a pause that the server asked for; one of the breaker is over with its session."""
+        if record.until is not None and not record.why.startswith(BREAKER):
+            until = datetime.fromisoformat(record.until).astimezone(UTC)
+            self.paused_until = until if self.paused_until is None else max(until, self.paused_until)
 
     def _begin(self, record: RunRecord) -> None:
         if record.v != AUDIT_VERSION:

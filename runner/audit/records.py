@@ -17,6 +17,7 @@ from runner.outcomes import ERROR_WORDS
 __all__ = [
     "ADDED_LATER",
     "AUDIT_VERSION",
+    "BREAKER",
     "COMMON_FIELDS",
     "FIELDS",
     "MALFORMED",
@@ -55,6 +56,9 @@ AUDIT_VERSION: Final = 1
 
 STATUSES: Final[tuple[BatchStatus, ...]] = ("deleted", "failed", "unknown", "not_sent")
 """How a batch ends; also the order in which totals show them."""
+
+BREAKER: Final = "breaker: "
+"""How the reason of a pause begins that the server did not ask for."""
 
 _Counter = Annotated[int, Meta(ge=0)]
 _Phones = Annotated[int, Meta(ge=0, le=MAX_PHONES)]

@@ -140,7 +140,7 @@ async def _carry_out(
 
     journal = Journal(file, now=utc_now, on_record=on_record, chain=fold.chain)
     tools = Tools(vendor.client, vendor.pacer, journal, fold, stop, utc_now)
-    session = Session(spec, tools, notes, vendor.deadline_s)
+    session = Session(spec, tools, notes)
     course.watch(fold, vendor.pacer, session.breaker, stop)
     try:
         async with screen.following(course.snapshot):

@@ -3,7 +3,6 @@
 Whatever is asked passes the same gate as deletions, so that the rate stays one rate.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -37,8 +36,6 @@ class Vendor:
     pacer: Pacer
     stop: Stop
     max_attempts: int
-    deadline_s: float | None
-    """When the session must be over, in the loop's time; it counts from here."""
 
     async def total(self, target: Target, phone: str | None = None) -> int:
         """Return how many rows match, by the vendor's listing.
@@ -90,9 +87,7 @@ async def reach_vendor(
         stop: Ends every wait.
         on_pace: Told each change of the pace.
     """
-    started_s = asyncio.get_running_loop().time()
-    deadline_s = None if limits.deadline_s is None else started_s + limits.deadline_s
-    pacer = Pacer(limits.rate, stop, on_change=on_pace, now=utc_now, deadline_s=deadline_s)
+    pacer = Pacer(limits.rate, stop, on_change=on_pace, now=utc_now)
     opening = open_client(
         access.base_url,
         access.token,
@@ -105,4 +100,4 @@ async def reach_vendor(
         on_note=lambda words: on_pace(PaceChange(pacer.rate, None, words)),
     )
     async with opening as client:
-        yield Vendor(client, pacer, stop, limits.max_attempts, deadline_s)
+        yield Vendor(client, pacer, stop, limits.max_attempts)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import Final
 
+from runner.audit.records import BREAKER
 from runner.outcomes import AttemptFailed, NextStep
 from runner.send.delivery import Ended
 from runner.stop import Interruptible, Stop
@@ -73,16 +74,14 @@ class Breaker:
     """Implements `delivery.SendPermit`, and admits batches for `dispatch`.
 
     Args:
-        stop: Told when the probes run out, or when a pause would outlast the deadline.
+        stop: Told when the probes run out, or when a pause would outlast its deadline.
         max_failed: Share of ended batches that may fail.
         on_pause: Called with the pause's length in seconds (None: the way is clear again) and the reason.
-        deadline_s: Loop time after which no request leaves, or None.
     """
 
     stop: Stop
     max_failed: float
     on_pause: Callable[[float | None, str], None]
-    deadline_s: float | None = None
     requests: int = 0
     """Requests of this session that left."""
     retries: int = 0
@@ -195,11 +194,11 @@ class Breaker:
         if self.stop:
             return
         if self._pauses == len(PROBE_PAUSES_S):
-            self.stop.request(f"breaker: {why}, after {self._pauses} probes{self.counts.last_words()}")
+            self.stop.request(f"{BREAKER}{why}, after {self._pauses} probes{self.counts.last_words()}")
             return
         loop = asyncio.get_running_loop()
         pause_s = PROBE_PAUSES_S[self._pauses]
-        if self.deadline_s is not None and loop.time() + pause_s > self.deadline_s:
+        if self.stop.deadline_s is not None and loop.time() + pause_s > self.stop.deadline_s:
             self.stop.request(f"deadline: breaker open ({why}{self.counts.last_words()})")
             return
         self._pauses += 1
@@ -207,7 +206,7 @@ class Breaker:
         recall, self._recall = self._recall, Stop()
         recall.request(why)
         self._timer = loop.call_later(pause_s, self._probe)
-        self.on_pause(pause_s, f"breaker: {why}{self.counts.last_words()}")
+        self.on_pause(pause_s, f"{BREAKER}{why}{self.counts.last_words()}")
 
     def _probe(self) -> None:
         self._way, self._timer = _Way.PROBING, None
@@ -220,7 +219,7 @@ class Breaker:
         self.counts = Counts(retries=-max(0, self._in_hand - 1))
         self._wake()
         if was_blocked:
-            self.on_pause(None, "breaker: a probe was confirmed")
+            self.on_pause(None, f"{BREAKER}a probe was confirmed")
 
     def _wake(self) -> None:
         self._changed.set()

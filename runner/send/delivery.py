@@ -122,6 +122,7 @@ class BatchProgress:
     attempts: int
     uncertain: int
     waiting: deque[Part]
+    on_left: Callable[[int], None] = lambda _seq: None
     started_s: float | None = None
     """When the first request of this session left."""
     settled: list[Part] = field(default_factory=list)
@@ -173,10 +174,14 @@ class Delivery:
         progress.settle_untried(reason)
         return self._end(progress)
 
-    async def deliver(self, work: Work) -> Ended | StillOpen:
+    async def deliver(self, work: Work, on_left: Callable[[int], None]) -> Ended | StillOpen:
         """Send an announced batch until it ends or the run stops.
 
         A cancellation leaves a batch whose request is on the wire open and uncertain, without a record.
+
+        Args:
+            work: The batch.
+            on_left: Called with its `seq` when a request of it has left, or is not to leave soon.
 
         Raises:
             Stopped: The audit cannot be written; the batch stays open.
@@ -184,6 +189,7 @@ class Delivery:
         if work.batch.seq not in self._announced:
             raise AssertionError(f"batch {work.batch.seq} was not announced")
         progress = _progress_of(work)
+        progress.on_left = on_left
         try:
             while progress.waiting:
                 await self._settle_next(progress)
@@ -198,6 +204,8 @@ class Delivery:
             # Whatever it was, nobody can say any more what left: no `open` record may claim to know.
             self._announced.pop(work.batch.seq, None)
             raise
+        finally:
+            on_left(work.batch.seq)
         return self._end(progress)
 
     def leave_open(self) -> None:
@@ -244,6 +252,7 @@ class Delivery:
             reply = await self._pass(request, part, progress)
         except AttemptFailed as failure:
             progress.on_the_wire = False
+            progress.on_left(seq)
             self._note(failure, part, progress)
             words = mask_echoes(failure.message, part.phones)
             self._ports.traffic.attempt_ended(seq, failure, f"{failure.kind.error}: {words}")
@@ -270,6 +279,7 @@ class Delivery:
             self._ports.traffic.departed(retry=part.departures > 0)
             progress.started_s = progress.started_s or asyncio.get_running_loop().time()
             progress.on_the_wire = True
+            progress.on_left(progress.work.batch.seq)
             part.departures += 1
             progress.attempts += 1
 

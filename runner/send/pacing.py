@@ -197,11 +197,10 @@ class Pacer:
 
     Args:
         rate: The configured rate; what leaves is never more.
-        stop: Told when a pause would end beyond the deadline.
+        stop: Told when a pause would end beyond its deadline.
         on_change: Called with every change, after it took effect; what it raises goes to whoever caused
             the change (`rate_limited`, `quota_exhausted`, `approach`), never through a request.
         now: The wall clock, for `PaceChange.until`.
-        deadline_s: Loop time at which the session ends; None: never.
     """
 
     def __init__(
@@ -211,13 +210,11 @@ class Pacer:
         *,
         on_change: Callable[[PaceChange], None],
         now: WallClock,
-        deadline_s: float | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = stop
         self._on_change = on_change
         self._now = now
-        self._deadline_s = deadline_s
         self.meter = Meter(rate.period_s)
         self._guard = _Guard(rate)
         self._ramp = _Ramp(rate)
@@ -271,13 +268,29 @@ class Pacer:
         now_s = self._loop.time()
         if self._pause_s() or now_s - self._last_cut_s < CUT_AT_MOST_EVERY_S:
             return
+        before = self.rate
         self._cut(now_s)
-        self._tell(None, "the server said too many requests: rate halved")
+        if self.rate != before:  # at the floor it stays as it is
+            self._tell(None, "the server said too many requests: rate halved")
 
     def quota_exhausted(self, reset_s: float) -> None:
         """Pause everybody until the server's quota is filled again, in that many seconds."""
         if reset_s > 0:
             self._pause(reset_s, "the server's quota is used up")
+
+    def keep_pause(self, until: datetime) -> None:
+        """Go on with a pause that the server asked an earlier session for, if it still runs."""
+        wait_s = (until - self._now()).total_seconds()
+        if wait_s > 0:
+            self._pause(wait_s, "the server asked for a pause, before this session")
+
+    def may_leave_within(self, seconds: float, *, most: int) -> int:
+        """Return how many requests, up to `most`, the present rate and pause let leave in so many seconds."""
+        free_s = max(0.0, seconds - self._pause_s())
+        rate = self._ramp.rate
+        if rate.count is None:
+            return most if free_s else 0
+        return min(most, math.ceil(rate.per_second * free_s))
 
     def _pause_s(self) -> float:
         return max(0.0, self._paused_until_s - self._loop.time())
@@ -334,7 +347,7 @@ class Pacer:
             self._cut(now_s)
         self._ramp.hold(self._paused_until_s)
         until = self._now() + timedelta(seconds=wait_s)
-        if self._deadline_s is not None and self._paused_until_s > self._deadline_s:
+        if self._stop.deadline_s is not None and self._paused_until_s > self._stop.deadline_s:
             self._stop.request(f"deadline: {why} until {until:%H:%M:%S}, which is beyond it")
         if wait_s - was_paused_s > _WORTH_TELLING_S or not was_paused_s:
             self._tell(until, why)

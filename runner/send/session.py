@@ -6,6 +6,7 @@ written. It does not know whether the API, the disk and the clock behind its por
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -32,12 +33,17 @@ from runner.plan.header import PlanTotals
 from runner.send.breaker import Breaker
 from runner.send.delivery import Delivery, Ended, Policy, Ports
 from runner.send.dispatch import Dispatch
+from runner.send.feed import Feed
 from runner.send.pacing import PaceChange, Pacer
 from runner.send.watches import RefusalWatch, StrangerWatch
 from runner.settings import Limits, Safety, limits_to_json, safety_to_json
-from runner.stop import Stop
+from runner.stop import Stop, Stopping
 
 __all__ = ["PaceNotes", "RunSpec", "Session", "Tools", "missing_summary"]
+
+AHEAD_S: Final = 0.25
+"""Batches are announced that far ahead of the gate: each needs a sync, and no worker shall wait for one."""
+_RECORDS_BETWEEN_BREATHS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +97,17 @@ class Session:
     """Conducts one session.
 
     Args:
-        terms: What it was told.
+        spec: What it was told.
         tools: What it works with.
         pace_notes: Also used for the breaker's pauses.
     """
 
-    def __init__(self, terms: RunSpec, tools: Tools, pace_notes: PaceNotes, deadline_s: float | None) -> None:
-        self._terms = terms
+    def __init__(self, spec: RunSpec, tools: Tools, pace_notes: PaceNotes) -> None:
+        self._spec = spec
         self._tools = tools
         self._pace_notes = pace_notes
-        self._deadline_s = deadline_s
-        self.breaker = Breaker(tools.stop, terms.safety.max_failed, self._note_pause, deadline_s)
-        self._refusals = RefusalWatch(tools.stop, terms.safety.max_refused)
+        self.breaker = Breaker(tools.stop, spec.safety.max_failed, self._note_pause)
+        self._refusals = RefusalWatch(tools.stop, spec.safety.max_refused)
         self._strangers = StrangerWatch(tools.stop, self._ever_confirmed)
 
     async def run(self, works: Iterator[Work], rejected: Iterable[Record] = ()) -> tuple[SummaryRecord, bool]:
@@ -114,19 +119,21 @@ class Session:
         """
         tools = self._tools
         self._pace_notes.journal = tools.journal
+        paused_until = tools.fold.paused_until
         loop = asyncio.get_running_loop()
-        timer = self._arm_deadline()
         started_s = loop.time()
         try:
             tools.journal.append(self._run_record())
-            for record in rejected:
-                tools.journal.append(record)
-            await self._dispatch(works).run()
+            await self._write_rejected(rejected)
+            started_s = loop.time()
+            with self._deadline():
+                if paused_until is not None:
+                    tools.pacer.keep_pause(paused_until)
+                await self._dispatch(works).run()
+        except Stopping:
+            pass
         except Stopped as stopped:
             tools.stop.request(stopped.why, even_if_done=True)
-        finally:
-            if timer is not None:
-                timer.cancel()
         self._check_books()
         summary = self._summary(loop.time() - started_s)
         try:
@@ -137,22 +144,31 @@ class Session:
             return self._summary(loop.time() - started_s), False
         return summary, True
 
+    async def _write_rejected(self, records: Iterable[Record]) -> None:
+        """Write what was no phone; there may be millions, and a signal is heard among them."""
+        for number, record in enumerate(records):
+            if number % _RECORDS_BETWEEN_BREATHS == 0:
+                await asyncio.sleep(0)
+                self._tools.stop.check()
+            self._tools.journal.append(record)
+
     def _dispatch(self, works: Iterator[Work]) -> Dispatch:
-        terms, tools = self._terms, self._tools
+        spec, tools = self._spec, self._tools
         ports = Ports(tools.sender, tools.journal, self.breaker, tools.pacer, tools.stop, self._batch_ended)
         policy = Policy(
-            max_attempts=terms.limits.max_attempts,
-            max_rows_per_phone=terms.safety.max_rows_per_phone,
-            audit_all_phones=terms.audit_all_phones,
+            max_attempts=spec.limits.max_attempts,
+            max_rows_per_phone=spec.safety.max_rows_per_phone,
+            audit_all_phones=spec.audit_all_phones,
         )
-        return Dispatch(
-            works,
-            Delivery(ports, policy),
-            self.breaker,
-            tools.stop,
-            concurrency=terms.limits.concurrency,
-            skipped_users=tools.fold.refused_users,
-        )
+        delivery = Delivery(ports, policy)
+        feed = Feed(works, delivery, tools.stop, self._ahead, tools.fold.refused_users)
+        return Dispatch(feed, delivery, self.breaker, tools.stop, concurrency=spec.limits.concurrency)
+
+    def _ahead(self) -> int:
+        """Return how many batches may be announced and not have left: what the gate lets leave soon."""
+        if not self.breaker.clear:
+            return 1
+        return max(1, self._tools.pacer.may_leave_within(AHEAD_S, most=self._spec.limits.concurrency))
 
     def _batch_ended(self, ended: Ended) -> None:
         self.breaker.batch_ended(ended)
@@ -163,58 +179,63 @@ class Session:
         totals = self._tools.fold.totals()
         return totals.batches["deleted"] + totals.phones["deleted"] > 0
 
-    def _arm_deadline(self) -> asyncio.TimerHandle | None:
+    @contextmanager
+    def _deadline(self) -> Iterator[None]:
         """Stop taking work while there is time to drain: an attempt's timeout, or half of what there is."""
-        deadline_s, limits = self._deadline_s, self._terms.limits
-        if deadline_s is None or limits.deadline_s is None:
-            return None
+        limits, stop, loop = self._spec.limits, self._tools.stop, asyncio.get_running_loop()
+        if limits.deadline_s is None:
+            yield
+            return
+        stop.deadline_s = loop.time() + limits.deadline_s
         drain_s = min(limits.timeout_s, limits.deadline_s / 2)
-        return asyncio.get_running_loop().call_at(
-            deadline_s - drain_s, self._tools.stop.request, "deadline: its time is used up"
-        )
+        timer = loop.call_at(stop.deadline_s - drain_s, stop.request, "deadline: its time is used up")
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _note_pause(self, pause_s: float | None, why: str) -> None:
         until = None if pause_s is None else self._tools.now() + timedelta(seconds=pause_s)
         self._pace_notes(PaceChange(self._tools.pacer.rate, until, why))
 
     def _run_record(self) -> RunRecord:
-        terms = self._terms
+        spec = self._spec
         return RunRecord(
             v=AUDIT_VERSION,
-            run_id=terms.run_id,
-            job=terms.job,
-            plan_sha256=terms.plan_sha256,
-            version=terms.version,
-            base_url=terms.base_url,
-            limits=limits_to_json(terms.limits),
-            safety=safety_to_json(terms.safety),
-            mode=terms.mode,
-            reason=terms.reason,
-            operator=terms.operator,
-            planned=Planned(batches=terms.planned.batches, phones=terms.planned.unique),
+            run_id=spec.run_id,
+            job=spec.job,
+            plan_sha256=spec.plan_sha256,
+            version=spec.version,
+            base_url=spec.base_url,
+            limits=limits_to_json(spec.limits),
+            safety=safety_to_json(spec.safety),
+            mode=spec.mode,
+            reason=spec.reason,
+            operator=spec.operator,
+            planned=Planned(batches=spec.planned.batches, phones=spec.planned.unique),
         )
 
     def _check_books(self) -> None:
         """Check the equation before the summary is written; a fault here would be ours."""
-        if not self._tools.fold.totals(self._terms.phones_of).holds:
+        if not self._tools.fold.totals(self._spec.phones_of).holds:
             raise AssertionError("the records do not add up to the plan")
 
     def _summary(self, duration_s: float) -> SummaryRecord:
-        terms, meter = self._terms, self._tools.pacer.meter
-        totals = self._tools.fold.totals(terms.phones_of)
+        spec, meter = self._spec, self._tools.pacer.meter
+        totals = self._tools.fold.totals(spec.phones_of)
         ended = verdict(totals.open_batches, self._tools.stop, confirmed=totals.all_confirmed)
         return _summary_of(
             totals,
-            terms.planned,
+            spec.planned,
             ended,
             requests=self.breaker.requests,
             retries=self.breaker.retries,
-            plan_s=round(terms.plan_s, 3),
+            plan_s=round(spec.plan_s, 3),
             duration_s=round(duration_s, 3),
             rate_achieved=round(meter.rate_achieved, 3),
             max_in_window=meter.max_in_window,
             peak_in_flight=meter.peak_in_flight,
-            proxy=terms.proxy,
+            proxy=spec.proxy,
         )
 
 

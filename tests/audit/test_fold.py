@@ -3,6 +3,7 @@
 import os
 import tracemalloc
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -671,3 +672,21 @@ def test_a_batch_that_does_not_say_what_is_left_is_never_sent_again(tmp_path, sp
     path = audits.write(tmp_path / "a.jsonl", [run(), sending(1), {**batch(1, "failed"), **spoilt}])
     with pytest.raises(AuditDamaged):
         list(select_for_rerun(path, {"failed"}))
+
+
+# ------------------------------------------------------------------ a pause that still runs
+
+
+def test_the_last_pause_that_the_server_asked_for_is_known_and_none_of_the_breaker():
+    fold = Fold()
+    early, late = "2026-01-01T10:00:00.000+08:00", "2026-01-01T02:05:00.000+00:00"
+    audits.feed(fold, [run(batches=1, phones=1)])
+    assert fold.paused_until is None
+    told = [
+        (None, "rate halved"),
+        (late, "the server asked for a pause"),
+        (early, "the server's quota is used up"),
+        ("2026-01-01T09:00:00.000+00:00", "breaker: 10 attempts in a row failed"),
+    ]
+    audits.feed(fold, [pace(rate="5/s", until=until, why=why) for until, why in told])
+    assert fold.paused_until == datetime.fromisoformat(late)

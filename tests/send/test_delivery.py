@@ -136,7 +136,7 @@ def test_a_batch_that_is_protected_whole_is_not_announced():
 async def test_nothing_is_delivered_that_was_not_announced():
     delivery = Delivery(Ports(None, None, None, None, None, None), Policy())
     with pytest.raises(AssertionError, match="not announced"):
-        await delivery.deliver(Work(batches(1)[0]))
+        await delivery.deliver(Work(batches(1)[0]), lambda seq: None)
 
 
 def test_intents_are_written_as_ranges_of_consecutive_numbers():

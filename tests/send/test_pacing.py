@@ -41,14 +41,13 @@ class Lane:
         self.stop = Stop()
         self.changes = []
         self.left_s = []
-        deadline_s = None if deadline_in_s is None else self.start_s + deadline_in_s
+        self.stop.deadline_s = None if deadline_in_s is None else self.start_s + deadline_in_s
         self.rate = parse_rate(rate)
         self.pacer = Pacer(
             self.rate,
             self.stop,
             on_change=on_change or self.changes.append,
             now=lambda: NOON + timedelta(seconds=self.loop.time() - self.start_s),
-            deadline_s=deadline_s,
         )
 
     def depart(self):
@@ -383,6 +382,37 @@ async def test_the_rate_never_falls_below_the_floor():
     assert lane.changes[-1].rate == "1/s"
     left = await lane.work(10)
     assert left
+
+
+@in_simulation
+async def test_each_change_of_the_rate_is_told_once_and_a_floor_is_no_change():
+    lane = Lane("20/s")
+    for _ in range(30):
+        lane.pacer.rate_limited(None)
+        await asyncio.sleep(1.01)
+    assert [change.rate for change in lane.changes] == ["10/s", "5/s", "2.5/s", "1.25/s", "1/s"]
+
+
+# --- how many may leave soon
+
+
+@pytest.mark.parametrize(
+    ("rate", "most"), [("20/s", 5), ("200/s", 50), ("1/s", 1), ("90/m", 1), ("1000/s", 64), ("unlimited", 64)]
+)
+@in_simulation
+async def test_how_many_may_leave_soon_is_said_by_the_rate(rate, most):
+    assert Lane(rate).pacer.may_leave_within(0.25, most=64) == most
+
+
+@pytest.mark.parametrize("rate", ["200/s", "unlimited"])
+@in_simulation
+async def test_how_many_may_leave_soon_is_said_by_the_pause_and_the_ramp_too(rate):
+    pacer = Lane(rate).pacer
+    pacer.rate_limited(10.0)
+    assert pacer.may_leave_within(0.25, most=64) == 0
+    await asyncio.sleep(11.0)
+    halved = {"200/s": 25, "unlimited": 3}[rate]
+    assert pacer.may_leave_within(0.25, most=64) == halved
 
 
 @in_simulation

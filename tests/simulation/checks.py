@@ -4,6 +4,7 @@
 collects what is wrong and stops the process; `raise_first` then raises the first of it.
 """
 
+import math
 import re
 import tempfile
 from collections import Counter, defaultdict
@@ -79,7 +80,7 @@ class Checks:
         self.peak = 0
         self.started_s = process.loop.time()
         self.most_in_window = 0
-        self.pause_to_s = 0.0
+        self.pause_to_s = self._pause_that_still_runs()
         self.breaker_to_s: float | None = None
         self.breaker_since_s = 0.0
         words = ("forbidden", "not_found")
@@ -245,6 +246,8 @@ class Checks:
         if kind == "batch":
             self.seen[f"{record['status']} {record['error']}"] += 1
             self._count_refusals(record)
+        elif kind == "sending":
+            self._check_announced()
         elif kind == "summary":
             self.seen["why " + str(record["why"]).split(":")[0]] += 1
         elif kind == "pace":
@@ -261,6 +264,33 @@ class Checks:
                 until = datetime.fromisoformat(record["until"])
                 self.breaker_to_s = (until - EPOCH).total_seconds()
                 self.breaker_since_s = self.process.loop.time()
+
+    def _pause_that_still_runs(self) -> float:
+        """Of an earlier session, as the audit tells it; a pause is ten minutes at most."""
+        until = self.disk.written.server_pause_to
+        if until is None:
+            return 0.0
+        until_s = (datetime.fromisoformat(until) - EPOCH).total_seconds()
+        now_s = self.process.loop.time()
+        self.seen["resumed in a pause"] += until_s > now_s
+        return min(until_s, now_s + LONGEST_PAUSE_S)
+
+    def _check_announced(self) -> None:
+        """No more are announced than the gate lets leave in a quarter of a second: a kill says little."""
+        limits, written = self.process.limits, self.disk.written
+        announced = [seq for seq in written.pending if not self._was_tried(seq)]
+        most = limits.concurrency
+        if limits.rate.count is not None:
+            most = min(most, max(1, math.ceil(limits.rate.per_second * 0.25)))
+        if not written.deleted_in_session:
+            most = 1
+        self._expect(len(announced) <= most, f"{len(announced)} batches are announced, {most} at most")
+
+    def _was_tried(self, seq: int) -> bool:
+        """Whether a request of this batch left in this session, or found no connection."""
+        batch = self.scenario.plan[seq - 1]
+        unreached = any((batch.target, phone) in self.vendor.unreached for phone in batch.phones or ("",))
+        return unreached or any(visit.session == self.session for visit in self.vendor.by_seq[seq])
 
     def _count_refusals(self, end: dict) -> None:
         """Too many numbers refused for what they are, or three users and nothing confirmed: the end."""
@@ -386,7 +416,10 @@ class Checks:
         visits = [visit for visit in self.vendor.by_seq[seq] if visit.session == self.session]
         if not any(visit.told in {"forbidden", "not_found"} for visit in visits):
             last = {phone: visit for visit in visits for phone in visit.phones}
-            tried = left.intersection(last) - self.vendor.unreached
+            target = self.scenario.plan[seq - 1].target
+            tried = {
+                phone for phone in left.intersection(last) if (target, phone) not in self.vendor.unreached
+            }
             together = [phone for phone in tried if last[phone].blamed and len(last[phone].phones) > 1]
             self._expect(not together, f"batch {seq}: {len(together)} numbers were never tried alone")
 

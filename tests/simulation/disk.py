@@ -35,6 +35,7 @@ class Book:
         self.kinds: dict[tuple[int, int], str] = {}  # by session and seq: sending, open or batch
         self.deleted_in_session = False
         self.summary: dict | None = None
+        self.server_pause_to: str | None = None
         self.problems: list[str] = []
 
     def read(self, line: bytes) -> dict:
@@ -87,7 +88,8 @@ class Book:
             self.deleted_in_session = True
 
     def _pace(self, record: dict) -> None:
-        pass
+        if record["until"] is not None and not record["why"].startswith("breaker:"):
+            self.server_pause_to = max(record["until"], self.server_pause_to or "")
 
     def _rejected(self, record: dict) -> None:
         pass

@@ -8,9 +8,11 @@ seed with `python -m tests.simulation --seed N -v`; many: `python -m tests.simul
 import argparse
 import asyncio
 import dataclasses
+import errno
 import heapq
 import io
 import itertools
+import os
 import random
 import time
 from collections import Counter
@@ -22,7 +24,7 @@ from runner.audit.fold import Fold, feed_lines
 from runner.audit.reader import AuditLines
 from runner.audit.records import as_json
 from runner.errors import Exit, RunnerError
-from runner.model import Batch, Target
+from runner.model import Batch, Target, Work
 from runner.settings import Limits, Rate, Safety
 from tests.simulation.checks import Checks, Violation
 from tests.simulation.disk import Disk, DiskFaults, ProcessFile
@@ -266,6 +268,14 @@ class MemoryLines(AuditLines):
         yield from self._lines(io.BytesIO(self._data).readline)
 
 
+def _read(process: "Process", works: Iterator[Work]) -> Iterator[Work]:
+    """The plan, which cannot be read beyond some batch."""
+    for number, work in enumerate(works, start=1):
+        if number == process.plan_fails_at:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        yield work
+
+
 @dataclass
 class Process:
     """One session's process: what it runs on, and how it ended."""
@@ -280,6 +290,7 @@ class Process:
     rig: Rig = None
     file: ProcessFile = None
     line: Line = None
+    plan_fails_at: int | None = None
     power_lost: bool = False
     abandoned: bool = False
     summary: dict | None = None
@@ -389,7 +400,7 @@ class History:
         )
         process.line = rig.api
         checks.before_session(process)
-        summary, process.recorded = await rig.session.run(rig.works())
+        summary, process.recorded = await rig.session.run(_read(process, rig.works()))
         process.summary = as_json(summary)
         if process.life.alive:
             process.ended_s = process.loop.time()
@@ -487,6 +498,10 @@ def _audit_moved(process: Process, rng: random.Random) -> None:
     process.faults.moved_at = int(10 ** rng.uniform(0, 1.3))
 
 
+def _plan_fails(process: Process, rng: random.Random) -> None:
+    process.plan_fails_at = int(10 ** rng.uniform(0, 1.5))
+
+
 def _deadline(process: Process, rng: random.Random) -> None:
     process.limits = dataclasses.replace(process.limits, deadline_s=rng.choice((1.0, 5.0, 60.0, 600.0)))
 
@@ -500,6 +515,7 @@ BEFALLS: dict[str, tuple[int, Callable[[Process, random.Random], None]]] = {
     "sync fails": (4, _sync_fails),
     "audit moved": (4, _audit_moved),
     "deadline": (4, _deadline),
+    "plan fails": (4, _plan_fails),
 }
 """What may befall a session, with its weight; a new one needs a line here."""
 

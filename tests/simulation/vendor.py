@@ -16,7 +16,7 @@ from email.utils import format_datetime
 import orjson
 
 from runner.api.replies import RawReply, parse_quota_reset, parse_retry_after, read_reply
-from runner.model import DeleteRequest, Reply
+from runner.model import DeleteRequest, Reply, Target
 from runner.outcomes import CUT, NOT_CONNECTED, TIMEOUT, UNTRUSTED, AttemptFailed
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -265,8 +265,8 @@ class Vendor:
         self.weather = weather
         self.visits: list[Visit] = []
         self.by_seq: dict[int, list[Visit]] = defaultdict(list)
-        self.unreached: set[str] = set()
-        """Numbers of requests for which there was no connection."""
+        self.unreached: set[tuple[Target, str]] = set()
+        """Numbers (of a window: "") of requests for which there was no connection."""
         self._under_way: list[tuple[float, int, Visit]] = []
 
     def arrive(self, visit: Visit) -> None:
@@ -364,7 +364,7 @@ class Line:
         refused = not weather.calm and weather.rng.random() < weather.refuse_connection
         untrusted = weather.untrusted_from_s <= asyncio.get_running_loop().time()
         if refused or untrusted:
-            self.vendor.unreached.update(request.phones)
+            self.vendor.unreached.update((request.target, phone) for phone in request.phones or ("",))
             kind, words = (UNTRUSTED, "not trusted") if untrusted else (NOT_CONNECTED, "refused")
             raise AttemptFailed(kind, left=False, message=words)
 

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +12,7 @@ import orjson
 
 from runner.audit.fold import Fold
 from runner.audit.journal import AppendFile, Journal
-from runner.audit.records import as_json
+from runner.audit.records import RejectedRecord, as_json
 from runner.errors import Exit
 from runner.model import Batch, DeleteRequest, Gate, Prior, Reply, Sender, Target, WallClock, Work
 from runner.outcomes import TIMEOUT, AttemptFailed, FailureKind, kind_of_http
@@ -168,12 +168,15 @@ class Rig:
     latency_s: float = 0.05
     fold: Fold | None = None
     now: WallClock | None = None
+    wall_s: float = 0.0
+    """By the wall's clock it begins that long after `EPOCH`, unless `now` says otherwise."""
+    rejected: Iterable[RejectedRecord] = ()
     connect: "Callable[[Rig], Sender] | None" = None
 
     def __post_init__(self) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        self.now = self.now or (lambda: EPOCH + timedelta(seconds=loop.time() - began))
+        self.now = self.now or (lambda: EPOCH + timedelta(seconds=self.wall_s + loop.time() - began))
         self.stop = NotedStop()
         self.warnings: list[str] = []
         if self.fold is None:
@@ -181,17 +184,14 @@ class Rig:
             feed(self.fold, self.file.records())
         self.empty = EmptyWatch(self.fold, self.safety, self.stop, self.warnings.append)
         self.notes = PaceNotes()
-        deadline_s = None if self.limits.deadline_s is None else loop.time() + self.limits.deadline_s
-        self.pacer = Pacer(
-            self.limits.rate, self.stop, on_change=self.notes, now=self.now, deadline_s=deadline_s
-        )
+        self.pacer = Pacer(self.limits.rate, self.stop, on_change=self.notes, now=self.now)
         if self.connect is None:
             self.api = ScriptedApi(self.pacer, self.stop, self.script, self.latency_s, self.limits.timeout_s)
         else:
             self.api = self.connect(self)
         self.journal = Journal(self.file, now=self.now, on_record=self._record, chain=self.fold.chain)
         total = sum(len(batch.phones) for batch in self.plan)
-        terms = RunSpec(
+        spec = RunSpec(
             mode="resume" if self.fold.sessions else "run",
             run_id="r1",
             job="test",
@@ -205,7 +205,7 @@ class Rig:
             audit_all_phones=self.audit_all_phones,
         )
         tools = Tools(self.api, self.pacer, self.journal, self.fold, self.stop, self.now)
-        self.session = Session(terms, tools, self.notes, deadline_s)
+        self.session = Session(spec, tools, self.notes)
 
     def phones_of(self, seq: int) -> int:
         return len(self.plan[seq - 1].phones)
@@ -276,7 +276,7 @@ def live_session(
         rig = Rig(plan, **given)
         rig.loop, rig.started_s = loop, loop.time()
         before(rig)
-        summary, rig.recorded = await rig.session.run(rig.works())
+        summary, rig.recorded = await rig.session.run(rig.works(), rig.rejected)
         rig.summary = as_json(summary)
         rig.took_s = loop.time() - rig.started_s
         return rig
