@@ -10,6 +10,7 @@ import pytest
 from runner import access, outcomes, settings
 from runner.audit.records import COMMON_FIELDS, FIELDS, STATUSES
 from runner.cli import EXIT_CODES, cli
+from runner.job import document, load
 from runner.job.schema import job_schema
 from runner.phones import PHONE_RULES
 from runner.sandbox import control
@@ -159,6 +160,12 @@ def schema_keys(schema):
 def test_every_key_of_the_schema_is_shown():
     missing = {key for key in schema_keys(job_schema()) if not re.search(rf"\b{key}:", TEXT)}
     assert missing == set()
+
+
+def test_the_bounds_of_a_job_file_are_those_of_the_code():
+    assert f"{load.MAX_BYTES >> 20} MiB, {document.MAX_VALUES:,} values" in PROSE
+    assert f"{document.MAX_MAPPINGS:,} groups of keys" in PROSE
+    assert f"{document.MAX_DEPTH} levels" in PROSE
 
 
 def test_every_phone_rule_is_shown():

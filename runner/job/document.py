@@ -41,7 +41,7 @@ MAX_DEPTH = 32
 """Levels of one value in another; a job has five."""
 MAX_KEYS = 1_000
 """Keys of one mapping; a job's have a dozen."""
-MAX_MAPPINGS = 200_000
+MAX_MAPPINGS = 150_000
 """Of one job file: with all that is made of them they fit into 300 MB."""
 MAX_VALUES = 1_000_000
 """Of one job file, for the same reason."""

@@ -277,8 +277,12 @@ class _Reader:
 
 
 def _items(data: dict[str, Any], key: str) -> Iterator[tuple[Steps, object]]:
-    items = data.get(key)
-    return (((key, index), item) for index, item in enumerate(items if isinstance(items, list) else ()))
+    """Yield entries with their paths; what was used of the data is let go of."""
+    found = data.get(key)
+    items = found if isinstance(found, list) else []
+    for index, item in enumerate(items):
+        yield (key, index), item
+        items[index] = None
 
 
 def _misspelled_phone(entry: dict[str, Any]) -> bool:

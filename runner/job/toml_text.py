@@ -108,7 +108,8 @@ def read_toml(document: Document, text: str) -> None:
     if outline.cut:
         document.add_at((outline.line(len(text) - 1), 0), "not TOML: this line cannot be read")
         return
-    document.data = _as_text(document, data, ())
+    document.data = data
+    _dates_to_text(document, data, ())
     if _ODD_NUMBER.search(text):
         _note_odd_numbers(document, outline)
 
@@ -314,19 +315,20 @@ def _look_inside(text: str, at: int) -> Inside | None:
     return keys if opener == "{" else items
 
 
-def _as_text(document: Document, value: Any, path: Steps) -> Any:
-    """Turn TOML's own dates back to text; one with an offset or a fraction is a fault."""
+def _dates_to_text(document: Document, data: Any, path: Steps) -> None:
+    """Turn TOML's own dates back to text, in place; one with an offset or a fraction is a fault."""
     if len(path) > MAX_DEPTH:
         raise RecursionError(TOO_DEEP)
-    if isinstance(value, dict):
-        return {key: _as_text(document, inner, (*path, key)) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_as_text(document, inner, (*path, index)) for index, inner in enumerate(value)]
-    if isinstance(value, datetime):
-        if value.tzinfo is not None or value.microsecond:
-            document.add(path, "write the date and time without an offset or a fraction of a second")
-        return DateText(value.isoformat(sep=" ", timespec="seconds"))
-    return DateText(value.isoformat()) if isinstance(value, date | time) else value
+    for step, value in data.items() if isinstance(data, dict) else enumerate(data):
+        if isinstance(value, dict | list):
+            _dates_to_text(document, value, (*path, step))
+        elif isinstance(value, datetime):
+            if value.tzinfo is not None or value.microsecond:
+                words = "write the date and time without an offset or a fraction of a second"
+                document.add((*path, step), words)
+            data[step] = DateText(value.isoformat(sep=" ", timespec="seconds"))
+        elif isinstance(value, date | time):
+            data[step] = DateText(value.isoformat())
 
 
 def _note_odd_numbers(document: Document, outline: _Outline) -> None:
