@@ -127,6 +127,8 @@ class _Finder:
             self.names = [] if self.header is None else [name.strip() for name in self.sample[self.header]]
         if how in {"content", "only"}:
             self._refuse_doubt(phone)
+        elif how == "header":
+            self._refuse_second_header(phone)
         passed = [i for i in range(self.width) if i not in (phone, user) and self._might_hold_phones(i)]
         read = ColumnRead(phone + 1, self._header_of(phone), how, tuple(map(self._title_of, passed)))
         skip = 0 if self.header is None else self.header + 1
@@ -216,7 +218,16 @@ class _Finder:
         for row in self.sample[: 1 if self.rule == "opaque" else TITLE_ROWS]:
             cell = row[phone].strip() if phone < len(row) else ""
             above += [cell] if self._is_heading(cell) else []
-        word = next(filter(None, map(other_word, above)), "")
+        self._refuse_other_word(phone, above)
+
+    def _refuse_second_header(self, phone: int) -> None:
+        """Refuse a column with a second header below the one that was found, if that says something else."""
+        row = self.body[0] if self.body and self.rule != "opaque" else []
+        if phone < len(row) and not any(char.isdigit() for cell in row for char in cell):
+            self._refuse_other_word(phone, [row[phone]])
+
+    def _refuse_other_word(self, phone: int, headers: Sequence[str]) -> None:
+        word = next(filter(None, map(other_word, headers)), "")
         if word:
             raise self.fault(
                 f"column {self._list([phone])} may hold no phones: its header says {word!r}",

@@ -19,7 +19,9 @@ _KNOWN_NAMES = """
     手機 手機號 手機號碼 電話 電話號碼 號碼 聯絡電話
 """
 _PHONE_NAMES = frozenset(_KNOWN_NAMES.split())
-_USER_NAMES = frozenset({"userid", "user", "uid", "用户", "用户id", "用户编号", "账号", "账号id", "坐席id"})
+_USER = r"(?:id号?|uuid|guid|code|no|编号|编码|账号|帐号|标识)"
+_USER_NAME = re.compile(rf"(?:所属|归属)?(?:(?:user|uid|用户|账号|帐号){_USER}*|(?:坐席|agent){_USER}+)+")
+"""What everybody calls a user's column; not a user's name or number, which may be a customer's."""
 _NOT_IN_NAMES = dict.fromkeys(map(ord, " \t\r\n_-.*:#'\"()[]"))
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\da-zA-Z_]+")
@@ -54,7 +56,7 @@ def names_phone(name: str) -> bool:
 
 def names_user(name: str) -> bool:
     """Tell whether a column is called what everybody calls a user's column."""
-    return fold_name(name) in _USER_NAMES
+    return _USER_NAME.fullmatch(fold_name(name)) is not None
 
 
 def looks_like_phone(name: str) -> bool:

@@ -190,6 +190,16 @@ def test_a_header_with_blank_ones_beside_it_stands_over_several_columns(tmp_path
         assert read(path, phone_column="手机")["phones"] == [[3, B], [4, C]]
 
 
+def test_a_second_header_that_says_something_else_is_a_doubt(tmp_path):
+    path = write(tmp_path, "电话,", "订单号,姓名", f"{A},x", f"{B},y")
+    with pytest.raises(Fault, match="column 1 '电话' may hold no phones: its header says '订单'"):
+        read(path)
+    assert read(path, phone_column="订单号")["phones"] == [[3, A], [4, B]]
+    for honest in (f"微信同号,{C}", "手机,姓名", "不详,x"):
+        got = read(write(tmp_path, "电话,备注", honest, f"{A},x", f"{B},y"))
+        assert got["phones"] == [[3, A], [4, B]]
+
+
 @pytest.mark.parametrize("beside", ["", "wxid_abc", "老客户"])
 def test_a_blank_header_over_other_things_is_no_doubt(tmp_path, beside):
     path = write(tmp_path, "姓名,电话,,", f"x,{A},{beside},", f"y,{B},,")

@@ -131,7 +131,24 @@ def refused(path, **spec):
     return caught.value
 
 
-@pytest.mark.parametrize("header", ["user_id", "User_ID", "uid", "用户", "用户ID", "账号"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(
+            "user_id",
+            "User_ID",
+            "uid",
+            "用户",
+            "用户ID",
+            "账号",
+            "user_uuid",
+            "userNo",
+            "userid_坐席ID",
+            "agent_id",
+        ),
+        *("用户账号", "用户ID号", "所属用户", "归属账号", "坐席编号", "用户标识"),
+    ],
+)
 def test_a_list_of_one_user_that_has_a_user_column_is_refused_with_the_way_out(tmp_path, header):
     path = tmp_path / "t.csv"
     path.write_text(f"{header},phone\nu2,{A}\n", "utf-8")
@@ -149,7 +166,9 @@ def test_a_list_of_one_user_that_has_a_user_column_is_refused_with_the_way_out(t
     assert refused(path, phone_column="phone"), "the job's word for the phones says nothing of the users"
 
 
-@pytest.mark.parametrize("header", ["name", "姓名", "客户", "owner"])
+@pytest.mark.parametrize(
+    "header", ["name", "姓名", "客户", "owner", "用户名", "用户姓名", "user_name", "坐席", "用途"]
+)
 def test_a_column_of_other_things_names_no_users(tmp_path, header):
     path = tmp_path / "t.csv"
     path.write_text(f"{header},phone\nu2,{A}\n", "utf-8")
