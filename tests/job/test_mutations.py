@@ -1,4 +1,4 @@
-"""Jobs to start from, mutated: whatever becomes of them, they are read or refused, and nothing else happens."""
+"""Jobs to start from, mutated: whatever becomes of them, they are read or refused, and nothing else."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -14,51 +14,13 @@ NOW = datetime(2026, 11, 23, 4, tzinfo=UTC)
 SEEDS = [(path.suffix, path.read_bytes()) for path in (Path(__file__).parents[2] / "jobs").glob("*.[jty]*")]
 PIECES = [
     *(char.encode() for char in "[]{}:,#'\"|>&*!?%=.-~\t\r\n \0"),
-    *(
-        b": ",
-        b"- ",
-        b"[[",
-        b"]]",
-        b'"""',
-        b"'''",
-        b"---\n",
-        b"...\n",
-        b"<<: ",
-        b"&a ",
-        b"*a",
-        b"!!int ",
-        b"!!str ",
-    ),
-    *(
-        b"%YAML 1.3\n---\n",
-        b"%TAG ! x\n",
-        b"\\ud800",
-        b"\\u0000",
-        b"\\x00",
-        b"\xff",
-        b"\xed\xa0\x80",
-        b"\xc2\x85",
-    ),
-    *(b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\xf0\x9f\x98\x80", b"1e400", b"-0", b"0x1F", b"1_000", b"9" * 31),
-    *(b"9" * 4301, b"nan", b".inf", b"null", b"true", b"2024-01-01", b"2024-01-01T00:00:00Z", b"07:32:00"),
-    *(
-        b"[" * 200,
-        b"{" * 60,
-        b"{a=" * 60,
-        b"a." * 60,
-        b"x" * 5000,
-        b"users",
-        b"phone",
-        b"user_id",
-        b"created_at",
-    ),
-    *(
-        b"delete_window: true",
-        b"timezone: ../x",
-        b"encoding: hex",
-        b"last: 999999999d",
-        b"protect_file: /dev/zero",
-    ),
+    *(b": ", b"- ", b"[[", b"]]", b'"""', b"'''", b"---\n", b"...\n", b"<<: ", b"&a ", b"*a", b"!!int "),
+    *(b"%YAML 1.3\n---\n", b"%TAG ! x\n", b"\\ud800", b"\\u0000", b"\\x00", b"\xff", b"\xed\xa0\x80"),
+    *(b"\xc2\x85", b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\xf0\x9f\x98\x80", b"1e400", b"-0", b"0x1F", b"1_000"),
+    *(b"9" * 31, b"9" * 4301, b"nan", b".inf", b"null", b"true", b"2024-01-01", b"2024-01-01T00:00:00Z"),
+    *(b"07:32:00", b"[" * 200, b"{" * 60, b"{a=" * 60, b"a." * 60, b"x" * 5000, b"users", b"phone"),
+    *(b"user_id", b"created_at", b"delete_window: true", b"timezone: ../x", b"encoding: hex"),
+    *(b"last: 999999999d", b"protect_file: /dev/zero"),
 ]
 places = st.floats(0, 1, exclude_max=True)
 changes = st.one_of(
@@ -75,9 +37,7 @@ changes = st.one_of(
     suffix=st.sampled_from(("", ".yaml", ".json", ".toml", ".jsonl")),
     user_id=st.sampled_from((None, "u1")),
 )
-def test_a_mutated_job_is_read_or_refused_in_words_that_can_be_shown(
-    tmp_path, seed, changes, suffix, user_id
-):
+def test_a_mutated_job_is_read_or_refused_in_words_to_show(tmp_path, seed, changes, suffix, user_id):
     raw = seed[1]
     for place, length, piece in changes:
         at = int(place * (len(raw) + 1))
