@@ -27,7 +27,7 @@ from runner.text import printable
 
 __all__ = ["Sheet", "SheetRows", "WorkbookReader", "open_workbook"]
 
-MEMORY_BYTES = 200 << 20
+MEMORY_BYTES = 240 << 20
 """What the other process may take; with this one it stays below 300 MiB."""
 CPU_S = 600
 """How long it may compute; a full sheet takes half a minute."""

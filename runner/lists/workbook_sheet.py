@@ -209,7 +209,7 @@ class _SheetScan(XmlScan):
         check_utf8(row)
         self._begin_row(int(number))
         body = body or b""
-        self._hidden = bool(attrs) and _HIDDEN.search(attrs) is not None
+        self._hidden = (b"hidden" in attrs or b'ht="0' in attrs) and _HIDDEN.search(attrs) is not None
         cells: dict[int, Cell] = {}
         for letters, style, kind, formula, stored, value, inline in self._cell.findall(body):
             cell = self._sense.cell(
