@@ -6,9 +6,8 @@ never leave here unbounded, with control characters or with the token; phones in
 shows them outside the audit.
 """
 
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,6 +17,7 @@ from urllib.parse import quote
 from runner.access import Token
 from runner.model import Reply
 from runner.outcomes import BAD_REPLY, AttemptFailed, FailureKind, kind_of_envelope, kind_of_http
+from runner.strict_json import STRICT
 from runner.text import printable
 
 __all__ = [
@@ -208,21 +208,7 @@ def _is_code(value: object) -> TypeGuard[int]:
 
 def _parse_object(body: bytes) -> dict[str, object]:
     """Return the one JSON object that these bytes are; ValueError or RecursionError otherwise."""
-    value = _decoder.decode(body.decode("utf-8"))
+    value = STRICT.decode(body.decode("utf-8"))
     if not isinstance(value, dict):
         raise ValueError("it is no object")  # noqa: TRY004 - what was sent is wrong, not what was called
     return value
-
-
-def _object_without_doubles(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a key stands twice")
-    return value
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
-
-
-_decoder = json.JSONDecoder(object_pairs_hook=_object_without_doubles, parse_constant=_no_constant)

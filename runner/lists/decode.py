@@ -226,8 +226,11 @@ def _packing(source: Source) -> str:
     source.file.seek(0)
     head = source.file.read(HEAD_BYTES)
     at = directory_offset(head)
-    source.file.seek(at)
-    foreign = foreign_bytes(head, source.file.read(_DIRECTORY_BYTES) if at else b"")
+    directory = b""
+    if 0 < at < source.size:
+        source.file.seek(at)
+        directory = source.file.read(_DIRECTORY_BYTES)
+    foreign = foreign_bytes(head, directory)
     if foreign is not None:
         raise source.fault(f"this is {foreign.what}", hint=foreign.hint)
     return next((packing for magic, packing in _PACKINGS if magic.match(head)), "")

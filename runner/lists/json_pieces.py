@@ -77,31 +77,31 @@ class JsonPieces:
         return char
 
     def value(self) -> Any:
-        """Read one value whole; one that touches the end of the text in hand may go on in the next piece.
+        """Pass over white space and read one value whole; it may go on in the next piece.
 
         Raises:
             BadJson: It is no JSON, nested too deep, or absurdly long.
         """
+        self.next()
         while True:
-            error: ValueError | None = None
+            refused: BadJson | None = None
+            value, end = None, len(self.text)
             try:
                 value, end = self._decoder.raw_decode(self.text, self.at)
             except RecursionError as deep:
                 raise self.bad("nested too deep") from deep
-            except ValueError as raised:
-                error, end = raised, len(self.text)
-            if end < len(self.text):  # something stands behind it, so it is whole
-                self.move(end)
-                return value
-            if len(self.text) - self.at > _MAX_VALUE:
-                raise self._refused(
-                    error or ValueError(f"a value of more than {_MAX_VALUE} characters")
-                ) from error
-            if not self.more():
-                if error is not None:
-                    raise self._refused(error) from error
-                self.move(end)
-                return value
+            except ValueError as error:
+                refused = self._refused(error)
+            if end == len(self.text):  # nothing stands behind it, so it may be cut
+                if end - self.at > _MAX_VALUE:
+                    raise refused or self.bad(f"a value of more than {_MAX_VALUE} characters")
+                if self.more():
+                    continue
+                end = len(self.text)
+            if refused is not None:
+                raise refused
+            self.move(end)
+            return value
 
     def _refused(self, error: ValueError) -> BadJson:
         if not isinstance(error, json.JSONDecodeError):

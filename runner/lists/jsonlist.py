@@ -17,8 +17,8 @@ from runner.lists.headers import fold_name, names_user
 from runner.lists.hints import hint_of_requests, hint_of_table
 from runner.lists.json_pieces import BadJson, JsonPieces
 from runner.lists.rows import CellRows, ListSpec, Rows
-from runner.lists.strict_json import MAX_EXACT, STRICT, Inexact, decode_elements, decode_texts
 from runner.phones import PhoneRule
+from runner.strict_json import MAX_EXACT, STRICT, Inexact, decode_elements, decode_texts
 
 __all__ = ["read_json_array", "read_json_cells", "read_json_lines"]
 

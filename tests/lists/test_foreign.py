@@ -86,6 +86,13 @@ def test_a_foreign_file_is_named_whether_it_is_packed_or_not(tmp_path, head, wha
     assert fault.hint
 
 
+@pytest.mark.parametrize("size", [8, 30, 31, 48, 51, 511, 512])
+def test_an_old_office_file_may_be_cut_anywhere(tmp_path, size):
+    path = tmp_path / "old.xls"
+    path.write_bytes((b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\xff" * 600)[:size])
+    assert "an old Excel file" in fault_of(path).message
+
+
 @pytest.mark.parametrize(
     "text", ["<html>", " \n<!DOCTYPE html>", "<table border=1>", "<?xml version='1.0'?>", "<div/>"]
 )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.lists.strict_json import STRICT, Inexact, decode_elements, decode_texts
+from runner.strict_json import STRICT, Inexact, decode_elements, decode_texts
 
 NUMBERS = ["0", "-0", "1", "-1", "13900000001", "9007199254740993", "1" * 25, "1.0", "1e3", "-0.0"]
 STRINGS = ['""', '"a"', '":"', r'"\":"', r'"\\"', '"a: b"', r'"\u003a"', '"-0"', '"x -0,"', r'"\ud83d\ude00"']
