@@ -88,12 +88,10 @@ def what_became(path: Path, mine: os.stat_result) -> str | None:
         path: Where the file was opened.
         mine: Its status just now, by its descriptor.
     """
-    if not mine.st_nlink:
-        return "it was removed"
     try:
         there = path.lstat()
     except FileNotFoundError:
-        return "it was moved away"
+        return "it was moved away" if mine.st_nlink else "it was removed"
     except OSError as error:
         return f"it cannot be looked at: {error.strerror}"
     return None if os.path.samestat(mine, there) else f"{_kind(there.st_mode)} stands in its place"
