@@ -21,6 +21,7 @@ MAX_BYTES = 16 * 1024 * 1024
 """Of one job file; longer lists belong into a `phone_file` or a JSON-lines job."""
 
 _TOML_START = re.compile(r"\s*(?:#[^\n]*\n\s*)*(?:\[\[?[A-Za-z_]|[A-Za-z_]+\s*=)")
+_PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
 _READERS = {"JSON": read_json, "TOML": read_toml, "YAML": read_yaml}
 
 
@@ -28,7 +29,7 @@ def read_document(path: str) -> Document:
     """Read one job file; faults of its text are in the document, whose data is then None or incomplete.
 
     Raises:
-        Refused: The file is unreadable or larger than `MAX_BYTES`.
+        Refused: The file is unreadable, packed, or larger than `MAX_BYTES`.
     """
     document = Document(path)
     raw = _read(path)
@@ -58,6 +59,10 @@ def _read(path: str) -> bytes:
         raise Refused(
             f"{path}: a job file of more than {MAX_BYTES // 2**20} MiB",
             hint="Put long lists into a file named by phone_file, or write a JSON-lines job.",
+        )
+    if raw.startswith(_PACKED):
+        raise Refused(
+            f"{path}: a packed job file", hint="Unpack it; only lists and JSON lines may be packed."
         )
     return raw
 

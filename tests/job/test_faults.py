@@ -3,6 +3,7 @@
 A row is the job's text and what is expected: `(line, column, a part of the words)` of every fault, in order.
 """
 
+import gzip
 from datetime import UTC, datetime
 
 import pytest
@@ -533,6 +534,14 @@ def test_a_job_file_in_another_encoding_is_refused(tmp_path):
     path = tmp_path / "job.yaml"
     path.write_bytes("name: 清理\n".encode("gb18030") + USERS.encode())
     assert "not UTF-8 at byte 6" in faults_of(path).message
+
+
+@pytest.mark.parametrize("name", ["job.yaml", "job.yaml.gz"])
+def test_a_packed_job_file_is_refused_as_what_it_is(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(USERS.encode()))
+    with pytest.raises(Refused, match="a packed job file"):
+        read_jobs([str(path)], user_id=None, now=NOW)
 
 
 def test_an_endless_job_file_is_bounded(tmp_path):
