@@ -11,7 +11,8 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,6 +30,7 @@ __all__ = [
     "looks_like_token",
     "origin_of",
     "parse_base_url",
+    "reaching",
     "read_access",
     "read_base_url",
     "read_token",
@@ -295,3 +297,11 @@ def _check_private(path: str, status: os.stat_result, *, systemd: bool) -> None:
     allowed = stat.S_IRGRP if systemd and status.st_uid == 0 else 0
     if stat.S_IMODE(status.st_mode) & 0o077 & ~allowed:
         raise Refused(f"token file {path}: others may read or write it", hint=f"Type: chmod 600 {path}")
+
+
+def reaching(base_url: str, given: AccessOptions, env: Mapping[str, str]) -> AccessOptions:
+    """Return the options with which a command to type reaches this base URL, and no more than it needs."""
+    with suppress(Refused):
+        if read_base_url(given.base_url, env) == base_url:
+            return given
+    return replace(given, base_url=base_url)

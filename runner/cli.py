@@ -4,11 +4,8 @@ Nothing else is decided here. Heavy libraries are imported inside the commands, 
 traceback reaches the screen: a foreign exception is a bug, and is told in one line without values.
 """
 
-import functools
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -16,14 +13,16 @@ import click
 
 from runner import __version__
 from runner.commands.door import Door
-from runner.errors import Exit
+from runner.errors import Exit, Refused
+from runner.flags import ACCESS, LIMITS, NEW_AUDIT, OF_A_SESSION, OUTPUT, PATH, USER_ID, takes
+from runner.invocation import command
 from runner.options import AccessOptions, OutputOptions, PlanOptions, ResumeOptions, RunOptions
-from runner.settings import LimitsGiven, parse_duration, parse_rate
 
 if TYPE_CHECKING:
     from runner.access import Access
     from runner.commands.shown import Shown
     from runner.output.console import Console
+    from runner.output.results import Result
 
 __all__ = ["EXIT_CODES", "cli", "main"]
 
@@ -41,126 +40,6 @@ _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, me
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
-class _Parsed(click.ParamType[Any]):
-    """A flag whose value one of the parsers of `settings` reads."""
-
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-_RATE = _Parsed("rate", parse_rate)
-_DURATION = _Parsed("duration", lambda text: parse_duration(text).total_seconds())
-_PATH = click.Path(path_type=Path)
-
-
-def _takes(name: str, kind: type[Any], *options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a decorator that adds flags and hands them to the command as one `kind`, named `name`.
-
-    A field of `kind` for which there is no flag keeps its default. Fields may themselves be made by a
-    decorator further up.
-    """
-
-    def decorate(command: Any) -> Any:
-        @functools.wraps(command)
-        def taking(**flags: Any) -> Any:
-            given = {field.name: flags.pop(field.name) for field in fields(kind) if field.name in flags}
-            try:
-                flags[name] = kind(**given)
-            except ValueError as error:  # NaN passes through every range of click's
-                raise click.UsageError(str(error)) from None
-            return command(**flags)
-
-        for option in reversed(options):
-            taking = option(taking)
-        return taking
-
-    return decorate
-
-
-_OUTPUT = _takes(
-    "output",
-    OutputOptions,
-    click.option("--json", "as_json", is_flag=True, help="Write the result as one JSON object."),
-    click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors."),
-    click.option("--verbose", is_flag=True, help="Log every batch that fails."),
-    click.option(
-        "--log-format",
-        type=click.Choice(["text", "json"]),
-        default="text",
-        help="How standard error is written: in words, or one JSON object a line [text].",
-    ),
-)
-
-_ACCESS = _takes(
-    "access",
-    AccessOptions,
-    click.option(
-        "--base-url", metavar="URL", help="The API's base URL [env BULK_DELETE_BASE_URL; the vendor's]."
-    ),
-    click.option(
-        "--token-file", type=_PATH, metavar="PATH", help="File with the token [env BULK_DELETE_TOKEN_FILE]."
-    ),
-    click.option(
-        "--ca-file", type=_PATH, metavar="PATH", help="Trust this CA (PEM) in place of the system's."
-    ),
-    click.option("--proxy-from-env", is_flag=True, help="Go through the proxy that the environment names."),
-)
-
-_LIMITS = _takes(
-    "limits",
-    LimitsGiven,
-    click.option("--rate", type=_RATE, metavar="N/s|N/m|unlimited", help="Requests that may leave [20/s]."),
-    click.option(
-        "--concurrency", type=click.IntRange(1, 1024), metavar="N", help="Batches under way at most [16]."
-    ),
-    click.option(
-        "--timeout",
-        "timeout_s",
-        type=click.FloatRange(0, 3600, min_open=True),
-        metavar="SECONDS",
-        help="For one attempt [30].",
-    ),
-    click.option(
-        "--max-attempts", type=click.IntRange(1, 100), metavar="N", help="For one batch a session [6]."
-    ),
-    click.option(
-        "--deadline",
-        "deadline_s",
-        type=_DURATION,
-        metavar="DURATION",
-        help="Of this session: 90, 30m, 4h [none].",
-    ),
-)
-
-_OF_A_SESSION = (
-    click.option(
-        "--audit-phones", type=click.Choice(["left", "all"]), default="left", help="Numbers in the audit."
-    ),
-    click.option("--reason", metavar="TEXT", help="Why, for the audit."),
-    click.option("--operator", metavar="NAME", help="Who, for the audit."),
-    click.option("--wait", is_flag=True, help="Wait for another run of this origin to end."),
-    click.option("--yes", is_flag=True, help="Do not ask (needed where there is no terminal)."),
-    click.option("--stale-ok", is_flag=True, help="Go on although the plan or audit is over a day old."),
-)
-
-_NEW_AUDIT = (
-    click.option(
-        "--audit", type=_PATH, metavar="PATH", help="Where the audit goes [audit/<name>-<UTC time>.jsonl]."
-    ),
-    click.option("--or-resume", is_flag=True, help="Go on with the --audit that is there, if it is open."),
-)
-_USER_ID = click.option("--user-id", metavar="ID", help="The user whose numbers a list holds.")
-
-
 @click.group(context_settings=_CONTEXT, epilog=_EPILOG)
 @click.version_option(__version__, prog_name="bulk-delete")
 def cli() -> None:
@@ -173,12 +52,12 @@ def cli() -> None:
 
 @cli.command(epilog=_EPILOG)
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
-@_USER_ID
+@USER_ID
 @click.option("--dry-run", is_flag=True, help="Only show what would be done; the same as `plan`.")
-@_ACCESS
-@_LIMITS
-@_takes("options", RunOptions, *_NEW_AUDIT, *_OF_A_SESSION)
-@_OUTPUT
+@ACCESS
+@LIMITS
+@takes("options", RunOptions, *NEW_AUDIT, *OF_A_SESSION)
+@OUTPUT
 def run(
     jobs: tuple[str, ...],
     user_id: str | None,
@@ -202,23 +81,21 @@ def run(
 
 @cli.command(epilog=_EPILOG)
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
-@_USER_ID
-@_ACCESS
-@_LIMITS
-@_takes(
+@USER_ID
+@ACCESS
+@LIMITS
+@takes(
     "options",
     PlanOptions,
+    click.option("--out", type=PATH, metavar="FILE", help="Write the plan; `run FILE` applies exactly that."),
     click.option(
-        "--out", type=_PATH, metavar="FILE", help="Write the plan; `run FILE` applies exactly that."
-    ),
-    click.option(
-        "--rejects", type=_PATH, metavar="FILE", help="Write every rejected value, masked, as JSON lines."
+        "--rejects", type=PATH, metavar="FILE", help="Write every rejected value, masked, as JSON lines."
     ),
     click.option(
         "--probe", is_flag=True, help="Ask the API how many rows match (connects; deletes nothing)."
     ),
 )
-@_OUTPUT
+@OUTPUT
 def plan(
     jobs: tuple[str, ...],
     user_id: str | None,
@@ -241,15 +118,15 @@ def _plan(
 
     screen = _screen(output)
     vendor = _open(access, screen) if options.probe else None
-    _end(plan_jobs(jobs, user_id, options, screen, probe=vendor))
+    _end(plan_jobs(jobs, user_id, options, screen, given=access, probe=vendor))
 
 
 @cli.command(epilog=_EPILOG)
-@click.argument("audit", type=_PATH)
-@_ACCESS
-@_LIMITS
-@_takes("options", ResumeOptions, *_OF_A_SESSION)
-@_OUTPUT
+@click.argument("audit", type=PATH)
+@ACCESS
+@LIMITS
+@takes("options", ResumeOptions, *OF_A_SESSION)
+@OUTPUT
 def resume(audit: Path, options: ResumeOptions, access: AccessOptions, output: OutputOptions) -> None:
     """Go on with an interrupted run: send exactly the batches that AUDIT has no end for."""
     from runner.commands.resume import resume as resume_run  # noqa: PLC0415
@@ -259,17 +136,17 @@ def resume(audit: Path, options: ResumeOptions, access: AccessOptions, output: O
 
 
 @cli.command(epilog=_EPILOG)
-@click.argument("audits", nargs=-1, required=True, type=_PATH, metavar="AUDIT...")
+@click.argument("audits", nargs=-1, required=True, type=PATH, metavar="AUDIT...")
 @click.option(
     "--only",
     type=click.Choice(["failed", "unknown", "not_sent"]),
     multiple=True,
     help="Take only what ended so (may be repeated) [all three].",
 )
-@_ACCESS
-@_LIMITS
-@_takes("options", RunOptions, *_NEW_AUDIT, *_OF_A_SESSION)
-@_OUTPUT
+@ACCESS
+@LIMITS
+@takes("options", RunOptions, *NEW_AUDIT, *OF_A_SESSION)
+@OUTPUT
 def rerun(
     audits: tuple[Path, ...],
     only: tuple[str, ...],
@@ -285,23 +162,24 @@ def rerun(
 
 
 @cli.command(epilog=_EPILOG)
-@click.argument("audits", nargs=-1, required=True, type=_PATH, metavar="AUDIT...")
-@click.option("--html", type=_PATH, metavar="FILE", help="Write a self-contained page.")
-@_OUTPUT
-def report(audits: tuple[Path, ...], html: Path | None, output: OutputOptions) -> None:
-    """Show totals, failures by cause and timings of audits."""
+@click.argument("audits", nargs=-1, required=True, type=PATH, metavar="AUDIT...")
+@click.option("--html", type=PATH, metavar="FILE", help="Write a self-contained page.")
+@click.option("--failed", type=PATH, metavar="FILE", help="Write every number that is not confirmed, as CSV.")
+@OUTPUT
+def report(audits: tuple[Path, ...], html: Path | None, failed: Path | None, output: OutputOptions) -> None:
+    """Show totals, failures by cause, by user, and timings of audits."""
     from runner.commands.report import report as report_audits  # noqa: PLC0415
 
-    _screen(output)
-    _end(report_audits(audits, html=html))
+    screen = _screen(output)
+    _end(report_audits(audits, screen, os.environ, html=html, failed=failed))
 
 
 @cli.command()
-@click.argument("audits", nargs=-1, required=True, type=_PATH, metavar="AUDIT...")
+@click.argument("audits", nargs=-1, required=True, type=PATH, metavar="AUDIT...")
 @click.option(
     "--head", metavar="VALUE", help="A chain value noted after a session: proves that nothing before was cut."
 )
-@_OUTPUT
+@OUTPUT
 def verify(audits: tuple[Path, ...], head: str | None, output: OutputOptions) -> None:
     """Check integrity: 0 whole, 1 damaged, 3 intact but without an end (killed, torn, cut)."""
     from runner.commands.verify import verify as verify_audits  # noqa: PLC0415
@@ -311,8 +189,8 @@ def verify(audits: tuple[Path, ...], head: str | None, output: OutputOptions) ->
 
 
 @cli.command()
-@_ACCESS
-@_OUTPUT
+@ACCESS
+@OUTPUT
 def check(access: AccessOptions, output: OutputOptions) -> None:
     """Check base URL, TLS and token without deleting: 0 or 3."""
     from runner.commands.check import check as check_access  # noqa: PLC0415
@@ -348,9 +226,9 @@ def sandbox(**flags: Any) -> None:
 @cli.command()
 @click.option("--seed", type=int, default=1, help="Of the made-up data and faults [1].")
 @click.option(
-    "--keep", type=_PATH, metavar="DIR", help="Keep job, lists, plan and audit there [a folder in /tmp]."
+    "--keep", type=PATH, metavar="DIR", help="Keep job, lists, plan and audit there [a folder in /tmp]."
 )
-@_OUTPUT
+@OUTPUT
 def demo(seed: int, keep: Path | None, output: OutputOptions) -> None:
     """Run a job of 50,000 rows against a sandbox with faults: no set-up, no network, no token."""
     from runner.commands.demo import demo as run_demo  # noqa: PLC0415
@@ -360,11 +238,13 @@ def demo(seed: int, keep: Path | None, output: OutputOptions) -> None:
 
 
 @cli.command()
-@click.argument("what", type=click.Choice(["job", "audit"]), default="job")
-def schema(what: Literal["job", "audit"]) -> None:
-    """Print the JSON Schema of the job file, or of an audit line."""
+@click.argument("what", type=click.Choice(["job", "audit", "result"]), default="job")
+@OUTPUT
+def schema(what: Literal["job", "audit", "result"], output: OutputOptions) -> None:
+    """Print the JSON Schema of the job file, of an audit line, or of what --json writes."""
     from runner.commands.schema import schema as show_schema  # noqa: PLC0415
 
+    _screen(output)
     _end(show_schema(what))
 
 
@@ -387,7 +267,7 @@ def _open(access: AccessOptions, screen: "Console") -> "Access":
     return found
 
 
-def _end(shown: "Shown") -> None:
+def _end(shown: "Shown[Result]") -> None:
     """Write a verb's result and leave with its code."""
     raise SystemExit(_door().end(shown))
 
@@ -412,16 +292,22 @@ def _run_cli(door: Door) -> int:
         cli.main(standalone_mode=False, obj=door)
         return door.flush()
     except SystemExit as leave:
-        return door.code(leave.code if isinstance(leave.code, int) else Exit.REFUSED)
+        return door.left(leave)
     except click.exceptions.Exit as leave:
         return door.flush() or leave.exit_code
     except (click.Abort, KeyboardInterrupt):
         hold_signals()
-        return door.interrupted()
+        return door.interrupted("SIGINT", Exit.SIGINT)
     except click.ClickException as error:
         hold_signals()
-        error.show()
-        return int(Exit.REFUSED)
+        return door.explain(_misused(error))
     except Exception as error:  # noqa: BLE001 - the last door: a traceback on a screen may show a number
         hold_signals()
         return door.explain(error)
+
+
+def _misused(error: click.ClickException) -> Refused:
+    """Return a bad command line as an error of ours."""
+    context = getattr(error, "ctx", None)
+    verb = context.info_name if context is not None and context.parent is not None else None
+    return Refused(error.format_message(), hint=f"see: {command(*([verb] if verb else []), '--help')}")

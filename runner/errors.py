@@ -7,6 +7,9 @@ change. Foreign exceptions are turned into these at the edges (`api`, `journal`,
 
 import errno
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Final
@@ -18,10 +21,13 @@ __all__ = [
     "Exit",
     "Fault",
     "Faults",
+    "Interrupted",
     "Refused",
+    "RunNames",
     "RunnerError",
     "Stopped",
     "in_our_words",
+    "speaking_of",
 ]
 
 
@@ -37,6 +43,18 @@ class Exit(IntEnum):
     SIGTERM = 143
 
 
+@dataclass(frozen=True, slots=True)
+class RunNames:
+    """Which run is spoken of, as far as that is known, and what to type next."""
+
+    job: str | None = None
+    run_id: str | None = None
+    audit: str | None = None
+    plan: str | None = None
+    base_url: str | None = None
+    next: str | None = None
+
+
 class RunnerError(Exception):
     """An error with a message for a person and a hint on what to do next."""
 
@@ -46,6 +64,19 @@ class RunnerError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.run = RunNames()
+        """The run that it speaks of."""
+
+
+@contextmanager
+def speaking_of(names: RunNames) -> Iterator[None]:
+    """Name the run in whatever goes wrong in the block; what was named further in stays."""
+    try:
+        yield
+    except RunnerError as error:
+        inner = {field.name: getattr(error.run, field.name) for field in fields(RunNames)}
+        error.run = replace(names, **{name: value for name, value in inner.items() if value is not None})
+        raise
 
 
 class Refused(RunnerError):
@@ -91,6 +122,14 @@ class Busy(RunnerError):
     """Another process holds the origin or the audit."""
 
     exit_code = Exit.BUSY
+
+
+class Interrupted(RunnerError):
+    """A signal, or another stop, came before anything was sent."""
+
+    def __init__(self, why: str, exit_code: Exit) -> None:
+        super().__init__(f"{why}: nothing was sent")
+        self.exit_code = exit_code
 
 
 class Broken(RunnerError):

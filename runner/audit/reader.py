@@ -18,7 +18,15 @@ from runner.errors import AuditDamaged, Refused
 from runner.files import open_own
 from runner.model import Batch, Target, check_phones
 
-__all__ = ["NOTHING_SENT", "AuditLines", "Inconsistent", "check_is_audit", "read_first", "select_for_rerun"]
+__all__ = [
+    "NOTHING_SENT",
+    "AuditLines",
+    "Inconsistent",
+    "check_is_audit",
+    "read_first",
+    "read_unconfirmed",
+    "select_for_rerun",
+]
 
 NOTHING_SENT: Final = "nothing was sent: remove it, then run the job again"
 """What to do with an audit that never got its first record."""
@@ -167,20 +175,38 @@ def select_for_rerun(
         AuditDamaged: A batch record does not name the numbers that it says are left, or others than asked.
     """
     lines = AuditLines(path)
+    for record in _unconfirmed(lines):
+        if record.status in statuses:
+            try:
+                rest = _rest_of(record)
+                if asked is not None:
+                    _check_asked(rest, asked(record.seq))
+            except ValueError as error:
+                raise lines.damaged(f"a batch that cannot be sent again: {error}") from error
+            yield rest
+
+
+def read_unconfirmed(path: Path) -> Iterator[BatchRecord]:
+    """Yield the `batch` records that did not end `deleted`, in audit order.
+
+    Raises:
+        Refused: The file cannot be read.
+        AuditDamaged: Such a record is malformed.
+    """
+    return _unconfirmed(AuditLines(path))
+
+
+def _unconfirmed(lines: AuditLines) -> Iterator[BatchRecord]:
     for line in lines:
         # A quote inside a JSON string is escaped, so these bytes are the field and nothing else.
         if not line.startswith(b'{"type":"batch",') or b'"status":"deleted"' in line:
             continue
         try:
             record = decode_record(line)
-            if not isinstance(record, BatchRecord) or record.status not in statuses:
-                continue
-            rest = _rest_of(record)
-            if asked is not None:
-                _check_asked(rest, asked(record.seq))
         except MALFORMED as error:
             raise lines.damaged(f"a batch that cannot be sent again: {error}") from error
-        yield rest
+        if isinstance(record, BatchRecord):
+            yield record
 
 
 def _check_asked(rest: tuple[Target, tuple[str, ...]], batch: Batch) -> None:

@@ -1,34 +1,38 @@
 """`check`: whether base URL, TLS and token are good; nothing is deleted."""
 
 import asyncio
-from typing import Any
 
 from runner.access import Access
 from runner.commands.shown import Shown
 from runner.commands.vendor import reach_vendor, stopped_by_signals
 from runner.errors import Exit
 from runner.outcomes import AttemptFailed
+from runner.output.results import CheckResult
 from runner.process import use_loop
 from runner.settings import Limits
 
 __all__ = ["check"]
 
 
-def check(access: Access) -> Shown:
+def check(access: Access) -> Shown[CheckResult]:
     """Ask the vendor about the token."""
     with asyncio.Runner(loop_factory=use_loop()) as runner:
-        finding = runner.run(_ask_token(access))
-    code = Exit.OK if finding["ok"] else Exit.STOPPED
-    return Shown(code, finding, lambda: f"{finding['base_url']}: {finding['what']}")
+        found = runner.run(_ask_token(access))
+    return Shown(found, lambda: f"{found.base_url}: {found.what}")
 
 
-async def _ask_token(access: Access) -> dict[str, Any]:
+async def _ask_token(access: Access) -> CheckResult:
+    error, words = None, None
     async with (
         stopped_by_signals(lambda _name: None) as stop,
         reach_vendor(access, Limits(concurrency=1), stop) as vendor,
     ):
         try:
             words = await vendor.client.check_token()
-        except AttemptFailed as error:
-            return {"ok": False, "base_url": access.base_url, "error": error.kind.error, "what": str(error)}
-    return {"ok": True, "base_url": access.base_url, "error": None, "what": words or "the token is valid"}
+        except AttemptFailed as failure:
+            error, words = failure.kind.error, str(failure)
+    code = Exit.OK if error is None else Exit.STOPPED
+    what = words or "the token is valid"
+    return CheckResult(
+        exit_code=code, message=what, base_url=access.base_url, ok=error is None, error=error, what=what
+    )

@@ -20,6 +20,7 @@ from runner.commands.shown import Shown
 from runner.errors import Exit, Refused
 from runner.options import RunOptions
 from runner.output.console import Console
+from runner.output.results import DemoResult, RunResult
 from runner.sandbox import Pool, Running, SandboxSettings, serve
 
 __all__ = ["demo"]
@@ -27,7 +28,7 @@ __all__ = ["demo"]
 _OPTIONS: Final = RunOptions(reason="a rehearsal", operator="demo", yes=True)
 
 
-def demo(seed: int, keep: Path | None, screen: Console) -> Shown:
+def demo(seed: int, keep: Path | None, screen: Console) -> Shown[DemoResult]:
     """Run the demo's job against a sandbox with faults, and hold the audit against what really happened."""
     folder = Path(tempfile.mkdtemp(prefix="bulk-delete-demo-")) if keep is None else keep
     if keep is not None and keep.exists() and any(keep.iterdir()):
@@ -39,10 +40,17 @@ def demo(seed: int, keep: Path | None, screen: Console) -> Shown:
         screen.say(f"a sandbox that loses replies and fails now and then stands at {running.url}")
         access = Access(running.url, Token(files.settings.token))
         shown = run([str(files.job)], None, replace(_OPTIONS, audit=audit), access, screen)
-    honest, words = _judge(files, measure_demo(files, running.ledger), audit)
-    return Shown(
-        Exit.OK if honest else Exit.PARTIAL, shown.result, lambda: "\n".join([shown.text(), "", *words])
+    truth = measure_demo(files, running.ledger)
+    holds, words = _judge(files, truth, audit)
+    ended = {name: getattr(shown.result, name) for name in RunResult.__struct_fields__}
+    result = DemoResult(
+        **{**ended, "exit_code": int(Exit.OK if holds else Exit.PARTIAL)},
+        holds=holds,
+        deleted_rows=truth.deleted_rows,
+        unseen_rows=truth.unseen_rows,
+        outside_deleted=truth.outside_deleted,
     )
+    return Shown(result, lambda: "\n".join([shown.text(), "", *words]))
 
 
 def _judge(files: DemoFiles, truth: DemoTruth, audit: Path) -> tuple[bool, list[str]]:

@@ -7,17 +7,17 @@ that `--help` is quick.
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import orjson
-
-from runner.errors import Exit, in_our_words
+from runner.errors import Exit, Interrupted, RunnerError, in_our_words
 from runner.options import OutputOptions
 
 if TYPE_CHECKING:
     from runner.commands.shown import Shown
     from runner.output.console import Console
+    from runner.output.results import Result
 
 __all__ = ["Door"]
 
@@ -50,42 +50,67 @@ class Door:
             self._screen.warn(warning)
         return self._screen
 
-    def end(self, shown: "Shown") -> int:
+    def end(self, shown: "Shown[Result]") -> int:
         """Write a verb's result to standard output and return the exit code.
 
         All is decided and written down: a signal from now on changes nothing. A result that cannot be shown
         costs a verb that only reads its code; what a run did stays what it is.
         """
+        from runner.output.results import as_json  # noqa: PLC0415
         from runner.process import hold_signals  # noqa: PLC0415
 
         hold_signals()
         try:
-            text = orjson.dumps(shown.result).decode() if self.output.as_json else shown.text()
-            self.screen.result(text)
+            self.screen.result(as_json(shown.result).decode() if self.output.as_json else shown.text())
         except Exception as error:  # noqa: BLE001 - whatever it is, the code is known
             return self.explain(error)
         return int(shown.exit_code)
 
     def explain(self, error: Exception) -> int:
-        """Say what went wrong in words for a person, and return the exit code."""
+        """Say what went wrong, where --json was asked for as an object too, and return the exit code."""
         from runner.access import Token, looks_like_token  # noqa: PLC0415
 
         told = in_our_words(error)
         for word in filter(looks_like_token, sys.argv[1:]):
             self.screen.hide(Token(word))  # given by mistake, in the place of a job or an audit
         self.screen.show_error(told)
+        if self.settled is None:
+            self._write_object(told)
         return self.code(told.exit_code)
 
-    def interrupted(self) -> int:
-        """Say that ctrl-C came, and return the exit code."""
-        if self._screen is None or self._screen.settled is None:
-            self.screen.say("interrupted; nothing was sent")
-        return self.code(Exit.SIGINT)
+    def left(self, leave: SystemExit) -> int:
+        """Return the exit code of a verb that has left: by itself, or because a signal came."""
+        from runner.process import Terminated, hold_signals  # noqa: PLC0415
+
+        if isinstance(leave, Terminated):
+            hold_signals()
+            return self.interrupted("SIGTERM", Exit.SIGTERM)
+        return self.code(leave.code if isinstance(leave.code, int) else Exit.REFUSED)
+
+    def interrupted(self, signal: str, code: Exit) -> int:
+        """Say that a signal came, and return the exit code."""
+        if self.settled is None:
+            told = Interrupted(signal, code)
+            self.screen.say(told.message)
+            self._write_object(told)
+        return self.code(code)
+
+    def _write_object(self, error: RunnerError) -> None:
+        """Write the one object of a verb that has no other; the flags may not have been read yet."""
+        from runner.output.results import as_json, error_result  # noqa: PLC0415
+
+        if self.output.as_json or "--json" in sys.argv[1:]:
+            with suppress(RunnerError):  # it was said on standard error
+                self.screen.result(as_json(error_result(error)).decode())
+
+    @property
+    def settled(self) -> Exit | None:
+        """The exit code of the run, if there was one that has its end."""
+        return None if self._screen is None else self._screen.settled
 
     def code(self, otherwise: int) -> int:
         """Return the exit code: that of the run, if there was one that has its end."""
-        settled = None if self._screen is None else self._screen.settled
-        return int(otherwise if settled is None else settled)
+        return int(otherwise if self.settled is None else self.settled)
 
     def flush(self) -> int:
         """Hand on what others (click's help) wrote to standard output, and return the exit code."""

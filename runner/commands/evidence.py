@@ -2,20 +2,20 @@
 
 from pathlib import Path
 
-from runner.audit.fold import PhonesOf
 from runner.audit.reader import read_first
 from runner.commands.drafting import plan_beside
 from runner.errors import AuditDamaged
-from runner.plan.file import read_plan
+from runner.plan.file import PlanFile, read_plan
 
-__all__ = ["phones_beside"]
+__all__ = ["find_plan"]
 
 
-def phones_beside(audit: Path) -> PhonesOf | None:
-    """Return the sizes of the batches of the plan beside an audit, if it is there.
+def find_plan(audit: Path) -> PlanFile | None:
+    """Return the plan beside an audit, if it is there.
 
     Raises:
-        AuditDamaged: It is no plan, altered, or not the one that the audit was made with.
+        AuditDamaged: It is altered, or not the one that the audit was made with.
+        Refused: It cannot be read.
     """
     path = plan_beside(audit)
     if not path.exists():
@@ -24,4 +24,4 @@ def phones_beside(audit: Path) -> PhonesOf | None:
     first = read_first(audit)
     if first is not None and first.plan_sha256 != plan.sha256:
         raise AuditDamaged(str(path), 0, "this is not the plan that the audit was made with")
-    return plan.phones_of
+    return plan

@@ -33,7 +33,7 @@ from runner.send.safety import EmptyWatch, Question, check_windows
 from runner.send.session import PaceNotes, RunSpec, Session, Tools
 from runner.stop import Stop, Stopping
 
-__all__ = ["Result", "RunFiles", "RunRequest", "carry_out"]
+__all__ = ["RunFiles", "RunRequest", "SessionEnd", "carry_out"]
 
 _Found = TypeVar("_Found")
 
@@ -52,6 +52,8 @@ class RunFiles:
     fold: Fold | None = None
     rejects: Path | None = None
     """`rejected` records of the planning, as JSON lines."""
+    plan_s: float = 0.0
+    """What planning took."""
 
     def works(self, fold: Fold, protect: ProtectList) -> Iterator[Work]:
         """Yield what has no end yet, in plan order.
@@ -85,7 +87,7 @@ class RunRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class SessionEnd:
     """How a session ended: its summary, and the fold of the whole audit."""
 
     summary: SummaryRecord
@@ -93,13 +95,8 @@ class Result:
     recorded: bool
     """False: the summary could not be written into the audit."""
 
-    @property
-    def exit_code(self) -> Exit:
-        """The session's exit code."""
-        return Exit(self.summary.exit_code)
 
-
-async def carry_out(request: RunRequest, screen: Console) -> Result:
+async def carry_out(request: RunRequest, screen: Console) -> SessionEnd:
     """Ask, lock, send, and write the summary.
 
     Raises:
@@ -118,7 +115,7 @@ async def carry_out(request: RunRequest, screen: Console) -> Result:
 
 async def _carry_out(
     request: RunRequest, screen: Console, course: Course, stop: Stop, stack: AsyncExitStack
-) -> Result:
+) -> SessionEnd:
     spec, files = request.spec, request.files
     notes = PaceNotes()
     vendor = await _confirmed_vendor(request, screen, stop, stack, notes)
@@ -155,7 +152,7 @@ async def _carry_out(
     if len(fold.sessions) == before:  # not even its first record could be written
         raise Refused(f"nothing was sent: {summary.why}", hint=_ROOM)
     screen.settle(Exit(summary.exit_code))
-    return Result(fold.last_summary if recorded and fold.last_summary else summary, fold, recorded)
+    return SessionEnd(fold.last_summary if recorded and fold.last_summary else summary, fold, recorded)
 
 
 async def _confirmed_vendor(

@@ -11,13 +11,16 @@ from pathlib import Path
 from runner.access import Access
 from runner.commands.drafting import Scratch, draft_plan, only_plan, temporary_folder
 from runner.commands.shown import Shown
-from runner.errors import Exit, Refused
+from runner.errors import Refused
 from runner.files import copy_private
+from runner.invocation import command
 from runner.job.arguments import read_jobs
-from runner.options import PlanOptions
+from runner.options import AccessOptions, PlanOptions
 from runner.output.console import Console
-from runner.output.plan_text import describe_plan, plan_json
+from runner.output.plan_text import describe_plan
+from runner.output.results import PlanResult
 from runner.plan.file import PlanFile, copy_plan, read_plan
+from runner.plan.header import PlanHeader
 from runner.plan.rules import check_plan
 from runner.process import use_loop, utc_now
 from runner.settings import Limits
@@ -31,39 +34,77 @@ def plan(
     options: PlanOptions,
     screen: Console,
     *,
+    given: AccessOptions,
     probe: Access | None = None,
-) -> Shown:
-    """Show what `run` would do; with `probe`, also how many rows match there."""
+) -> Shown[PlanResult]:
+    """Show what `run` would do.
+
+    Args:
+        jobs: As `run` takes them.
+        user_id: Whose numbers a list holds.
+        options: What becomes of the plan.
+        screen: Where words go.
+        given: Flags for the command to type next.
+        probe: The vendor, to ask how many rows match; None: nobody is asked.
+    """
     for path in (options.out, options.rejects):
         if path is not None and os.path.lexists(path):
             raise Refused(f"{path} exists", hint="name another file: nothing is written over")
     with temporary_folder() as folder:
-        made = _made_plan(
-            jobs, user_id, Scratch(folder / "plan", folder / "rejects"), options.rejects, screen
-        )
-        check_plan(made.header)
-        if options.out is not None:
-            copy_plan(made, options.out)
+        scratch = Scratch(folder / "plan", folder / "rejects")
+        made, written = _made_plan(jobs, user_id, scratch, options, screen)
         used = options.limits.over(made.header.limits.over(Limits()))
         probed = [] if probe is None else _probe(made, probe, used)
-    words = describe_plan(made, limits=used)
-    result = {**plan_json(made), "probed": probed}
-    return Shown(Exit.OK, result, lambda: "\n".join([words, *probed]))
+    header = {name: getattr(made.header, name) for name in PlanHeader.__struct_fields__}
+    result = PlanResult(
+        **header,
+        job=made.header.name,
+        plan=None if written is None else str(written),
+        base_url=None if probe is None else probe.base_url,
+        next=_next(jobs, user_id, written, given),
+        users=made.users,
+        more_users=made.header.totals.users - len(made.users),
+        sha256=made.sha256,
+        probed=tuple(probed),
+    )
+    words = [describe_plan(made, limits=used), *probed]
+    return Shown(
+        result, lambda: "\n".join([*words, *([f"\nto run it: {result.next}"] if result.next else [])])
+    )
+
+
+def _next(
+    jobs: Sequence[str], user_id: str | None, written: Path | None, access: AccessOptions
+) -> str | None:
+    """Return the command that runs just this; None where it was read from standard input."""
+    if written is not None:
+        return command("run", written, access=access)
+    if "-" in jobs:
+        return None
+    users = () if user_id is None else ("--user-id", user_id)
+    return command("run", *map(Path, jobs), *users, access=access)
 
 
 def _made_plan(
-    jobs: Sequence[str], user_id: str | None, scratch: Scratch, rejects: Path | None, screen: Console
-) -> PlanFile:
+    jobs: Sequence[str], user_id: str | None, scratch: Scratch, options: PlanOptions, screen: Console
+) -> tuple[PlanFile, Path | None]:
+    """Return the plan, checked, and the file in which it can be found afterwards."""
     given = only_plan(jobs, user_id)
     if given is not None:
-        return read_plan(given)
-    job = read_jobs(jobs, user_id=user_id, now=utc_now())
-    try:
-        return draft_plan(job, scratch, screen)
-    finally:
-        # Wanted most where the plan is refused for them.
-        if rejects is not None and scratch.rejects.exists():
-            copy_private(scratch.rejects, rejects)
+        made = read_plan(given)
+    else:
+        job = read_jobs(jobs, user_id=user_id, now=utc_now())
+        try:
+            made = draft_plan(job, scratch, screen)
+        finally:
+            # Wanted most where the plan is refused for them.
+            if options.rejects is not None and scratch.rejects.exists():
+                copy_private(scratch.rejects, options.rejects)
+    check_plan(made.header)
+    if options.out is None:
+        return made, given
+    copy_plan(made, options.out)
+    return made, options.out
 
 
 def _probe(made: PlanFile, access: Access, limits: Limits) -> list[str]:

@@ -1,6 +1,5 @@
 """`rerun`: a new run, with a new plan and audit, of what ended failed, unknown or not_sent."""
 
-import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -22,12 +21,13 @@ from runner.commands.sending import (
     send_draft,
 )
 from runner.commands.shown import Shown
-from runner.errors import Refused
+from runner.errors import Refused, RunNames, speaking_of
 from runner.invocation import command
 from runner.job.entries import Job
 from runner.model import Target
 from runner.options import RunOptions
 from runner.output.console import Console
+from runner.output.results import RerunResult, RunResult
 from runner.plan.file import PlanFile, read_plan
 from runner.plan.header import PlanWindow
 from runner.process import utc_now
@@ -41,12 +41,13 @@ _UNCONFIRMED: Final = ("failed", "unknown", "not_sent")
 
 def rerun(
     audits: Sequence[Path], only: Sequence[str], options: RunOptions, access: Access, screen: Console
-) -> Shown:
+) -> Shown[RunResult]:
     """Run again what ended unconfirmed, or `only` what ended so."""
     from runner.plan.planner import plan_batches_again  # noqa: PLC0415 - a plan starts sooner without
 
-    folds = [_finished_fold(audit, access, screen) for audit in audits]
-    if (shown := resumed_instead(folds[0].first_run.job, options, access, screen)) is not None:
+    sending = Sending(options, access, screen, RerunResult)
+    folds = [_finished_fold(audit, sending) for audit in audits]
+    if (shown := resumed_instead(folds[0].first_run.job, options, sending)) is not None:
         return shown
     confirmed("Delete?", options)
     stale = fresh_enough(max(audit_age(fold, utc_now()) for fold in folds), "audit", options)
@@ -67,22 +68,21 @@ def rerun(
         )
         return read_plan(scratch.plan)
 
-    started_s = time.monotonic()
     with drafted(options.audit, settings.name, make) as files:
-        sending = Sending("rerun", options, access, stale)
-        return send_draft(files, sending, screen, plan_s=time.monotonic() - started_s)
+        return send_draft("rerun", files, stale, sending)
 
 
-def _finished_fold(audit: Path, access: Access, screen: Console) -> Fold:
+def _finished_fold(audit: Path, sending: Sending) -> Fold:
     """Return the fold of an audit that may be rerun."""
-    fold = fold_audit(audit, verify_chain=True, own=True)
-    check_origin(audit, fold, access, screen)
-    if fold.ended < fold.planned_batches:
-        raise Refused(
-            f"{audit}: {fold.planned_batches - fold.ended:,} batches are open",
-            hint=f"finish it first: {command('resume', audit, access=access.given)}",
-        )
-    return fold
+    with speaking_of(RunNames(audit=str(audit))):
+        fold = fold_audit(audit, verify_chain=True, own=True)
+        check_origin(audit, fold, sending)
+    if fold.ended == fold.planned_batches:
+        return fold
+    run, finish = fold.last_run, command("resume", audit, access=sending.access.given)
+    with speaking_of(RunNames(run.job, run.run_id, str(audit), None, run.base_url, finish)):
+        open_batches = fold.planned_batches - fold.ended
+        raise Refused(f"{audit}: {open_batches:,} batches are open", hint=f"finish it first: {finish}")
 
 
 def _plan_of(audit: Path, fold: Fold) -> PlanFile:

@@ -1,25 +1,26 @@
 """`resume`: go on with an interrupted run in its own audit, and send exactly what has no end."""
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
 
 from runner.access import Access
 from runner.audit.fold import Fold, fold_audit
 from runner.audit.journal import DiskFile, Journal
 from runner.audit.reader import read_first
-from runner.audit.records import Record, as_json
+from runner.audit.records import Record, SummaryRecord
 from runner.commands.drafting import plan_beside
 from runner.commands.execute import RunFiles
 from runner.commands.placing import began
 from runner.commands.questions import confirmed, fresh_enough
-from runner.commands.sending import Sending, check_is_plan_of, check_origin, rules_of, send
+from runner.commands.sending import Sending, check_is_plan_of, check_origin, send_rest, shown_run
 from runner.commands.shown import Shown
-from runner.errors import Exit, Refused, Stopped
+from runner.errors import Exit, Refused, RunNames, Stopped, speaking_of
 from runner.locks import Holder
 from runner.options import ResumeOptions, RunOptions
 from runner.output.console import Console
-from runner.output.report import make_report, report_text
-from runner.plan.file import PlanFile, read_plan
+from runner.output.results import ResumeResult, RunResult
+from runner.plan.file import read_plan
 from runner.process import utc_now
 from runner.send.safety import audit_age, was_capped
 from runner.send.session import missing_summary
@@ -27,41 +28,18 @@ from runner.send.session import missing_summary
 __all__ = ["resume", "resumed_instead"]
 
 
-def resume(audit: Path, options: ResumeOptions, access: Access, screen: Console) -> Shown:
+def resume(audit: Path, options: ResumeOptions, access: Access, screen: Console) -> Shown[RunResult]:
     """Go on with a run; with nothing left to do nothing is sent."""
-
-    def on_wait(holder: Holder) -> None:
-        screen.say(f"waiting: the audit {audit} is held by {holder}")
-
-    file = DiskFile.reopen(audit, on_wait=on_wait if options.wait else None)
-    try:
-        plan = read_plan(plan_beside(audit))
-        fold = fold_audit(audit, verify_chain=True, phones_of=plan.phones_of)
-        check_origin(audit, fold, access, screen)
-        check_is_plan_of(plan, fold)
-        if fold.ended == fold.planned_batches:
-            screen.say("nothing is left to do")
-            if not fold.complete:
-                _add_summary(file, fold, plan, screen)
-            return _finished(audit, fold, plan)
-        questions = fresh_enough(audit_age(fold, utc_now()), "audit", options)
-        if (why := was_capped(fold)) is not None:
-            questions += confirmed(f"The last session was stopped by {why}. Go on?", options)
-        files = RunFiles(plan, audit, file, fold)
-        sending = Sending("resume", options, access, questions)
-        return send(files, sending, rules_of(audit, fold, plan), screen)
-    finally:
-        file.close()
+    return _resume(audit, Sending(options, access, screen, ResumeResult))
 
 
-def resumed_instead(name: str, options: RunOptions, access: Access, screen: Console) -> Shown | None:
+def resumed_instead(name: str, options: RunOptions, sending: Sending) -> Shown[RunResult] | None:
     """Go on with the audit that a new run would write, where that is asked for and it is there.
 
     Args:
         name: The job's; the audit must be of a job of this name.
         options: With `or_resume` and `audit`, or None is returned.
-        access: How the vendor is reached.
-        screen: Where words go.
+        sending: Of the new run.
 
     Raises:
         Refused: There is no `audit` to look for, or it is of another job.
@@ -78,31 +56,55 @@ def resumed_instead(name: str, options: RunOptions, access: Access, screen: Cons
         raise Refused(
             f"{options.audit} is of {whose}, not of the job {name}", hint="give each job an audit of its own"
         )
-    screen.say(f"{options.audit} is there: going on with it")
-    return resume(options.audit, options, access, screen)
+    sending.screen.say(f"{options.audit} is there: going on with it")
+    return _resume(options.audit, sending)
 
 
-def _add_summary(file: DiskFile, fold: Fold, plan: PlanFile, screen: Console) -> None:
-    """Add the one record that a session lacks which was killed after its last batch."""
+def _resume(audit: Path, sending: Sending) -> Shown[RunResult]:
+    def on_wait(holder: Holder) -> None:
+        sending.screen.say(f"waiting: the audit {audit} is held by {holder}")
+
+    names = RunNames(audit=str(audit), plan=str(plan_beside(audit)), base_url=sending.access.base_url)
+    with speaking_of(names):
+        file = DiskFile.reopen(audit, on_wait=on_wait if sending.options.wait else None)
+        with closing(file):
+            plan = read_plan(plan_beside(audit))
+            fold = fold_audit(audit, verify_chain=True, phones_of=plan.phones_of)
+            with speaking_of(RunNames(job=fold.first_run.job, run_id=fold.first_run.run_id)):
+                check_origin(audit, fold, sending)
+                check_is_plan_of(plan, fold)
+                return _go_on(RunFiles(plan, audit, file, fold), fold, sending)
+
+
+def _go_on(files: RunFiles, fold: Fold, sending: Sending) -> Shown[RunResult]:
+    """Send what is left; where nothing is, say how it ended: 0 or 1, whatever stopped its last session."""
+    if fold.ended == fold.planned_batches:
+        sending.screen.say("nothing is left to do")
+        summary = fold.last_summary if fold.complete else _add_summary(files, fold, sending.screen)
+        assert summary is not None  # noqa: S101 - a complete fold has one
+        code = Exit.OK if fold.totals().all_confirmed else Exit.PARTIAL
+        return shown_run(summary, fold, files, sending, exit_code=code)
+    questions = fresh_enough(audit_age(fold, utc_now()), "audit", sending.options)
+    if (why := was_capped(fold)) is not None:
+        questions += confirmed(f"The last session was stopped by {why}. Go on?", sending.options)
+    return send_rest(files, fold, questions, sending)
+
+
+def _add_summary(files: RunFiles, fold: Fold, screen: Console) -> SummaryRecord:
+    """Add the one record that a session lacks which was killed after its last batch, and return it."""
 
     def on_record(record: Record, chain: str) -> None:
         fold.add(record, chain=chain)
 
+    plan, file = files.plan, files.file
+    assert file is not None  # noqa: S101 - a resume has opened its audit
+    summary = missing_summary(fold, plan.header.totals, plan.phones_of)
     journal = Journal(file, now=utc_now, on_record=on_record, chain=fold.chain)
     try:
         file.repair_tail()
-        journal.append(missing_summary(fold, plan.header.totals, plan.phones_of))
+        journal.append(summary)
         asyncio.run(journal.sync())
     except Stopped as stopped:
         # All is done and stands in the audit; `verify` goes on saying that its end is missing.
         screen.warn(f"its last session has no summary, and none could be added: {stopped.why}")
-
-
-def _finished(audit: Path, fold: Fold, plan: PlanFile) -> Shown:
-    """Show a run in which nothing is left to do."""
-    report = make_report(audit, fold, phones_of=plan.phones_of)
-    # The summary of a session before one that was killed does not know what that one ended.
-    last = fold.last_summary if fold.complete else None
-    code = Exit.OK if fold.totals().all_confirmed else Exit.PARTIAL
-    shown = report if last is None else as_json(last, chain=fold.chain)
-    return Shown(code, shown, lambda: report_text(report))
+    return fold.last_summary if fold.complete and fold.last_summary else summary

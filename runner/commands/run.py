@@ -1,6 +1,5 @@
 """`run`: plan, confirm, delete, audit."""
 
-import time
 from collections.abc import Sequence
 
 from runner.access import Access
@@ -11,6 +10,7 @@ from runner.commands.sending import Sending, drafted, send_draft
 from runner.commands.shown import Shown
 from runner.options import RunOptions
 from runner.output.console import Console
+from runner.output.results import RunResult
 from runner.plan.file import PlanFile, copy_plan, read_plan
 from runner.process import utc_now
 from runner.send.safety import plan_age
@@ -20,30 +20,27 @@ __all__ = ["run"]
 
 def run(
     jobs: Sequence[str], user_id: str | None, options: RunOptions, access: Access, screen: Console
-) -> Shown:
+) -> Shown[RunResult]:
     """Run jobs, or one plan; with `or_resume` go on with the audit that is there already."""
+    sending = Sending(options, access, screen, RunResult)
     given = only_plan(jobs, user_id)
     if given is not None:
-        return _run_plan(read_plan(given), options, access, screen)
+        return _run_plan(read_plan(given), options, sending)
     from runner.job.arguments import read_jobs  # noqa: PLC0415 - a plan starts sooner without
 
     job = read_jobs(jobs, user_id=user_id, now=utc_now())
-    if (shown := resumed_instead(job.name, options, access, screen)) is not None:
+    if (shown := resumed_instead(job.name, options, sending)) is not None:
         return shown
     confirmed("Delete?", options)
-    started_s = time.monotonic()
     with drafted(options.audit, job.name, lambda scratch: draft_plan(job, scratch, screen)) as files:
-        sending = Sending("run", options, access, ())
-        return send_draft(files, sending, screen, plan_s=time.monotonic() - started_s)
+        return send_draft("run", files, (), sending)
 
 
-def _run_plan(plan: PlanFile, options: RunOptions, access: Access, screen: Console) -> Shown:
-    if (shown := resumed_instead(plan.header.name, options, access, screen)) is not None:
+def _run_plan(plan: PlanFile, options: RunOptions, sending: Sending) -> Shown[RunResult]:
+    name = plan.header.name
+    if (shown := resumed_instead(name, options, sending)) is not None:
         return shown
     confirmed("Delete?", options)
-    started_s = time.monotonic()
     stale = fresh_enough(plan_age(plan.mtime_s, plan.header, utc_now()), "plan", options)
-    name = plan.header.name
     with drafted(options.audit, name, lambda scratch: copy_plan(plan, scratch.plan)) as files:
-        sending = Sending("run", options, access, stale)
-        return send_draft(files, sending, screen, plan_s=time.monotonic() - started_s)
+        return send_draft("run", files, stale, sending)

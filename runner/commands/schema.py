@@ -1,18 +1,27 @@
-"""`schema`: what a job file or an audit may hold, as JSON Schema."""
+"""`schema`: what a job file, an audit or a result may hold, as JSON Schema."""
 
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal
 
 import orjson
 
 from runner.audit.records import audit_schema
 from runner.commands.shown import Shown
-from runner.errors import Exit
 from runner.job.arguments import job_schema
+from runner.output.results import SchemaResult, result_schema
 
-__all__ = ["schema"]
+__all__ = ["Described", "schema"]
+
+Described = Literal["job", "audit", "result"]
+_SCHEMAS: Final[Mapping[Described, Callable[[], dict[str, Any]]]] = {
+    "job": job_schema,
+    "audit": audit_schema,
+    "result": result_schema,
+}
 
 
-def schema(what: Literal["job", "audit"]) -> Shown:
+def schema(of: Described) -> Shown[SchemaResult]:
     """Return a JSON Schema."""
-    found: dict[str, Any] = audit_schema() if what == "audit" else job_schema()
-    return Shown(Exit.OK, found, lambda: orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+    found = _SCHEMAS[of]()
+    text = orjson.dumps(found, option=orjson.OPT_INDENT_2).decode()
+    return Shown(SchemaResult(of=of, schema=found), lambda: text)

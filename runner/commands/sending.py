@@ -5,8 +5,10 @@ then (a plan that nobody confirmed) is taken away again when it is refused or de
 """
 
 import asyncio
+import os
 import secrets
 import shlex
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,17 +18,19 @@ from typing import Final
 from runner import __version__
 from runner.access import Access, origin_of
 from runner.audit.fold import Fold
-from runner.audit.records import Mode, as_json
+from runner.audit.records import Mode, SummaryRecord
 from runner.commands.drafting import Scratch, temporary_folder
-from runner.commands.execute import Result, RunFiles, RunRequest, carry_out
+from runner.commands.execute import RunFiles, RunRequest, carry_out
 from runner.commands.placing import reserved
 from runner.commands.questions import confirmed
 from runner.commands.shown import Shown
-from runner.errors import AuditDamaged, Refused
+from runner.errors import AuditDamaged, Exit, Refused, RunNames, RunnerError, speaking_of
+from runner.invocation import command
 from runner.options import ResumeOptions
 from runner.output.console import Console
 from runner.output.plan_text import describe_plan, scope
-from runner.output.report import make_report, report_text
+from runner.output.report import STATE_WORDS, make_report, report_text
+from runner.output.results import Report, RunResult
 from runner.plan.file import PlanFile
 from runner.plan.rules import check_plan
 from runner.process import use_loop
@@ -40,8 +44,9 @@ __all__ = [
     "check_origin",
     "drafted",
     "rules_of",
-    "send",
     "send_draft",
+    "send_rest",
+    "shown_run",
 ]
 
 _LONGEST_WORDS: Final = 4000
@@ -49,12 +54,13 @@ _LONGEST_WORDS: Final = 4000
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """What one session of any mode starts from, beside its plan and audit."""
+    """How a verb sends: what was chosen, how the vendor is reached, where words go, and what it ends with."""
 
-    mode: Mode
     options: ResumeOptions
     access: Access
-    questions: Sequence[Question]
+    screen: Console
+    ends_as: type[RunResult]
+    """`run --or-resume` sends in the mode `resume`, and ends as `run`."""
 
 
 @contextmanager
@@ -66,40 +72,45 @@ def drafted(given: Path | None, name: str, make: Callable[[Scratch], PlanFile]) 
         name: The job's, for the default place.
         make: Makes the plan.
     """
-    with reserved(given, name) as place, temporary_folder() as folder:
+    started_s = time.monotonic()
+    names = RunNames(job=name)
+    with speaking_of(names), reserved(given, name) as place, temporary_folder() as folder:
         scratch = Scratch(place.draft, folder / "rejects")
         plan = place.put(make(scratch))
-        yield RunFiles(plan, place.audit, rejects=scratch.rejects if scratch.rejects.exists() else None)
+        rejects = scratch.rejects if scratch.rejects.exists() else None
+        yield RunFiles(plan, place.audit, rejects=rejects, plan_s=time.monotonic() - started_s)
         place.used = True
 
 
-def send_draft(files: RunFiles, sending: Sending, screen: Console, *, plan_s: float) -> Shown:
-    """Show the totals, ask, and send a draft's batches into a new audit; `plan_s` is what planning took."""
+def send_draft(
+    mode: Mode, files: RunFiles, questions: Sequence[Question], sending: Sending
+) -> Shown[RunResult]:
+    """Show the totals, ask, and send a draft's batches into a new audit."""
     header, access = files.plan.header, sending.access
     limits = sending.options.limits.over(header.limits.over(Limits()))
-    screen.say(describe_plan(files.plan, limits=limits, base_url=access.base_url))
-    ask = f"Delete {scope(header)}, at {access.base_url}?"
-    questions = [*sending.questions, *confirmed(ask, sending.options)]
-    spec = _spec(files, sending, (limits, header.safety), run_id=secrets.token_hex(8), plan_s=plan_s)
-    return _carry_out(_request(spec, files, sending, questions), screen)
+    sending.screen.say(describe_plan(files.plan, limits=limits, base_url=access.base_url))
+    ask = confirmed(f"Delete {scope(header)}, at {access.base_url}?", sending.options)
+    spec = _spec(mode, secrets.token_hex(8), files, (limits, header.safety), sending)
+    return _carry_out(spec, files, (*questions, *ask), sending)
 
 
-def send(files: RunFiles, sending: Sending, rules: tuple[Limits, Safety], screen: Console) -> Shown:
+def send_rest(
+    files: RunFiles, fold: Fold, questions: Sequence[Question], sending: Sending
+) -> Shown[RunResult]:
     """Send what is open of an audit that stands already, under its own limits and rules."""
-    assert files.fold is not None  # noqa: S101 - a resume has read its audit
-    spec = _spec(files, sending, rules, run_id=files.fold.first_run.run_id)
-    return _carry_out(_request(spec, files, sending, sending.questions), screen)
+    spec = _spec("resume", fold.first_run.run_id, files, rules_of(files.audit, fold, files.plan), sending)
+    return _carry_out(spec, files, tuple(questions), sending)
 
 
 def _spec(
-    files: RunFiles, sending: Sending, rules: tuple[Limits, Safety], *, run_id: str, plan_s: float = 0.0
+    mode: Mode, run_id: str, files: RunFiles, rules: tuple[Limits, Safety], sending: Sending
 ) -> RunSpec:
     plan, options = files.plan, sending.options
     for name, words in (("reason", options.reason), ("operator", options.operator)):
         if len(words or "") > _LONGEST_WORDS:
             raise Refused(f"--{name}: at most {_LONGEST_WORDS:,} characters, for it stands in one record")
     return RunSpec(
-        mode=sending.mode,
+        mode=mode,
         run_id=run_id,
         job=plan.header.name,
         plan_sha256=plan.sha256,
@@ -109,7 +120,7 @@ def _spec(
         safety=rules[1],
         planned=plan.header.totals,
         phones_of=plan.phones_of,
-        plan_s=plan_s,
+        plan_s=files.plan_s,
         reason=options.reason,
         operator=options.operator,
         audit_all_phones=options.audit_phones == "all",
@@ -117,38 +128,95 @@ def _spec(
     )
 
 
-def _request(spec: RunSpec, files: RunFiles, sending: Sending, questions: Sequence[Question]) -> RunRequest:
-    """Return the request, with the plan's safety rules enforced once more."""
+def _carry_out(
+    spec: RunSpec, files: RunFiles, questions: tuple[Question, ...], sending: Sending
+) -> Shown[RunResult]:
     check_plan(files.plan.header)
-    return RunRequest(spec, sending.access, files, tuple(questions), wait=sending.options.wait)
+    request = RunRequest(spec, sending.access, files, questions, wait=sending.options.wait)
+    try:
+        with asyncio.Runner(loop_factory=use_loop()) as runner:
+            ended = runner.run(carry_out(request, sending.screen))
+    except RunnerError as error:
+        with speaking_of(_names(spec, files, sending, error)):
+            raise
+    if not ended.recorded:
+        sending.screen.warn(f"the summary could not be written into {files.audit}: {ended.summary.why}")
+    return shown_run(ended.summary, ended.fold, files, sending)
 
 
-def _carry_out(request: RunRequest, screen: Console) -> Shown:
-    with asyncio.Runner(loop_factory=use_loop()) as runner:
-        result = runner.run(carry_out(request, screen))
-    audit = request.files.audit
-    if not result.recorded:
-        screen.warn(f"the summary could not be written into {audit}: {result.summary.why}")
-    shown = as_json(result.summary, chain=result.fold.chain if result.recorded else "")
-    return Shown(result.exit_code, shown, lambda: _words(result, request))
+def _names(spec: RunSpec, files: RunFiles, sending: Sending, error: RunnerError) -> RunNames:
+    """Return which run an error speaks of; its audit, if there is one, waits for `resume`."""
+    if not os.path.lexists(files.audit):
+        return RunNames(job=spec.job, base_url=spec.base_url)
+    goes_on = error.exit_code not in {Exit.REFUSED, Exit.BUSY}
+    return RunNames(
+        job=spec.job,
+        run_id=spec.run_id,
+        audit=str(files.audit),
+        plan=str(files.plan.path),
+        base_url=spec.base_url,
+        next=command("resume", files.audit, access=sending.access.given) if goes_on else None,
+    )
 
 
-def _words(result: Result, request: RunRequest) -> str:
-    if not result.fold.sessions:
-        return f"nothing was sent: {result.summary.why}"
-    return report_text(make_report(request.files.audit, result.fold, phones_of=request.spec.phones_of))
+def shown_run(
+    summary: SummaryRecord,
+    fold: Fold,
+    files: RunFiles,
+    sending: Sending,
+    *,
+    exit_code: Exit | None = None,
+) -> Shown[RunResult]:
+    """Return what a run ended with.
+
+    Args:
+        summary: Its last session's, whether or not it could be written.
+        fold: Of the whole audit.
+        files: The audit, and its plan.
+        sending: How the vendor is reached.
+        exit_code: Where it is not the summary's: nothing was left to do.
+    """
+    access = sending.access
+    report = make_report(files.audit, fold, plan=files.plan, access=access.given)
+    why = f": {report.why}" if report.why else ""
+    said = {name: getattr(summary, name) for name in SummaryRecord.__struct_fields__}
+    code = summary.exit_code if exit_code is None else int(exit_code)
+    result = sending.ends_as(
+        **{**said, "exit_code": code},
+        message=f"{STATE_WORDS[summary.status]}{why}",
+        hint=_hint(report),
+        job=report.job,
+        run_id=report.run_id,
+        audit=report.audit,
+        plan=str(files.plan.path),
+        base_url=access.base_url,
+        next=report.next,
+        chain=fold.chain if fold.complete else "",
+        refused_users=report.refused_users,
+    )
+    return Shown(result, lambda: report_text(report))
 
 
-def check_origin(audit: Path, fold: Fold, access: Access, screen: Console) -> None:
+def _hint(report: Report) -> str | None:
+    """Return what to do about what is left, if anything is."""
+    if report.next is None:
+        return None
+    if any(cause.error == "refused" for cause in report.causes) and not report.batches.open:
+        listed = command("report", Path(report.audit), "--failed", f"{report.audit}.csv")
+        return f"numbers that the vendor refuses for what they are stay so; they are listed by: {listed}"
+    return f"type: {report.next}"
+
+
+def check_origin(audit: Path, fold: Fold, sending: Sending) -> None:
     """Refuse an audit of another origin; another path on the same one is only said aloud."""
-    before = fold.last_run.base_url
-    if origin_of(before) != origin_of(access.base_url):
+    before, now = fold.last_run.base_url, sending.access.base_url
+    if origin_of(before) != origin_of(now):
         raise Refused(
-            f"{audit} is of the origin {before}, and the base URL is {access.base_url}",
+            f"{audit} is of the origin {before}, and the base URL is {now}",
             hint=f"if the audit's is meant, add: --base-url {shlex.quote(before)}",
         )
-    if before != access.base_url:
-        screen.warn(f"{audit} is of {before}; from now on requests go to {access.base_url}")
+    if before != now:
+        sending.screen.warn(f"{audit} is of {before}; from now on requests go to {now}")
 
 
 def check_is_plan_of(plan: PlanFile, fold: Fold) -> None:

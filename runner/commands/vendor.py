@@ -9,23 +9,15 @@ from dataclasses import dataclass
 
 from runner.access import Access
 from runner.api.client import Client, open_client
-from runner.errors import RunnerError
+from runner.errors import Interrupted
 from runner.model import Target
 from runner.outcomes import AttemptFailed
 from runner.process import signals_to, utc_now
 from runner.send.pacing import PaceChange, Pacer, retrying
 from runner.settings import Limits
-from runner.stop import Stop, Stopping, StopReason
+from runner.stop import Stop, Stopping
 
-__all__ = ["Interrupted", "Vendor", "reach_vendor", "stopped_by_signals"]
-
-
-class Interrupted(RunnerError):
-    """A stop came before anything was sent."""
-
-    def __init__(self, reason: StopReason) -> None:
-        super().__init__(f"{reason.why}: nothing was sent")
-        self.exit_code = reason.exit_code
+__all__ = ["Vendor", "reach_vendor", "stopped_by_signals"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +60,7 @@ async def stopped_by_signals(on_first: Callable[[str], None]) -> AsyncIterator[S
             yield stop
         except Stopping:
             assert stop.reason is not None  # noqa: S101 - only a stop raises Stopping
-            raise Interrupted(stop.reason) from None
+            raise Interrupted(stop.reason.why, stop.reason.exit_code) from None
 
 
 @asynccontextmanager

@@ -1,52 +1,112 @@
-"""`verify`: whether audits, and the plans beside them, are what was written."""
+"""`verify`: whether audits, and the plans beside them, are what was written; and plans by themselves."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from runner.audit.verify import State, Verification
+from runner.audit.reader import read_first
+from runner.audit.records import RunRecord
+from runner.audit.verify import State
 from runner.audit.verify import verify as verify_audit
-from runner.commands.evidence import phones_beside
+from runner.commands.drafting import plan_beside
+from runner.commands.evidence import find_plan
 from runner.commands.shown import Shown
-from runner.errors import Refused
+from runner.errors import AuditDamaged, RunNames, speaking_of
+from runner.invocation import command
+from runner.output.plan_text import scope
+from runner.output.results import Verified, VerifyResult
+from runner.plan.file import is_plan, read_plan
 
 __all__ = ["verify"]
 
 _BY_WEIGHT: Final = (State.DAMAGED, State.OPEN_ENDED, State.WHOLE)
 
 
-def verify(audits: Sequence[Path], *, head: str | None = None) -> Shown:
-    """Check the integrity of audits; the worst finding counts."""
+def verify(files: Sequence[Path], *, head: str | None = None) -> Shown[VerifyResult]:
+    """Check the integrity of audits and plans; the worst finding counts.
+
+    Raises:
+        Refused: A file is neither, or cannot be read.
+    """
     heads = [] if head is None else [head]
-    found = [(audit, _verified(audit, heads)) for audit in audits]
-    findings = [_finding(audit, one) for audit, one in found]
-    worst = next(state for state in _BY_WEIGHT if any(one.state is state for _, one in found))
-    result = findings[0] if len(findings) == 1 else {"audits": findings}
-    lines = (f"{f['audit']}: {f['state']}: {f['what']}\n  head {f['head']}" for f in findings)
-    return Shown(worst.exit_code, result, lambda: "\n".join(lines))
+    items = tuple(_verified(path, heads) for path in files)
+    worst = next(state for state in _BY_WEIGHT if any(item.state is state for item in items))
+    result = VerifyResult(exit_code=int(worst.exit_code), items=items)
+    return Shown(result, lambda: "\n".join(map(_text, items)))
 
 
-def _finding(audit: Path, found: Verification) -> dict[str, Any]:
-    return {
-        "audit": str(audit),
-        "state": found.state.value,
-        "line": found.line,
-        "what": found.what,
-        "records": found.records,
-        "head": found.head,
-        "exit_code": int(found.state.exit_code),
-    }
+def _verified(path: Path, heads: Sequence[str]) -> Verified:
+    with speaking_of(RunNames(audit=str(path))):
+        return _plan(path) if is_plan(path) else _audit(path, heads)
 
 
-def _verified(audit: Path, heads: Sequence[str]) -> Verification:
+def _text(item: Verified) -> str:
+    lines = [f"{item.audit or item.plan}: {item.state.value}: {item.what}"]
+    if item.kind == "audit":
+        lines.append(f"  head {item.head}")
+    return "\n".join(lines)
+
+
+def _audit(audit: Path, heads: Sequence[str]) -> Verified:
     """Return the finding on an audit and the plan beside it, which is part of the evidence if it is there."""
-    phones_of, flaw = None, ""
+    plan, flaw = None, ""
     try:
-        phones_of = phones_beside(audit)
-    except Refused as error:
+        plan = find_plan(audit)
+    except AuditDamaged as error:
         flaw = error.message
-    found = verify_audit(audit, heads=heads, phones_of=phones_of)
-    if flaw and found.state is not State.DAMAGED:
-        return replace(found, state=State.DAMAGED, line=0, what=f"its plan: {flaw}")
-    return found
+    found = verify_audit(audit, heads=heads, phones_of=None if plan is None else plan.phones_of)
+    state, line, what = found.state, found.line, found.what
+    if flaw and state is not State.DAMAGED:
+        state, line, what = State.DAMAGED, 0, f"its plan: {flaw}"
+    run = _first(audit)
+    return Verified(
+        job=None if run is None else run.job,
+        run_id=None if run is None else run.run_id,
+        audit=str(audit),
+        plan=str(plan_beside(audit)) if plan is not None or flaw else None,
+        base_url=None if run is None else run.base_url,
+        next=None,
+        kind="audit",
+        state=state,
+        exit_code=int(state.exit_code),
+        what=what,
+        line=line,
+        records=found.records,
+        head=found.head,
+    )
+
+
+def _first(audit: Path) -> RunRecord | None:
+    """Return the record that names the run, if it can still be read."""
+    try:
+        return read_first(audit)
+    except AuditDamaged:
+        return None
+
+
+def _plan(path: Path) -> Verified:
+    """Return the finding on a plan that stands by itself, or beside an audit that was not named."""
+    try:
+        plan = read_plan(path)
+    except AuditDamaged as error:
+        state, what, job, batches = State.DAMAGED, f"a plan: {error.message}", None, 0
+    else:
+        state, what = State.WHOLE, f"a plan, as it was written: it deletes {scope(plan.header)}"
+        job, batches = plan.header.name, plan.header.totals.batches
+    audit = path.with_suffix("") if path.suffix == ".plan" else None
+    used = audit is not None and audit.exists()
+    return Verified(
+        job=job,
+        run_id=None,
+        audit=str(audit) if used else None,
+        plan=str(path),
+        base_url=None,
+        next=command("verify", audit) if used and audit is not None else None,
+        kind="plan",
+        state=state,
+        exit_code=int(state.exit_code),
+        what=what,
+        line=0,
+        records=batches,
+        head="",
+    )

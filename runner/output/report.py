@@ -1,107 +1,144 @@
-"""What people and scripts are told of a folded audit: one dict, and the same dict as text.
+"""What people and scripts are told of a folded audit: one report, and the same report as text.
 
 Owns the report's words. Every number in it is the fold's; none is counted here. Phones never appear except
 masked, and nothing that came from a server reaches a terminal with control characters in it.
 """
 
-import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-from runner.audit.fold import Fold, PhonesOf, Session, Totals
-from runner.audit.records import STATUSES, as_json
+from runner.audit.fold import Fold, Session, Totals
+from runner.audit.records import STATUSES, SummaryRecord
+from runner.invocation import command
+from runner.options import AccessOptions
+from runner.output.results import (
+    Cause,
+    Durations,
+    RefusedUser,
+    Report,
+    ReportBatches,
+    ReportPhones,
+    ReportSession,
+    ReportStatus,
+)
 from runner.phones import mask_text
+from runner.plan.file import PlanFile
 from runner.text import printable, width
 
-__all__ = ["align", "make_report", "report_text", "span"]
+__all__ = ["STATE_WORDS", "align", "make_report", "next_command", "report_text", "span"]
 
-_INPUT_PARTS = ("unique", "duplicate", "rejected", "protected")
-_SHARES = {"p50": 0.5, "p95": 0.95, "max": 1.0}
-_STATE_WORDS = {
+STATE_WORDS: Final = {
     "complete": "complete, every batch was confirmed",
     "partial": "finished, but some batches were not confirmed",
     "stopped": "stopped early",
-    "unfinished": "without an end (killed, or still running)",
+    "running": "still running",
+    "killed": "without an end (killed, or cut)",
 }
+_MOST_USERS: Final = 10
 
 
-def make_report(audit: Path, fold: Fold, *, phones_of: PhonesOf | None = None) -> dict[str, Any]:
-    """Return the report of an audit as one JSON-ready dict (`report --json`).
+def make_report(
+    audit: Path,
+    fold: Fold,
+    *,
+    plan: PlanFile | None = None,
+    access: AccessOptions | None = None,
+    running: bool = False,
+) -> Report:
+    """Return the report of an audit.
 
     Args:
-        audit: Its path, for the commands to type next.
+        audit: Its path, for the command to type next.
         fold: Of the whole audit.
-        phones_of: The plan's phones by `seq`; without it, phones of doubtful open batches are not told apart.
+        plan: The one beside it; without it, phones of doubtful open batches are not told apart.
+        access: Flags that the command to type next needs.
+        running: A process holds the audit: it writes on.
     """
-    totals = fold.totals(phones_of)
-    run, end, last = fold.first_run, fold.sessions[-1].summary, fold.last_summary
-    asked_of = {} if last is None else as_json(last)["phones"]
-    return {
-        "audit": str(audit),
-        "status": "unfinished" if end is None else end.status,
-        "why": None if end is None else _masked(end.why),
-        "exit_code": None if end is None else end.exit_code,
-        "run_id": run.run_id,
-        "job": run.job,
-        "mode": run.mode,
-        "base_url": run.base_url,
-        "version": run.version,
-        "reason": _masked(run.reason),
-        "operator": _masked(run.operator),
-        "plan_sha256": run.plan_sha256,
-        "batches": {**totals.batches, "open": totals.open_batches},
-        "phones": {
-            **{key: asked_of[key] for key in ("read", *_INPUT_PARTS) if key in asked_of},
-            **totals.phones,
-        },
-        "phones_known": totals.phones_known,
-        "count": totals.count,
-        "attempts": totals.attempts,
-        "uncertain_batches": totals.uncertain_batches,
-        "empty_batches": totals.empty_batches,
-        "causes": _causes(fold),
-        "duration_ms": {
-            name: fold.durations.percentile(share)
-            for name, share in (("p50", 0.5), ("p95", 0.95), ("max", 1.0))
-        },
-        "sessions": [_session(session) for session in fold.sessions],
-        "torn_bytes": fold.torn_bytes,
-        "head": fold.chain,
-        "next": _next_command(audit, totals),
-    }
+    totals = fold.totals(None if plan is None else plan.phones_of)
+    run, last = fold.first_run, fold.sessions[-1]
+    return Report(
+        job=run.job,
+        run_id=run.run_id,
+        audit=str(audit),
+        plan=None if plan is None else str(plan.path),
+        base_url=fold.last_run.base_url,
+        next=None if running else next_command(audit, fold, totals, access),
+        status=_status(last, running=running),
+        why=None if last.summary is None else _masked(last.summary.why),
+        exit_code=None if last.summary is None else last.summary.exit_code,
+        mode=run.mode,
+        version=run.version,
+        reason=_masked(run.reason),
+        operator=_masked(run.operator),
+        plan_sha256=run.plan_sha256,
+        batches=ReportBatches(**totals.batches, open=totals.open_batches),
+        phones=_phones(totals, fold.last_summary, plan),
+        phones_known=totals.phones_known,
+        count=totals.count,
+        attempts=totals.attempts,
+        attempts_assumed=totals.attempts_assumed,
+        uncertain_batches=totals.uncertain_batches,
+        empty_batches=totals.empty_batches,
+        refused_users=tuple(RefusedUser(*user) for user in sorted(fold.refused_users.items())),
+        causes=tuple(_causes(fold)),
+        duration_ms=Durations(
+            p50=fold.durations.percentile(0.5),
+            p95=fold.durations.percentile(0.95),
+            max=fold.durations.percentile(1.0),
+        ),
+        sessions=tuple(_session(session, running=running and session is last) for session in fold.sessions),
+        torn_bytes=0 if running else fold.torn_bytes,
+        head=fold.chain,
+    )
+
+
+def next_command(audit: Path, fold: Fold, totals: Totals, access: AccessOptions | None) -> str | None:
+    """Return what to type next, or None when everything was confirmed and has its end."""
+    if totals.open_batches or not fold.complete:
+        return command("resume", audit, access=access)
+    return None if totals.all_confirmed else command("rerun", audit, access=access)
+
+
+def _status(session: Session, *, running: bool) -> ReportStatus:
+    if session.summary is not None:
+        return session.summary.status
+    return "running" if running else "killed"
+
+
+def _phones(totals: Totals, last: SummaryRecord | None, plan: PlanFile | None) -> ReportPhones:
+    """Return the phones; what was read beside those asked is known from the plan, or from a summary."""
+    read = plan.header.totals if plan is not None else last and last.phones
+    told = {} if not read else {name: getattr(read, name) for name in _INPUT_PARTS}
+    return ReportPhones(**told, **totals.phones)
+
+
+_INPUT_PARTS: Final = ("read", "duplicate", "rejected", "protected")
 
 
 def _masked(text: str | None) -> str | None:
     return None if text is None else mask_text(text)
 
 
-def _causes(fold: Fold) -> list[dict[str, Any]]:
-    names = ("status", "error", "http_status", "code", "message")
-    return [
-        {**dict(zip(names, cause, strict=True)), "message": mask_text(cause[-1]), "batches": batches}
-        for cause, batches in fold.causes.most_common()
-    ]
+def _causes(fold: Fold) -> Iterable[Cause]:
+    for (status, error, http_status, code, words), batches in fold.causes.most_common():
+        message = mask_text(words)
+        yield Cause(
+            status=status, error=error, http_status=http_status, code=code, message=message, batches=batches
+        )
 
 
-def _session(session: Session) -> dict[str, Any]:
+def _session(session: Session, *, running: bool) -> ReportSession:
     end = session.summary
-    return {
-        "mode": session.run.mode,
-        "start": session.run.at,
-        "end": None if end is None else end.at,
-        "status": "unfinished" if end is None else end.status,
-        "why": None if end is None else _masked(end.why),
+    return ReportSession(
+        mode=session.run.mode,
+        start=session.run.at,
+        end=None if end is None else end.at,
+        status=_status(session, running=running),
+        why=None if end is None else _masked(end.why),
         **session.figures,
-    }
-
-
-def _next_command(audit: Path, totals: Totals) -> str | None:
-    """Return what to type next, or None when everything was confirmed."""
-    if totals.open_batches:
-        return f"bulk-delete resume {shlex.quote(str(audit))}"
-    return None if totals.all_confirmed else f"bulk-delete rerun {shlex.quote(str(audit))}"
+    )
 
 
 def align(rows: Iterable[Sequence[object]], kinds: str, *, indent: str = "  ") -> list[str]:
@@ -124,97 +161,110 @@ def _cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else printable(str(value))
 
 
-def report_text(report: Mapping[str, Any]) -> str:
+def report_text(report: Report) -> str:
     """Return a report for people, without a final newline."""
     parts = [_head(report), _totals(report), _notes(report), _causes_text(report), _timings(report)]
     parts += [_sessions_text(report), _next(report)]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def _head(report: Mapping[str, Any]) -> list[str]:
+def _head(report: Report) -> list[str]:
     lines = [
-        f"{printable(report['job'])} – {_STATE_WORDS[report['status']]}",
-        f"  audit   {printable(report['audit'])}",
-        f"  origin  {printable(report['base_url'])}",
-        f"  run     {printable(report['run_id'])} ({report['mode']}, version {printable(report['version'])})",
+        f"{printable(report.job)} – {STATE_WORDS[report.status]}",
+        f"  audit   {printable(report.audit)}",
+        f"  origin  {printable(report.base_url)}",
+        f"  run     {printable(report.run_id)} ({report.mode}, version {printable(report.version)})",
     ]
-    said = (("why", "why"), ("reason", "reason"), ("by", "operator"))
-    return lines + [f"  {name:<7} {printable(report[key])}" for name, key in said if report[key]]
+    said = (("why", report.why), ("reason", report.reason), ("by", report.operator))
+    return lines + [f"  {name:<7} {printable(words)}" for name, words in said if words]
 
 
-def _totals(report: Mapping[str, Any]) -> list[str]:
-    batches, phones = report["batches"], report["phones"]
+def _totals(report: Report) -> list[str]:
     rows: list[tuple[object, ...]] = [("", "batches", "phones")]
-    rows += [(status.replace("_", " "), batches[status], phones[status]) for status in STATUSES]
-    return align([*rows, ("asked", batches["planned"], phones["unique"])], "<>>")
+    for status in STATUSES:
+        ended = (getattr(report.batches, status), getattr(report.phones, status))
+        rows.append((status.replace("_", " "), *ended))
+    return align([*rows, ("asked", report.batches.planned, report.phones.unique)], "<>>")
 
 
-def _notes(report: Mapping[str, Any]) -> list[str]:
+def _notes(report: Report) -> list[str]:
     """Return what the totals alone do not say."""
-    phones = report["phones"]
-    lines = [f"rows deleted, by the server's word: {report['count']:,}"]
-    if "read" in phones:
-        parts = ", ".join(f"{phones[part]:,} {part}" for part in _INPUT_PARTS)
-        lines.append(f"values read: {phones['read']:,} ({parts})")
-    if report["uncertain_batches"]:
+    phones = report.phones
+    lines = [f"rows deleted, by the server's word: {report.count:,}"]
+    if phones.read is not None:
+        parts = ", ".join(f"{getattr(phones, part):,} {part}" for part in ("unique", *_INPUT_PARTS[1:]))
+        lines.append(f"values read: {phones.read:,} ({parts})")
+    if report.uncertain_batches:
         lines.append(
-            f"batches with an attempt whose end nobody knows: {report['uncertain_batches']:,};"
+            f"batches with an attempt whose end nobody knows: {report.uncertain_batches:,};"
             " more rows may have gone than were confirmed"
         )
-    if report["empty_batches"]:
-        lines.append(f"batches that deleted nothing: {report['empty_batches']:,}")
-    if report["batches"]["open"]:
-        lines.append(f"batches still open: {report['batches']['open']:,}")
-    if not report["phones_known"]:
+    if report.empty_batches:
+        lines.append(f"batches that deleted nothing: {report.empty_batches:,}")
+    if report.batches.open:
+        lines.append(f"batches still open: {report.batches.open:,}")
+    if report.refused_users:
+        lines.append(_refused(report.refused_users))
+    if not report.phones_known:
         lines.append("without its plan: phones of open batches in doubt stand under not sent")
-    if report["torn_bytes"]:
-        lines.append(f"the last line is torn ({report['torn_bytes']} bytes); resume cuts it back")
+    if report.torn_bytes:
+        lines.append(f"the last line is torn ({report.torn_bytes} bytes); resume cuts it back")
     return lines
 
 
-def _causes_text(report: Mapping[str, Any]) -> list[str]:
-    if not report["causes"]:
+def _refused(users: Sequence[RefusedUser]) -> str:
+    """Return the users whom the vendor refused, the first of them by name."""
+    more = len(users) - _MOST_USERS
+    named = ", ".join(f"{printable(user.user_id)} ({user.error})" for user in users[:_MOST_USERS])
+    return f"users refused, the rest of theirs not sent: {named}" + (
+        f" and {more:,} more" if more > 0 else ""
+    )
+
+
+def _causes_text(report: Report) -> list[str]:
+    if not report.causes:
         return []
-    keys = ("batches", "status", "error", "http_status", "code", "message")
-    rows = [[*(cause[key] for key in keys[:3]), *_plain(cause)] for cause in report["causes"]]
+    rows = [
+        (cause.batches, cause.status, cause.error, _code(cause.http_status), _code(cause.code), cause.message)
+        for cause in report.causes
+    ]
     return [
         "not confirmed, by cause",
         *align([("batches", "ended", "error", "HTTP", "code", "words"), *rows], "><<>><"),
     ]
 
 
-def _plain(cause: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Return codes without thousands separators, and the words."""
-    codes = ["-" if cause[key] is None else str(cause[key]) for key in ("http_status", "code")]
-    return codes[0], codes[1], cause["message"] or "-"
+def _code(code: int | None) -> str | None:
+    """Return a code without thousands separators."""
+    return None if code is None else str(code)
 
 
-def _timings(report: Mapping[str, Any]) -> list[str]:
-    times = report["duration_ms"]
-    if times["max"] is None:
+def _timings(report: Report) -> list[str]:
+    times = report.duration_ms
+    if times.max is None:
         return []
+    left = f"{report.attempts - report.attempts_assumed:,}"
+    if report.attempts_assumed:
+        left += f", and those of at most {report.attempts_assumed:,} batches announced before a kill"
     return [
-        (
-            f"time of a batch: median {times['p50']:,} ms, 95 % within {times['p95']:,} ms,"
-            f" longest {times['max']:,} ms"
-        ),
-        f"requests that left, all sessions: {report['attempts']:,}",
+        (f"time of a batch: median {times.p50:,} ms, 95 % within {times.p95:,} ms, longest {times.max:,} ms"),
+        f"requests that left, all sessions: {left}",
     ]
 
 
-def _sessions_text(report: Mapping[str, Any]) -> list[str]:
+def _sessions_text(report: Report) -> list[str]:
     head = ("mode", "start", "sending", "ended", "requests", "retries", "a second")
     rows = [
         (
-            session["mode"],
-            _instant(session["start"]),
-            span(session.get("duration_s")),
-            session["status"] + (f": {session['why']}" if session["why"] else ""),
-            session.get("requests"),
-            session.get("retries"),
-            "-" if "rate_achieved" not in session else f"{session['rate_achieved']:.4g}",
+            session.mode,
+            _instant(session.start),
+            span(session.duration_s),
+            session.status + (f": {session.why}" if session.why else ""),
+            session.requests,
+            session.retries,
+            None if session.rate_achieved is None else f"{session.rate_achieved:.4g}",
         )
-        for session in report["sessions"]
+        for session in report.sessions
     ]
     return ["sessions", *align([head, *rows], "<<><>>>")]
 
@@ -236,9 +286,9 @@ def span(seconds: float | None) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60} min"
 
 
-def _next(report: Mapping[str, Any]) -> list[str]:
-    if report["next"] is None:
+def _next(report: Report) -> list[str]:
+    if report.next is None:
         return []
-    if report["batches"]["open"]:
-        return [f"to go on: {report['next']}"]
-    return [f"to try what was not confirmed again: {report['next']}"]
+    if report.batches.open or report.status == "killed":
+        return [f"to go on: {report.next}"]
+    return [f"to try what was not confirmed again: {report.next}"]

@@ -4,13 +4,13 @@ Everything that is filled in is escaped first. It shows what `report.make_report
 no phone is in it except masked.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from string import Template
-from typing import Any
 
 from runner.audit.records import STATUSES
 from runner.output.report import report_text
+from runner.output.results import Cause, Report, ReportPhones, ReportSession
 from runner.text import printable
 
 __all__ = ["report_html"]
@@ -67,49 +67,52 @@ _SAYS = {
     "complete": "Complete: every batch was confirmed.",
     "partial": "Finished: some batches were not confirmed.",
     "stopped": "Stopped early.",
-    "unfinished": "Without an end: killed, or still running.",
+    "running": "Still running.",
+    "killed": "Without an end: killed, or cut.",
 }
 
 
-def report_html(reports: Sequence[Mapping[str, Any]]) -> str:
-    """Return one page for these reports (`report.make_report`), in the order given."""
-    title = "bulk-delete: " + ", ".join(str(report["job"]) for report in reports)
+def report_html(reports: Sequence[Report]) -> str:
+    """Return one page for these reports, in the order given."""
+    title = "bulk-delete: " + ", ".join(report.job for report in reports)
     return _PAGE.substitute(title=escape(printable(title)), sections="\n".join(map(_section, reports)))
 
 
-def _section(report: Mapping[str, Any]) -> str:
+def _section(report: Report) -> str:
     doubt = ""
-    if report["uncertain_batches"]:
-        doubt = (
-            f"In {report['uncertain_batches']:,} batches an attempt's end is not known: more may have gone."
-        )
-    status = _SAYS[report["status"]] + (f" {report['why']}." if report["why"] else "")
-    command = report["next"]
+    if report.uncertain_batches:
+        doubt = f"In {report.uncertain_batches:,} batches an attempt's end is not known: more may have gone."
+    status = _SAYS[report.status] + (f" {report.why}." if report.why else "")
     return _SECTION.substitute(
-        job=escape(printable(report["job"])),
-        audit=escape(printable(report["audit"])),
+        job=escape(printable(report.job)),
+        audit=escape(printable(report.audit)),
         status=escape(printable(status)),
-        bar=_bar(report["phones"]),
+        bar=_bar(report.phones),
         totals=_totals(report),
-        count=escape(f"{report['count']:,}"),
+        count=escape(f"{report.count:,}"),
         doubt=escape(doubt),
-        causes=_causes(report["causes"]),
-        sessions=_sessions(report["sessions"]),
-        next=f'<p class="next">Next: <code>{escape(printable(command))}</code></p>' if command else "",
+        causes=_causes(report.causes),
+        sessions=_sessions(report.sessions),
+        next=_next(report.next),
         text=escape(report_text(report)),
     )
 
 
-def _bar(phones: Mapping[str, int]) -> str:
+def _next(command: str | None) -> str:
+    return "" if command is None else f'<p class="next">Next: <code>{escape(printable(command))}</code></p>'
+
+
+def _bar(phones: ReportPhones) -> str:
     """Return the phones by status as one bar; its numbers stand in the table below it."""
-    total = sum(phones[status] for status in STATUSES) or 1
+    shares = {status: int(getattr(phones, status)) for status in STATUSES}
+    total = sum(shares.values()) or 1
     parts, at = [], 0.0
-    for status in STATUSES:
-        share = 100 * phones[status] / total
+    for status, number in shares.items():
+        share = 100 * number / total
         if share:
             parts.append(
                 f'<rect x="{at:.3f}" width="{share:.3f}" height="4" fill="{_COLOURS[status]}">'
-                f"<title>{status}: {phones[status]:,}</title></rect>"
+                f"<title>{status}: {number:,}</title></rect>"
             )
         at += share
     return (
@@ -118,33 +121,34 @@ def _bar(phones: Mapping[str, int]) -> str:
     )
 
 
-def _totals(report: Mapping[str, Any]) -> str:
-    batches, phones = report["batches"], report["phones"]
+def _totals(report: Report) -> str:
     rows = [
         _TOTAL.substitute(
             colour=_COLOURS[status],
             status=status.replace("_", " "),
-            batches=f"{batches[status]:,}",
-            phones=f"{phones[status]:,}",
+            batches=f"{getattr(report.batches, status):,}",
+            phones=f"{getattr(report.phones, status):,}",
         )
         for status in STATUSES
     ]
-    rows.append(_ASKED.substitute(batches=f"{batches['planned']:,}", phones=f"{phones['unique']:,}"))
+    asked = (report.batches.planned, report.phones.unique)
+    rows.append(_ASKED.substitute(batches=f"{asked[0]:,}", phones=f"{asked[1]:,}"))
     return _table(("", "batches", "phones"), rows, numbers={1, 2})
 
 
-def _causes(causes: Sequence[Mapping[str, Any]]) -> str:
+def _causes(causes: Sequence[Cause]) -> str:
     keys = ("batches", "status", "error", "http_status", "code", "message")
     head = ("batches", "ended", "error", "HTTP", "code", "words")
-    rows = [_row((cause[key] for key in keys), numbers={0}) for cause in causes]
+    rows = [_row((getattr(cause, key) for key in keys), numbers={0}) for cause in causes]
     return _table(head, rows, numbers={0}) if rows else ""
 
 
-def _sessions(sessions: Sequence[Mapping[str, Any]]) -> str:
+def _sessions(sessions: Sequence[ReportSession]) -> str:
     keys = ("mode", "start", "end", "status", "why", "requests", "retries", "rate_achieved")
     head = ("session", "start", "end", "ended", "why", "requests", "retries", "a second")
     numbers = {5, 6, 7}
-    return _table(head, [_row((session.get(key) for key in keys), numbers) for session in sessions], numbers)
+    rows = [_row((getattr(session, key) for key in keys), numbers) for session in sessions]
+    return _table(head, rows, numbers)
 
 
 def _row(cells: Iterable[object], numbers: set[int]) -> str:

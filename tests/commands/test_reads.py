@@ -50,12 +50,13 @@ def test_report_needs_no_token_and_opens_no_connection(program, audit):
         assert listener.calls == []
 
 
-def test_report_json_is_one_object(program, audit):
+def test_report_json_is_one_object_with_a_list_of_items(program, audit, two_sessions):
     record = program("report", audit, "--json").expect(0).record
     text = json.dumps(record)
     assert not any(phone in text for phone in PHONES)
-    batches = record["batches"] if "batches" in record else record["totals"]["batches"]
-    assert batches["unknown"] == 1
+    assert [item["batches"]["unknown"] for item in record["items"]] == [1]
+    both = program("report", audit, two_sessions[0], "--json").expect(0).record
+    assert [item["audit"] for item in both["items"]] == [str(audit), str(two_sessions[0])]
 
 
 def test_report_html_is_one_page_that_needs_nothing_from_elsewhere(program, audit):
@@ -95,7 +96,8 @@ def test_report_of_what_is_no_audit_is_2(program):
 def test_verify_of_a_whole_audit_is_0(program, audit, two_sessions):
     program("verify", audit).expect(0)
     program("verify", two_sessions[0]).expect(0)
-    assert isinstance(program("verify", audit, "--json").expect(0).record, dict)
+    (item,) = program("verify", audit, "--json").expect(0).record["items"]
+    assert (item["kind"], item["state"], item["head"]) == ("audit", "whole", read_audit(audit)[-1]["chain"])
 
 
 DAMAGE = {

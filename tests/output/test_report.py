@@ -1,15 +1,20 @@
 """Reports say the fold's numbers, what to type next, and no phone."""
 
 import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
-import orjson
+import msgspec
 import pytest
 
 from runner.audit.fold import Fold
+from runner.options import AccessOptions
 from runner.output.report import align, make_report, report_text, width
 from runner.output.report_html import report_html
+from runner.output.results import RefusedUser, ReportBatches
+from runner.plan.header import PlanTotals
 from tests.support import audits
 from tests.support.audits import batch, run, sending, summary
 
@@ -60,27 +65,28 @@ def report_of(fold):
     return make_report(AUDIT, fold)
 
 
+def with_plan(fold, **more):
+    """The report beside a plan in which every batch has two phones."""
+    plan = SimpleNamespace(path=Path("p"), phones_of=lambda _seq: 2, header=SimpleNamespace(totals=READ))
+    return make_report(AUDIT, fold, plan=plan, **more)
+
+
+READ = PlanTotals(read=9, unique=6, duplicate=1, rejected=1, protected=1)
+
+
 def test_a_report_holds_the_folds_numbers():
     report = report_of(partial())
-    assert report["batches"] == {
-        "planned": 3,
-        "deleted": 1,
-        "failed": 1,
-        "unknown": 1,
-        "not_sent": 0,
-        "open": 0,
-    }
-    assert report["phones"]["read"] == 9
-    assert [report["phones"][s] for s in ("deleted", "failed", "unknown", "not_sent")] == [2, 2, 2, 0]
-    assert (report["count"], report["attempts"], report["uncertain_batches"]) == (2, 5, 1)
-    assert report["duration_ms"]["p50"] == 12
-    assert report["duration_ms"]["max"] >= 4321 * 0.98
-    assert report["head"] == "f" * 64
-    assert {(c["status"], c["error"], c["batches"]) for c in report["causes"]} == {
+    assert report.batches == ReportBatches(planned=3, deleted=1, failed=1, unknown=1, not_sent=0, open=0)
+    assert report.phones.read == 9
+    assert [getattr(report.phones, s) for s in ("deleted", "failed", "unknown", "not_sent")] == [2, 2, 2, 0]
+    assert (report.count, report.attempts, report.uncertain_batches) == (2, 5, 1)
+    assert report.duration_ms.p50 == 12
+    assert report.duration_ms.max >= 4321 * 0.98
+    assert report.head == "f" * 64
+    assert {(c.status, c.error, c.batches) for c in report.causes} == {
         ("failed", "refused", 1),
         ("unknown", "timeout", 1),
     }
-    assert orjson.loads(orjson.dumps(report)) == report
 
 
 @pytest.mark.parametrize(
@@ -89,13 +95,13 @@ def test_a_report_holds_the_folds_numbers():
         (complete, "complete", None),
         (partial, "partial", "bulk-delete rerun 'audit/it'\"'\"'s here.jsonl'"),
         (stopped, "stopped", "bulk-delete resume 'audit/it'\"'\"'s here.jsonl'"),
-        (killed, "unfinished", "bulk-delete resume 'audit/it'\"'\"'s here.jsonl'"),
+        (killed, "killed", "bulk-delete resume 'audit/it'\"'\"'s here.jsonl'"),
     ],
 )
 def test_a_report_says_what_to_type_next(make, status, command):
     report = report_of(make())
-    assert report["status"] == status
-    assert report["next"] == command
+    assert report.status == status
+    assert report.next == command
     text = report_text(report)
     assert (command or "nothing was missed") in text or command is None
     assert "rerun" not in text or status == "partial"
@@ -115,17 +121,60 @@ def test_text_names_cause_words_doubt_empty_and_why():
 def test_a_report_without_its_plan_says_what_it_cannot_tell():
     fold = killed()
     assert "without its plan" in report_text(make_report(AUDIT, fold))
-    known = make_report(AUDIT, fold, phones_of=lambda _seq: 2)
+    known = with_plan(fold)
     assert "without its plan" not in report_text(known)
-    assert known["phones"]["unknown"] == 2
+    assert (known.phones.unknown, known.phones.read, known.plan) == (2, 9, "p")
 
 
 @pytest.mark.parametrize("make", [complete, partial, stopped, killed])
 def test_no_phone_and_no_control_character_gets_out(make):
     report = report_of(make())
-    for shown in (report_text(report), report_html([report]), orjson.dumps(report).decode()):
+    for shown in (report_text(report), report_html([report]), msgspec.json.encode(report).decode()):
         assert not re.search(r"[0-9]{11}", shown.replace("f" * 64, "").replace("0" * 64, ""))
         assert "\x1b" not in shown
+
+
+def test_a_run_that_holds_its_audit_is_running_and_there_is_nothing_to_type():
+    report = with_plan(killed(), running=True)
+    assert (report.status, report.next, report.sessions[-1].status) == ("running", None, "running")
+    assert "still running" in report_text(report)
+    assert "Still running." in report_html([report])
+
+
+def test_after_a_kill_what_may_have_left_is_told_from_what_did():
+    words = "requests that left, all sessions: 1, and those of at most 1 batches announced before a kill"
+    assert words in report_text(report_of(killed()))
+    assert "requests that left, all sessions: 1\n" in report_text(report_of(complete()))
+    assert (report_of(killed()).attempts, report_of(killed()).attempts_assumed) == (2, 1)
+    assert report_of(complete()).attempts_assumed == 0
+
+
+def test_a_killed_session_with_nothing_open_still_wants_its_end():
+    report = report_of(folded(run(batches=1), sending(1), batch(1), end=False))
+    assert (report.status, report.batches.open) == ("killed", 0)
+    assert report.next == "bulk-delete resume 'audit/it'\"'\"'s here.jsonl'"
+
+
+def test_a_user_who_was_refused_is_named():
+    fold = folded(run(), sending(1), batch(1, "failed", error="forbidden"), why="x", exit_code=3)
+    report = report_of(fold)
+    user = batch(1)["user_id"]
+    assert report.refused_users == (RefusedUser(user, "forbidden"),)
+    assert f"users refused, the rest of theirs not sent: {user} (forbidden)" in report_text(report)
+
+
+def test_of_many_refused_users_the_first_are_named():
+    fold = complete()
+    fold.refused_users = {f"u{n:02}": "not_found" for n in range(12)}
+    assert "u08 (not_found), u09 (not_found) and 2 more" in report_text(report_of(fold))
+
+
+def test_the_command_to_type_has_the_flags_that_it_needs():
+    access = AccessOptions("http://127.0.0.1:1", token_file=Path("t"))
+    report = make_report(AUDIT, killed(), access=access)
+    assert report.next.endswith(" --base-url http://127.0.0.1:1 --token-file t")
+    assert report.next in unescape(report_html([report]))
+    assert report.next in report_text(report)
 
 
 def test_columns_line_up_under_chinese_text():

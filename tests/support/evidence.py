@@ -17,13 +17,24 @@ __all__ = [
     "read_audit",
     "read_lines",
     "rechain",
+    "summary_in",
 ]
+
+NAMES = ("v", "message", "hint", "job", "run_id", "audit", "plan", "base_url", "next", "refused_users")
+"""What a run's result says beside its summary."""
 
 
 def read_lines(path):
     """The JSON lines of a file, a torn last one left out."""
     whole, _, _ = path.read_bytes().rpartition(b"\n")
     return [json.loads(line) for line in whole.split(b"\n") if line]
+
+
+def summary_in(result):
+    """The summary record that a run's result repeats."""
+    assert set(NAMES) < set(result)
+    own = {name: value for name, value in result.items() if name not in NAMES}
+    return {**own, "type": "summary"}
 
 
 def read_audit(path):

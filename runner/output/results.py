@@ -1,0 +1,371 @@
+"""What each verb ends with: one declaration a verb, for scripts that import the package and for `--json`.
+
+Every result says `type` (the verb, or `error`), `v`, `exit_code`, and where there is something to say
+`message` and `hint`. Those that speak of a run name it: `job`, `run_id`, `audit`, `plan`, `base_url`, and
+`next`, the command to type (None: nothing is left to do). The schema is made of these declarations, so that
+the two cannot differ. No number is counted here.
+"""
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from runner.audit.records import BatchTotals, RunStatus, SummaryRecord
+from runner.audit.verify import State
+from runner.errors import RunnerError
+from runner.plan.by_user import UserNumbers
+from runner.plan.header import PlanHeader
+from runner.text import encodable
+
+__all__ = [
+    "Cause",
+    "CheckResult",
+    "DemoResult",
+    "Durations",
+    "ErrorResult",
+    "PlanResult",
+    "RefusedUser",
+    "Report",
+    "ReportBatches",
+    "ReportPhones",
+    "ReportResult",
+    "ReportSession",
+    "ReportStatus",
+    "RerunResult",
+    "Result",
+    "ResumeResult",
+    "RunResult",
+    "SchemaResult",
+    "Verified",
+    "VerifyResult",
+    "as_json",
+    "error_result",
+    "result_schema",
+]
+
+_V: Final = 1
+_Counter = Annotated[int, Meta(ge=0)]
+_ExitCode = Annotated[int, Meta(ge=0, le=255)]
+ReportStatus = RunStatus | Literal["running", "killed"]
+"""How a run ended, or that it has no end yet: `running` while a process holds the audit, else `killed`."""
+
+
+class RefusedUser(msgspec.Struct, frozen=True):
+    """A user whom the vendor refused whole, and as what: `forbidden` (403) or `not_found` (404)."""
+
+    user_id: str
+    error: str
+
+
+class RunResult(SummaryRecord, tag="run", frozen=True, kw_only=True):
+    """How a session ended: what its summary says, and what to type next.
+
+    `chain` is the summary's, the head value that is worth keeping elsewhere; empty where it could not be
+    written. Nothing of `refused_users` was deleted from then on.
+    """
+
+    v: Literal[1] = _V
+    message: str | None = None
+    hint: str | None = None
+    job: str
+    run_id: str
+    audit: str
+    plan: str
+    base_url: str
+    next: str | None
+    chain: str
+    refused_users: tuple[RefusedUser, ...]
+
+
+class ResumeResult(RunResult, tag="resume", frozen=True, kw_only=True):
+    """How a session ended that went on with an audit; or how that had ended, where nothing was left to do."""
+
+
+class RerunResult(RunResult, tag="rerun", frozen=True, kw_only=True):
+    """How a session ended that took up what others had not confirmed."""
+
+
+class DemoResult(RunResult, tag="demo", frozen=True, kw_only=True):
+    """How the demo's run ended, and what really happened, by the sandbox's own ledger.
+
+    `holds`: the audit told the truth. `unseen_rows` of the `deleted_rows` went with a reply that was lost;
+    `outside_deleted` were of numbers that the job does not name.
+    """
+
+    holds: bool
+    deleted_rows: _Counter
+    unseen_rows: _Counter
+    outside_deleted: _Counter
+
+
+class PlanResult(PlanHeader, tag="plan", frozen=True, kw_only=True):
+    """What a plan says of itself, with its numbers by user.
+
+    `plan` is the file that was written or read; `base_url` is where rows were counted (`probed`, in words).
+    """
+
+    exit_code: _ExitCode = 0
+    message: str | None = None
+    hint: str | None = None
+    job: str
+    plan: str | None
+    base_url: str | None
+    next: str | None
+    users: tuple[UserNumbers, ...]
+    more_users: _Counter
+    sha256: str
+    probed: tuple[str, ...] = ()
+
+
+class Cause(msgspec.Struct, frozen=True, kw_only=True):
+    """Batches that ended alike; `message` has the vendor's words with numbers masked."""
+
+    status: str
+    error: str | None
+    http_status: int | None
+    code: int | None
+    message: str
+    batches: _Counter
+
+
+class ReportBatches(BatchTotals, frozen=True, kw_only=True):
+    """Batches by how they ended; `open` ones have no end and stand under `unknown` or `not_sent` too."""
+
+    open: _Counter
+
+
+class ReportPhones(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers by how they ended; what was read and came to nothing is known from a summary or the plan."""
+
+    read: _Counter | None = None
+    unique: _Counter
+    duplicate: _Counter | None = None
+    rejected: _Counter | None = None
+    protected: _Counter | None = None
+    deleted: _Counter
+    failed: _Counter
+    unknown: _Counter
+    not_sent: _Counter
+
+
+class ReportSession(msgspec.Struct, frozen=True, kw_only=True):
+    """One session; without a summary its figures are not known."""
+
+    mode: str
+    start: str
+    end: str | None
+    status: ReportStatus
+    why: str | None
+    requests: _Counter | None = None
+    retries: _Counter | None = None
+    plan_s: float | None = None
+    duration_s: float | None = None
+    rate_achieved: float | None = None
+    max_in_window: _Counter | None = None
+    peak_in_flight: _Counter | None = None
+    proxy: bool | None = None
+
+
+class Durations(msgspec.Struct, frozen=True, kw_only=True):
+    """How long batches took, in milliseconds; None where none ended."""
+
+    p50: float | None
+    p95: float | None
+    max: float | None
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What an audit adds up to.
+
+    `exit_code` is the last session's, None where it has no end; `attempts` are the requests that left, in all
+    sessions together; `attempts_assumed` of them stand for a batch each that a killed session had announced,
+    of which nobody knows whether it left. `phones_known`: False without the plan, where numbers of open
+    batches in doubt stand under `not_sent`.
+    """
+
+    job: str
+    run_id: str
+    audit: str
+    plan: str | None
+    base_url: str
+    next: str | None
+    status: ReportStatus
+    why: str | None
+    exit_code: _ExitCode | None
+    mode: str
+    version: str
+    reason: str | None
+    operator: str | None
+    plan_sha256: str
+    batches: ReportBatches
+    phones: ReportPhones
+    phones_known: bool
+    count: _Counter
+    attempts: _Counter
+    attempts_assumed: _Counter
+    uncertain_batches: _Counter
+    empty_batches: _Counter
+    refused_users: tuple[RefusedUser, ...]
+    causes: tuple[Cause, ...]
+    duration_ms: Durations
+    sessions: tuple[ReportSession, ...]
+    torn_bytes: _Counter
+    head: str
+
+
+class ReportResult(msgspec.Struct, tag_field="type", tag="report", frozen=True, kw_only=True):
+    """Reports, in the order in which their audits were named."""
+
+    v: Literal[1] = _V
+    exit_code: _ExitCode = 0
+    message: str | None = None
+    hint: str | None = None
+    items: tuple[Report, ...]
+
+
+class Verified(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether an audit, or a plan, is what was written; `line` counts from 1 (0: the file as a whole).
+
+    `head` is the chain of an audit's last record: the value worth keeping elsewhere.
+    """
+
+    job: str | None
+    run_id: str | None
+    audit: str | None
+    plan: str | None
+    base_url: str | None
+    next: str | None
+    kind: Literal["audit", "plan"]
+    state: State
+    exit_code: _ExitCode
+    what: str
+    line: _Counter
+    records: _Counter
+    head: str
+
+
+class VerifyResult(msgspec.Struct, tag_field="type", tag="verify", frozen=True, kw_only=True):
+    """Findings, in the order in which their files were named; the worst one's exit code."""
+
+    v: Literal[1] = _V
+    exit_code: _ExitCode
+    message: str | None = None
+    hint: str | None = None
+    items: tuple[Verified, ...]
+
+
+class CheckResult(msgspec.Struct, tag_field="type", tag="check", frozen=True, kw_only=True):
+    """Whether base URL, TLS and token are good; `error` is a word of the audit's, `what` says it in words."""
+
+    v: Literal[1] = _V
+    exit_code: _ExitCode
+    message: str | None = None
+    hint: str | None = None
+    base_url: str
+    ok: bool
+    error: str | None
+    what: str
+
+
+class SchemaResult(msgspec.Struct, tag_field="type", tag="schema", frozen=True, kw_only=True):
+    """A JSON Schema."""
+
+    v: Literal[1] = _V
+    exit_code: _ExitCode = 0
+    message: str | None = None
+    hint: str | None = None
+    of: Literal["job", "audit", "result"]
+    schema: dict[str, Any]
+
+
+class ErrorResult(msgspec.Struct, tag_field="type", tag="error", frozen=True, kw_only=True):
+    """What went wrong, and where a run was spoken of, which."""
+
+    v: Literal[1] = _V
+    exit_code: _ExitCode
+    message: str
+    hint: str | None
+    job: str | None = None
+    run_id: str | None = None
+    audit: str | None = None
+    plan: str | None = None
+    base_url: str | None = None
+    next: str | None = None
+
+
+def error_result(error: RunnerError) -> ErrorResult:
+    """Return an error as a result."""
+    run = error.run
+    return ErrorResult(
+        exit_code=int(error.exit_code),
+        message=error.message,
+        hint=error.hint or None,
+        job=run.job,
+        run_id=run.run_id,
+        audit=run.audit,
+        plan=run.plan,
+        base_url=run.base_url,
+        next=run.next,
+    )
+
+
+Result = (
+    RunResult
+    | ResumeResult
+    | RerunResult
+    | DemoResult
+    | PlanResult
+    | ReportResult
+    | VerifyResult
+    | CheckResult
+    | SchemaResult
+    | ErrorResult
+)
+_RESULTS: Final = (
+    RunResult,
+    ResumeResult,
+    RerunResult,
+    DemoResult,
+    PlanResult,
+    ReportResult,
+    VerifyResult,
+    CheckResult,
+    SchemaResult,
+    ErrorResult,
+)
+_FIRST: Final = ("type", "v", "exit_code", "message", "hint")
+
+
+def as_json(result: Result) -> bytes:
+    """Return a result as one JSON object, without a newline."""
+    values: dict[str, Any] = msgspec.to_builtins(result)
+    first = {name: values.pop(name) for name in _FIRST}
+    return msgspec.json.encode(_encodable({**first, **values}))
+
+
+def _encodable(value: Any) -> Any:
+    """Return a value without what cannot be written as UTF-8: a file's name need not be text."""
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, dict):
+        return {name: _encodable(item) for name, item in value.items()}
+    return [_encodable(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def result_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of what `--json` writes."""
+    shapes, parts = msgspec.json.schema_components(_RESULTS, ref_template="#/$defs/{name}")
+    for shape in parts.values():
+        if "properties" in shape:
+            shape["additionalProperties"] = False
+            shape["required"] = list(shape["properties"])
+            for field in shape["properties"].values():
+                field.pop("default", None)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "bulk-delete result",
+        "description": "What a verb writes with --json. `type` tells which of these it is.",
+        "oneOf": list(shapes),
+        "$defs": parts,
+    }
