@@ -48,6 +48,7 @@ class Layout:
         skip: Leading rows that are title and header, no data.
         read: The phone column as it is shown, and how it was found.
         sure: Whether the phone column goes by its name or holds phones, and is not just the only one.
+        other_names: What the header calls the other columns.
     """
 
     width: int
@@ -56,6 +57,7 @@ class Layout:
     skip: int
     read: ColumnRead
     sure: bool = True
+    other_names: frozenset[str] = frozenset()
 
 
 def _asked_names(spec: ListSpec) -> set[str]:
@@ -133,7 +135,8 @@ class _Finder:
         read = ColumnRead(phone + 1, self._header_of(phone), how, tuple(map(self._title_of, passed)))
         skip = 0 if self.header is None else self.header + 1
         sure = how == "header" or isinstance(self.spec.phone_column, str) or self._holds_phones(phone)
-        return Layout(self.width, phone, user, skip, read, sure)
+        others = frozenset(self.names) - {self._name_of(phone), ""}
+        return Layout(self.width, phone, user, skip, read, sure, others)
 
     # ---- header
 

@@ -17,6 +17,7 @@ from runner.errors import Fault
 from runner.lists.columns import SAMPLE_ROWS, TITLE_ROWS, Layout, find_layout, names_columns, rows_of
 from runner.lists.decode import Source, whole_lines
 from runner.lists.rows import CellRows, ListSpec, Rows
+from runner.lists.second_table import one_table
 from runner.phones import PhoneRule
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ def read_table(source: Source, pieces: Iterator[str], spec: ListSpec, rule: Phon
     layout = find_layout([row for _, row in rows], spec, rule, source.fault)
     if layout.skip:
         first, line = _cut_lines(first, rows[layout.skip - 1][0] - line + 1), rows[layout.skip - 1][0] + 1
-    yield from _read_body(source, _chain(first, chunks), _Shape.of(delimiter, layout), line)
+    yield from one_table(
+        _read_body(source, _chain(first, chunks), _Shape.of(delimiter, layout), line), layout
+    )
 
 
 def read_table_cells(source: Source, pieces: Iterator[str], spec: ListSpec) -> Iterator[CellRows]:

@@ -200,6 +200,19 @@ def test_a_second_header_that_says_something_else_is_a_doubt(tmp_path):
         assert got["phones"] == [[3, A], [4, B]]
 
 
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_second_table_below_the_first_is_refused_at_its_header(tmp_path, quote):
+    def table(*rows):
+        return [",".join(f"{quote}{cell}{quote}" for cell in row) for row in rows]
+
+    first = table(("name", "phone"), *((f"n{i}", f"1381111{i:04d}") for i in range(300)))
+    second = table(("phone", "name"), *((f"1391111{i:04d}", f"n{i}") for i in range(300)))
+    with pytest.raises(Fault, match=r":302: the header 'name' stands where a phone is due"):
+        read(write(tmp_path, *first, *second))
+    again = read(write(tmp_path, *first, *first, name="b.csv"))
+    assert (len(again["phones"]), [line for line, _ in again["rejects"]]) == (600, [302])
+
+
 @pytest.mark.parametrize("beside", ["", "wxid_abc", "老客户"])
 def test_a_blank_header_over_other_things_is_no_doubt(tmp_path, beside):
     path = write(tmp_path, "姓名,电话,,", f"x,{A},{beside},", f"y,{B},,")
