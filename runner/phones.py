@@ -116,6 +116,11 @@ _NUMBER = re.compile(r"[0-9]{5,20}")
 _SCIENTIFIC = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]*)?[eE][+-]?[0-9]+")
 _FLOAT = re.compile(r"-?[0-9]+\.[0-9]*|-?\.[0-9]+")
 _NEGATIVE = re.compile(r"[-\N{MINUS SIGN}][0-9]+")
+_MONTH, _DAY_OF_MONTH = "(?:0?[1-9]|1[0-2])", "(?:0?[1-9]|[12][0-9]|3[01])"
+_DAY = re.compile(
+    rf"(?:19|20)[0-9]{{2}}([-./]){_MONTH}\1{_DAY_OF_MONTH}"
+    rf"|{_DAY_OF_MONTH}([-./]){_MONTH}\2(?:19|20)[0-9]{{2}}|{_MONTH}([-./]){_DAY_OF_MONTH}\3(?:19|20)[0-9]{{2}}"
+)
 _SCHEME = re.compile(r"(?:tel|p): *", re.IGNORECASE)
 _FORMULA = re.compile(r'= *"([^"]*)"|=([0-9]+)')
 _LONG_RUN = re.compile(r"[0-9]{7,}")
@@ -179,6 +184,8 @@ def _refuse_numerals(value: str) -> None:
         raise BadPhone("float")
     if _NEGATIVE.fullmatch(value):
         raise BadPhone("negative")
+    if _DAY.fullmatch(value):
+        raise BadPhone("date")
 
 
 def _clean(value: str) -> tuple[str, list[str]]:

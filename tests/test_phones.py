@@ -113,6 +113,10 @@ REFUSED = {
     "+85212345678": "country",
     "+1 415 555 2671": "country",
     "-13900000001": "negative",
+    "2024-07-26": "date",
+    "2024.7.1": "date",
+    "26/07/2024": "date",
+    "07-26-2024": "date",
     "\u221213900000001": "negative",
     '="-13900000001"': "negative",
     "tel:": "empty",
@@ -160,6 +164,11 @@ NUMBERS = {
     "1234": "<length>",
     "123456789012345678901": "<length>",
     "12345.0": "<float>",
+    "2024-07-26": "<date>",
+    "31.12.2024": "<date>",
+    "2024-13-26": "20241326",
+    "2024-0726": "20240726",
+    "010-12-2024": "010122024",
     "1.2E+9": "<scientific>",
     "1390000001-1390000002": "<several>",
     "+": "<characters>",
@@ -209,7 +218,6 @@ def test_every_reason_and_every_kind_that_phones_knows_is_reached_by_these_table
         "cell_error",
         "no_value",
         "padded",
-        "date",
     }  # those come from the formats
     assert set().union(*CLEANED.values()) | {"plus"} == set(KINDS)
 
