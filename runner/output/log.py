@@ -59,7 +59,8 @@ def _dated(_logger: Any, _method: str, event: _Event) -> _Event:
 
 
 def _as_json(_logger: Any, _method: str, event: _Event) -> str:
-    return orjson.dumps(dict(event)).decode()
+    # JSON escapes the lower control characters only; none of those that it leaves is part of its grammar.
+    return printable(orjson.dumps(dict(event)).decode())
 
 
 def _as_text(*, colour: bool) -> Callable[[Any, str, _Event], str]:

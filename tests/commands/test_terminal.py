@@ -1,11 +1,13 @@
 """Questions: asked on a terminal, refused without one; age asks a second time."""
 
 import os
+import re
 import signal
 import time
 
 import pytest
 
+from tests.support.emulator import Emulator
 from tests.support.evidence import of_type, read_audit, rechain
 from tests.support.program import USER, numbers, until
 
@@ -195,3 +197,27 @@ def test_rerun_asks_too(program, sandbox):
         answer_all(terminal, "y\n")
         assert terminal.end().code == 0
     assert of_type(read_audit(program.folder / "b.jsonl"), "run")[0]["mode"] == "rerun"
+
+
+# Progress
+
+
+def test_a_narrow_terminal_shows_every_figure_whole_and_nothing_of_it_stays(program, sandbox):
+    users = {f"u{n}": numbers(1, n) for n in range(20)}
+    sandbox.control(latency_s=0.05)
+    job = program.job(users)
+    with program.on_terminal("run", job, "--yes", "--rate", "20/s", env={"COLUMNS": "40"}) as terminal:
+        ended = terminal.end()
+    assert ended.code == 0
+    drawn = re.findall(r"\[[=.]+\] .*?(?=\r\x1b)", ended.err, re.DOTALL)
+    assert drawn
+    for block in drawn:
+        assert all(len(line) < 40 for line in block.splitlines())
+        for part in ("of 20 batches", "of 20 numbers deleted", "rows deleted", "failed 0, unknown 0"):
+            assert part in block
+        for part in ("/s now, 20/s allowed", "0 retries", "on the wire", "elapsed", "left"):
+            assert part in block
+    screen = Emulator(40)
+    screen.feed(ended.err)
+    assert "elapsed" not in "".join(screen.shown)
+    assert "planned" in "".join(screen.shown)
