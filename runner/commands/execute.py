@@ -16,7 +16,7 @@ import orjson
 from runner.access import Access
 from runner.audit.fold import Fold
 from runner.audit.journal import DiskFile, Journal
-from runner.audit.records import Record, RejectedRecord, SummaryRecord
+from runner.audit.records import BatchRecord, Record, RejectedRecord, SummaryRecord
 from runner.commands.course import Course
 from runner.commands.vendor import Vendor, reach_vendor, stopped_by_signals
 from runner.errors import Broken, Exit, Refused, RunnerError, Stopped
@@ -39,6 +39,7 @@ _Found = TypeVar("_Found")
 
 _OTHER_FILES: Final = 64
 """Open beside the connections: plan, audit, lock, and what the libraries open."""
+_MOST_REFUSED: Final = 10
 _ROOM: Final = "make room or mend the disk, and type the command again"
 
 
@@ -130,7 +131,10 @@ async def _carry_out(
     empty = EmptyWatch(fold, spec.safety, stop, screen.warn)
 
     def on_record(record: Record, chain: str) -> None:
+        known = len(fold.refused_users)
         fold.add(record, chain=chain)
+        if len(fold.refused_users) > known and isinstance(record, BatchRecord):
+            _tell_refused(record, known, screen)
         empty.look(record)
         course.note(record)
         screen.tell(record)
@@ -175,6 +179,14 @@ async def _confirmed_vendor(
         await _show_windows(windows, vendor, screen)
         await _ask(request.questions, screen, stop)
     return vendor
+
+
+def _tell_refused(record: BatchRecord, known: int, screen: Console) -> None:
+    """Name a user whom the vendor refused whole; of many the first."""
+    if known < _MOST_REFUSED:
+        screen.warn(f"user {record.user_id} was refused ({record.error}): the rest of theirs is not sent")
+    elif known == _MOST_REFUSED:
+        screen.warn("more users were refused; `report` names the first of them, `report --json` all")
 
 
 def _repair(file: DiskFile, screen: Console) -> None:

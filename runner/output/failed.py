@@ -60,4 +60,4 @@ def failed_rows(ended: Iterable[BatchRecord], fold: Fold, plan: PlanFile | None)
 
 def _words(message: str, phones: tuple[str, ...]) -> str:
     words = encodable(printable(mask_echoes(message, phones)))
-    return f"'{words}" if words.startswith(_FORMULA) else words
+    return f"'{words}" if words.lstrip().startswith(_FORMULA) else words

@@ -100,6 +100,36 @@ def test_verify_of_a_whole_audit_is_0(program, audit, two_sessions):
     assert (item["kind"], item["state"], item["head"]) == ("audit", "whole", read_audit(audit)[-1]["chain"])
 
 
+def test_verify_of_a_plan_says_what_it_is_and_whether_it_is_whole(program, audit):
+    plan = program.folder / "a.jsonl.plan"
+    out = program("verify", plan).expect(0).out
+    assert "whole: a plan, as it was written: it deletes 250 numbers, of 1 user" in out
+    assert "damaged" not in out
+    (item,) = program("verify", plan, "--json").expect(0).record["items"]
+    assert (item["kind"], item["state"], item["records"], item["job"]) == ("plan", "whole", 3, "job")
+    assert item["next"].endswith(f" verify {audit}")
+    plan.write_bytes(plan.read_bytes().replace(PHONES[0].encode(), PHONES[0].encode()[::-1]))
+    out = program("verify", plan).expect(1).out
+    assert "damaged: a plan: " in out
+
+
+def test_verify_of_a_plan_that_stands_by_itself_names_no_audit(program):
+    program("plan", program.job({USER: PHONES}), "--out", "p.plan").expect(0)
+    (item,) = program("verify", "p.plan", "--json").expect(0).record["items"]
+    assert (item["audit"], item["next"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "hello\n", '{"type":"header"}\n', "PK\x03\x04", '{"user_id":"u","phone":["13912345678"]}\n'],
+)
+def test_verify_of_somebody_elses_file_is_no_audit_and_never_damaged(program, content):
+    program.write("x", content)
+    ended = program("verify", "x").expect(2)
+    assert "no audit" in ended.err
+    assert "damaged" not in ended.out + ended.err
+
+
 DAMAGE = {
     "a number changed": lambda lines: [line.replace(b'"count":100', b'"count":101') for line in lines],
     "a line taken out": lambda lines: lines[:2] + lines[3:],

@@ -258,6 +258,23 @@ def test_a_user_that_may_not_be_touched_ends_failed_the_rest_of_it_skipped_the_o
     assert words == ["forbidden", "skipped", "skipped"]
     assert sum(requests.values()) == 4
     assert ended.record["status"] == "partial"
+    assert ended.record["refused_users"] == [{"user_id": OTHER, "error": "forbidden"}]
+    assert ended.err.count(f"user {OTHER} was refused (forbidden)") == 1
+    assert (
+        f"users refused, the rest of theirs not sent: {OTHER} (forbidden)" in program("report", "a.jsonl").out
+    )
+
+
+def test_of_many_refused_users_the_first_are_named_on_the_screen(aim):
+    users = {f"user-{n:02}": numbers(1, n) for n in range(14)}
+    closed = frozenset(list(users)[1:])
+    with seeded(users, forbidden_users=closed) as sandbox:
+        program = aim(sandbox.url)
+        job = program.job(users, safety={"max_failed": "100%"})
+        ended = program("run", job, "--yes", "--json", "--concurrency", "1", "--audit", "a.jsonl").expect(1)
+    assert len(ended.record["refused_users"]) == len(closed)
+    assert ended.err.count("was refused (forbidden)") == 10
+    assert ended.err.count("more users were refused") == 1
 
 
 def test_an_unknown_user_ends_failed(aim):
