@@ -27,7 +27,6 @@ from runner.model import Target  # noqa: E402
 from runner.output.console import Console, Verbosity  # noqa: E402
 from runner.plan.file import read_plan  # noqa: E402
 from runner.plan.planner import plan_batches_again  # noqa: E402
-from runner.plan.protect import ProtectList  # noqa: E402
 from runner.process import use_loop  # noqa: E402
 from runner.send.session import RunSpec  # noqa: E402
 from runner.settings import Limits, LimitsGiven, Rate, Safety  # noqa: E402
@@ -57,13 +56,11 @@ def _run(folder: Path, url: str, plan, concurrency: int, *, durable: bool) -> fl
             phones_of=plan.phones_of,
         )
         audit = folder / f"{time.monotonic_ns()}.jsonl"
-        request = RunRequest(
-            spec, Access(url, Token("sandbox")), RunFiles(plan, audit), ProtectList("mobile_cn"), ()
-        )
+        request = RunRequest(spec, Access(url, Token("sandbox")), RunFiles(plan, audit), ())
         with asyncio.Runner(loop_factory=use_loop()) as runner:
             result = runner.run(carry_out(request, Console(Verbosity(quiet=True))))
         assert result.exit_code == 0, result.summary
-        return result.summary["requests"] / result.summary["duration_s"]
+        return result.summary.requests / result.summary.duration_s
     finally:
         DiskFile.sync = real
 
