@@ -1,6 +1,7 @@
 """Killed at any instant, by SIGKILL, in a real process: `resume` finishes, and the ledger agrees."""
 
 import contextlib
+import json
 import random
 import signal
 import subprocess
@@ -140,6 +141,19 @@ def test_the_truth_lies_above_the_count_by_what_nobody_saw(program, sandbox):
     sandbox.settle()  # a request is totalled when the sandbox is through with it
     assert sandbox.stats()["deleted_rows"] == 300
     assert ended.record["uncertain_batches"] >= 1
+
+
+def test_after_a_kill_the_attempts_told_are_those_that_left_and_a_quarter_of_a_second_more(program, sandbox):
+    for user, phones in USERS.items():
+        sandbox.pool.add_phones(user, phones)
+    args = ("--yes", "--audit", "a.jsonl", "--rate", "20/s", "--concurrency", "16")
+    started = program.start("run", program.job(USERS), *args)
+    started.until(lambda: sandbox.requests() >= 30, "thirty requests")
+    started.signal(signal.SIGKILL)
+    started.process.wait()
+    sandbox.settle()
+    told = json.loads(program("report", "a.jsonl", "--json").out)["items"][0]["attempts"]
+    assert sandbox.requests() <= told <= sandbox.requests() + 5
 
 
 @pytest.mark.parametrize("whole", [1, 10, 100])
