@@ -302,7 +302,7 @@ class _Finder:
         """Tell whether a column whose name speaks of phones holds them, as far as anybody can see."""
         if self.rule == "opaque":
             return looks_like_phone(self._name_of(column)) and bool(self._filled(column))
-        return looks_like_phone(self._name_over(column)) and self._holds_phones(column)
+        return self._holds_phones(column) and looks_like_phone(self._name_over(column))
 
     def _might_hold_phones(self, column: int) -> bool:
         """Tell whether a person should know that a column was passed over."""
@@ -351,7 +351,7 @@ class _Finder:
 
     def _name_over(self, column: int) -> str:
         """Return a column's name; of a blank one the next to its left: it may stand over several."""
-        return next((name for i in range(column, -1, -1) if (name := self._name_of(i))), "")
+        return next(filter(None, reversed(self.names[: column + 1])), "")
 
     def _key_of(self, column: int) -> str:
         """Return what a job calls a column: its name where that needs no quotes, else its number."""

@@ -17,7 +17,6 @@ from runner.lists.workbook_parts import (
     Parts,
     Unreadable,
     XmlScan,
-    check_utf8,
     local_name,
     parse_part,
 )
@@ -76,10 +75,12 @@ class Cells:
             text: What is stored; None: nothing is.
             is_formula: Whether it is computed.
         """
+        if kind == "s" and text:
+            return Cell(self.strings.get(text))
         if kind in {"str", "inlineStr", "s"}:
             if text is None:
                 return Cell(_NO_VALUE, "no_value") if is_formula else Cell("")
-            return Cell(self.strings.get(text.strip()) if kind == "s" and text.strip() else _unescaped(text))
+            return Cell(_unescaped(text))
         if kind == "e":
             return Cell(text or "#", "cell_error")
         if not text or not text.strip():
@@ -189,10 +190,14 @@ class _Strings(XmlScan):
     def get(self, index: str) -> str:
         """Return the text that a cell names by its number."""
         ends = self._ends
-        number = int(index) if index.isdecimal() else len(ends)
-        if number + 1 >= len(ends):
+        try:
+            number = int(index)
+            text = self._bytes[ends[number] : ends[number + 1]].decode()
+        except (ValueError, IndexError):
+            number = -1
+        if number < 0:
             raise Unreadable("a damaged workbook: a cell names a text that is not there")
-        return _unescaped(self._bytes[ends[number] : ends[number + 1]].decode())
+        return text if "_x" not in text else _unescaped(text)
 
     def pattern(self, prefix: bytes) -> re.Pattern[bytes]:
         """Match a run of plain texts; one with formatted parts goes the other way."""
@@ -204,10 +209,8 @@ class _Strings(XmlScan):
     def take(self, match: re.Match[bytes]) -> None:
         """Add the texts of a run."""
         texts = self._one.findall(match[0])
-        run = b"".join(texts)
-        check_utf8(run)
         self._ends.extend(accumulate(map(len, texts[1:]), initial=self._ends[-1] + len(texts[0])))
-        self._bytes += run
+        self._bytes += b"".join(texts)
 
     def start(self, name: str, depth: int, attrs: dict[str, str]) -> None:  # noqa: ARG002 - given to every scan
         """Hear the text of an item, its formatted parts included, but not how it is pronounced."""

@@ -144,7 +144,8 @@ class _Stretch:
     def add(self, row: Row) -> bool:
         """Add one row; tells whether there are enough of them."""
         self._rows.append(row)
-        self._chars += _size(row)
+        if self._columns is None:  # of a few columns the texts are short, or they are no phones
+            self._chars += _size(row)
         return len(self._rows) == _CHUNK_ROWS or self._chars > _MOST_CHARS
 
     def tell(self) -> None:

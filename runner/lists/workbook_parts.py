@@ -22,7 +22,6 @@ __all__ = [
     "Parts",
     "Unreadable",
     "XmlScan",
-    "check_utf8",
     "local_name",
     "parse_part",
 ]
@@ -234,14 +233,6 @@ def _feed(parser: expat.XMLParserType, data: bytes, part: str, *, final: bool = 
         ) from error
 
 
-def check_utf8(data: bytes) -> None:
-    """Raise Unreadable where some bytes are no UTF-8."""
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        raise Unreadable("a damaged workbook: its text is no UTF-8", "Fetch or save it again.") from error
-
-
 def parse_part(
     parts: Parts,
     part: str,
@@ -299,6 +290,7 @@ class XmlScan:
     def __init__(self, parts: Parts, part: str, *, root: str, around: str, unit: str) -> None:
         self._parts, self._part, self._root = parts, part, root
         self._around, self._unit = around, unit
+        self._decoder = codecs.getincrementaldecoder("utf-8")("strict")
         self._parser = _new_parser()
         self._parser.StartElementHandler = self._start
         self._parser.EndElementHandler = self._end
@@ -331,6 +323,7 @@ class XmlScan:
     def steps(self) -> Iterator[None]:
         """Read on; comes back after every piece, so that what was taken can be handed out."""
         for piece, begin in self._pieces():
+            self._check_utf8(piece)
             at, size = 0, len(piece)
             while at < size:
                 match = self._fast.match(piece, at) if self._fast is not None and self._between else None
@@ -347,6 +340,14 @@ class XmlScan:
         if not self._opened:
             raise Unreadable(f"a damaged workbook: {self._part} holds no {self._around}")
         yield
+
+    def _check_utf8(self, piece: bytes) -> None:
+        """Refuse other bytes, also where the parser does not look; a piece may end within a character."""
+        try:
+            self._decoder.decode(piece)
+        except UnicodeDecodeError as error:
+            what = f"a damaged workbook: {self._part} is no UTF-8"
+            raise Unreadable(what, "Fetch or save it again.") from error
 
     def _pieces(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield the part in pieces, each of which ends where an element begins, and what one begins with."""

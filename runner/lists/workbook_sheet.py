@@ -16,7 +16,6 @@ from runner.lists.workbook_parts import (
     Parts,
     Unreadable,
     XmlScan,
-    check_utf8,
     local_name,
     parse_part,
 )
@@ -205,19 +204,15 @@ class _SheetScan(XmlScan):
 
     def take(self, match: re.Match[bytes]) -> None:
         """Take one row, of its cells the ones that are wanted."""
-        row, number, attrs, body = match.group(0, "row", "attrs", "cells")
-        check_utf8(row)
+        number, attrs, body = match.group("row", "attrs", "cells")
         self._begin_row(int(number))
         body = body or b""
         self._hidden = (b"hidden" in attrs or b'ht="0' in attrs) and _HIDDEN.search(attrs) is not None
         cells: dict[int, Cell] = {}
+        sense = self._sense.cell
         for letters, style, kind, formula, stored, value, inline in self._cell.findall(body):
-            cell = self._sense.cell(
-                kind.decode(),
-                int(style or 0),
-                (value or inline).decode() if stored else None,
-                is_formula=bool(formula),
-            )
+            text = (value or inline).decode() if stored else None
+            cell = sense(kind.decode(), int(style) if style else 0, text, is_formula=bool(formula))
             if cell.text:
                 self._place(cells, self._number_of(letters), cell)
         filled = bool(cells) or self._any_text.search(body) is not None

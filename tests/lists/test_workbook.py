@@ -337,6 +337,11 @@ def changed(old, new, part=SHEET, times=-1):
     return packed(found | {part: found[part].replace(old, new, times)})
 
 
+def other_bytes(part):
+    found = parts(PLAIN, strings=SHARED)
+    return packed(found | {part: found[part].encode().replace(b"</t>", b"\xd6\xd0</t>")})
+
+
 def twice():
     return packed(parts(PLAIN, strings=SHARED) | {"XL\\worksheets\\Sheet1.xml": PLAIN})
 
@@ -382,6 +387,8 @@ DAMAGE = {
     "is no XML: not well-formed": lambda: changed(A, "\x01"),
     "is no XML: undefined entity": lambda: changed(A, "&phone;"),
     "is no XML: no element found": lambda: changed("</worksheet>", ""),
+    "xl/worksheets/sheet1.xml is no UTF-8": lambda: other_bytes(SHEET),
+    "xl/sharedstrings.xml is no UTF-8": lambda: other_bytes(STRINGS_PART),
     "a document type": lambda: changed("<worksheet", "<!DOCTYPE worksheet []><worksheet"),
     "not in UTF-8": lambda: changed("UTF-8", "GBK"),
     "row 2 comes after row 2": lambda: changed('r="3"><c r="A3"', 'r="2"><c r="A2"'),

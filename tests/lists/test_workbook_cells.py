@@ -144,6 +144,12 @@ def test_a_row_of_more_than_a_block_is_read():
     assert found[1].cells[0].text == "5"
 
 
+def test_a_text_of_more_than_a_block_is_read():
+    text = "号码中" * 800_000
+    found = ways(f'<row r="1"><c r="A1" t="inlineStr"><is><t>{text}</t></is></c></row>')
+    assert found[0].cells[0].text == text
+
+
 def test_hidden_columns_are_known_after_the_first_row():
     columns = '<cols><col min="2" max="3" hidden="1"/><col min="16384" max="99999" hidden="true"/></cols>'
     workbook = Workbook(
