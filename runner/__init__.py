@@ -1,5 +1,85 @@
-"""Bulk deletion of phone numbers from a vendor's customer pool: plan, send, audit."""
+"""Bulk deletion of phone numbers from a vendor's customer pool: plan, send, audit.
 
-__all__ = ["__version__"]
+What a script may use is named here and nowhere else. It is loaded when it is first asked for, so that the
+command line stays quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from runner.errors import AuditDamaged as AuditDamaged
+    from runner.errors import Busy as Busy
+    from runner.errors import Faults as Faults
+    from runner.errors import Interrupted as Interrupted
+    from runner.errors import Refused as Refused
+    from runner.errors import RunnerError as RunnerError
+    from runner.library import plan_job as plan_job
+    from runner.library import report_audits as report_audits
+    from runner.library import rerun_audits as rerun_audits
+    from runner.library import resume_run as resume_run
+    from runner.library import run_job as run_job
+    from runner.library import verify_audits as verify_audits
+    from runner.options import AccessOptions as AccessOptions
+    from runner.options import PlanOptions as PlanOptions
+    from runner.options import ResumeOptions as ResumeOptions
+    from runner.options import RunOptions as RunOptions
+    from runner.output.results import PlanResult as PlanResult
+    from runner.output.results import Report as Report
+    from runner.output.results import ReportResult as ReportResult
+    from runner.output.results import RunResult as RunResult
+    from runner.output.results import Verified as Verified
+    from runner.output.results import VerifyResult as VerifyResult
+    from runner.settings import LimitsGiven as LimitsGiven
+    from runner.settings import Rate as Rate
 
 __version__ = "1.0.0"
+
+_ROOMS: Final = {
+    "errors": ("AuditDamaged", "Busy", "Faults", "Interrupted", "Refused", "RunnerError"),
+    "library": (*("plan_job", "report_audits", "rerun_audits", "resume_run", "run_job", "verify_audits"),),
+    "options": ("AccessOptions", "PlanOptions", "ResumeOptions", "RunOptions"),
+    "output.results": ("PlanResult", "Report", "ReportResult", "RunResult", "Verified", "VerifyResult"),
+    "settings": ("LimitsGiven", "Rate"),
+}
+_ROOM_OF: Final = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [
+    "AccessOptions",
+    "AuditDamaged",
+    "Busy",
+    "Faults",
+    "Interrupted",
+    "LimitsGiven",
+    "PlanOptions",
+    "PlanResult",
+    "Rate",
+    "Refused",
+    "Report",
+    "ReportResult",
+    "ResumeOptions",
+    "RunOptions",
+    "RunResult",
+    "RunnerError",
+    "Verified",
+    "VerifyResult",
+    "__version__",
+    "plan_job",
+    "report_audits",
+    "rerun_audits",
+    "resume_run",
+    "run_job",
+    "verify_audits",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first asked for."""
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return __all__

@@ -196,7 +196,7 @@ def check(access: AccessOptions, output: OutputOptions) -> None:
     from runner.commands.check import check as check_access  # noqa: PLC0415
 
     screen = _screen(output)
-    _end(check_access(_open(access, screen)))
+    _end(check_access(_open(access, screen), screen))
 
 
 @cli.command()

@@ -4,9 +4,10 @@ import asyncio
 
 from runner.access import Access
 from runner.commands.shown import Shown
-from runner.commands.vendor import reach_vendor, stopped_by_signals
+from runner.commands.vendor import reach_vendor, stoppable
 from runner.errors import Exit
 from runner.outcomes import AttemptFailed
+from runner.output.console import Console
 from runner.output.results import CheckResult
 from runner.process import use_loop
 from runner.settings import Limits
@@ -14,17 +15,17 @@ from runner.settings import Limits
 __all__ = ["check"]
 
 
-def check(access: Access) -> Shown[CheckResult]:
+def check(access: Access, screen: Console) -> Shown[CheckResult]:
     """Ask the vendor about the token."""
     with asyncio.Runner(loop_factory=use_loop()) as runner:
-        found = runner.run(_ask_token(access))
+        found = runner.run(_ask_token(access, screen))
     return Shown(found, lambda: f"{found.base_url}: {found.what}")
 
 
-async def _ask_token(access: Access) -> CheckResult:
+async def _ask_token(access: Access, screen: Console) -> CheckResult:
     error, words = None, None
     async with (
-        stopped_by_signals(lambda _name: None) as stop,
+        stoppable(screen, lambda _name: None) as stop,
         reach_vendor(access, Limits(concurrency=1), stop) as vendor,
     ):
         try:

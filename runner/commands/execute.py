@@ -18,7 +18,7 @@ from runner.audit.fold import Fold
 from runner.audit.journal import DiskFile, Journal
 from runner.audit.records import BatchRecord, Record, RejectedRecord, SummaryRecord
 from runner.commands.course import Course
-from runner.commands.vendor import Vendor, reach_vendor, stopped_by_signals
+from runner.commands.vendor import Vendor, reach_vendor, stoppable
 from runner.errors import Broken, Exit, Refused, RunnerError, Stopped
 from runner.locks import origin_lock
 from runner.model import Prior, Work
@@ -110,7 +110,7 @@ async def carry_out(request: RunRequest, screen: Console) -> SessionEnd:
     def on_first(name: str) -> None:
         screen.note(course.signalled(name))
 
-    async with stopped_by_signals(on_first) as stop, AsyncExitStack() as stack:
+    async with stoppable(screen, on_first) as stop, AsyncExitStack() as stack:
         return await _carry_out(request, screen, course, stop, stack)
 
 

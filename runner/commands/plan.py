@@ -54,7 +54,7 @@ def plan(
         scratch = Scratch(folder / "plan", folder / "rejects")
         made, written = _made_plan(jobs, user_id, scratch, options, screen)
         used = options.limits.over(made.header.limits.over(Limits()))
-        probed = [] if probe is None else _probe(made, probe, used)
+        probed = [] if probe is None else _probe(made, probe, used, screen)
     header = {name: getattr(made.header, name) for name in PlanHeader.__struct_fields__}
     result = PlanResult(
         **header,
@@ -107,9 +107,9 @@ def _made_plan(
     return made, options.out
 
 
-def _probe(made: PlanFile, access: Access, limits: Limits) -> list[str]:
+def _probe(made: PlanFile, access: Access, limits: Limits, screen: Console) -> list[str]:
     """Ask the API how many rows match, and return it in words."""
     from runner.commands.probe import probe_plan  # noqa: PLC0415 - only this way does `plan` know of a client
 
     with asyncio.Runner(loop_factory=use_loop()) as runner:
-        return runner.run(probe_plan(made, access, limits))
+        return runner.run(probe_plan(made, access, limits, screen))

@@ -8,11 +8,12 @@ from itertools import islice
 from typing import Final
 
 from runner.access import Access
-from runner.commands.vendor import reach_vendor, stopped_by_signals
+from runner.commands.vendor import reach_vendor, stoppable
 from runner.errors import Refused
 from runner.locks import origin_lock
 from runner.model import Target
 from runner.outcomes import AttemptFailed
+from runner.output.console import Console
 from runner.plan.file import PlanFile
 from runner.settings import Limits
 
@@ -22,7 +23,7 @@ SAMPLE: Final = 100
 """Batches looked at, one number each, to estimate the rows of a list."""
 
 
-async def probe_plan(plan: PlanFile, access: Access, limits: Limits) -> list[str]:
+async def probe_plan(plan: PlanFile, access: Access, limits: Limits, screen: Console) -> list[str]:
     """Return, in words, how many rows match: windows exactly, lists from a sample of one number a batch.
 
     Raises:
@@ -31,7 +32,7 @@ async def probe_plan(plan: PlanFile, access: Access, limits: Limits) -> list[str
     """
     said = []
     async with (
-        stopped_by_signals(lambda _name: None) as stop,
+        stoppable(screen, lambda _name: None) as stop,
         origin_lock(access.base_url, wait=False),
         reach_vendor(access, replace(limits, concurrency=1), stop) as vendor,
     ):

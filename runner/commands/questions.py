@@ -3,30 +3,30 @@
 Refused at once where nobody can answer, so that a schedule does not plan for an hour first.
 """
 
-import sys
 from datetime import timedelta
 
 from runner.errors import Refused
 from runner.options import ResumeOptions
+from runner.output.console import Console
 from runner.send.safety import Question, is_stale
 
 __all__ = ["confirmed", "fresh_enough"]
 
 
-def confirmed(text: str, options: ResumeOptions) -> list[Question]:
+def confirmed(text: str, options: ResumeOptions, screen: Console) -> list[Question]:
     """Return the question that `--yes` answers; Refused where it is not given and nobody can say it."""
-    return [] if options.yes else _asked(text, "--yes")
+    return [] if options.yes else _asked(text, "--yes", screen)
 
 
-def fresh_enough(age: timedelta, what: str, options: ResumeOptions) -> list[Question]:
+def fresh_enough(age: timedelta, what: str, options: ResumeOptions, screen: Console) -> list[Question]:
     """Return the question that something over a day old raises; `--stale-ok` answers it."""
     if options.stale_ok or not is_stale(age):
         return []
     words = f"The {what} is {age.days} day(s) old: rows imported since then would go as well. Go on?"
-    return _asked(words, "--stale-ok")
+    return _asked(words, "--stale-ok", screen)
 
 
-def _asked(text: str, flag: str) -> list[Question]:
-    if not (sys.stdin and sys.stdin.isatty()):
+def _asked(text: str, flag: str, screen: Console) -> list[Question]:
+    if not screen.may_ask:
         raise Refused(f"not confirmed: {text}", hint=f"there is no terminal to ask on: add {flag}")
     return [Question(text, flag)]

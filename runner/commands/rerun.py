@@ -49,8 +49,8 @@ def rerun(
     folds = [_finished_fold(audit, sending) for audit in audits]
     if (shown := resumed_instead(folds[0].first_run.job, options, sending)) is not None:
         return shown
-    confirmed("Delete?", options)
-    stale = fresh_enough(max(audit_age(fold, utc_now()) for fold in folds), "audit", options)
+    confirmed("Delete?", options, screen)
+    stale = fresh_enough(max(audit_age(fold, utc_now()) for fold in folds), "audit", options, screen)
     plans = [_plan_of(audit, fold) for audit, fold in zip(audits, folds, strict=True)]
     settings, windows = _settings_of(audits, folds, plans)
     statuses = only or _UNCONFIRMED

@@ -84,9 +84,10 @@ def _go_on(files: RunFiles, fold: Fold, sending: Sending) -> Shown[RunResult]:
         assert summary is not None  # noqa: S101 - a complete fold has one
         code = Exit.OK if fold.totals().all_confirmed else Exit.PARTIAL
         return shown_run(summary, fold, files, sending, exit_code=code)
-    questions = fresh_enough(audit_age(fold, utc_now()), "audit", sending.options)
+    options, screen = sending.options, sending.screen
+    questions = fresh_enough(audit_age(fold, utc_now()), "audit", options, screen)
     if (why := was_capped(fold)) is not None:
-        questions += confirmed(f"The last session was stopped by {why}. Go on?", sending.options)
+        questions += confirmed(f"The last session was stopped by {why}. Go on?", options, screen)
     return send_rest(files, fold, questions, sending)
 
 

@@ -31,7 +31,7 @@ def run(
     job = read_jobs(jobs, user_id=user_id, now=utc_now())
     if (shown := resumed_instead(job.name, options, sending)) is not None:
         return shown
-    confirmed("Delete?", options)
+    confirmed("Delete?", options, screen)
     with drafted(options.audit, job.name, lambda scratch: draft_plan(job, scratch, screen)) as files:
         return send_draft("run", files, (), sending)
 
@@ -40,7 +40,7 @@ def _run_plan(plan: PlanFile, options: RunOptions, sending: Sending) -> Shown[Ru
     name = plan.header.name
     if (shown := resumed_instead(name, options, sending)) is not None:
         return shown
-    confirmed("Delete?", options)
-    stale = fresh_enough(plan_age(plan.mtime_s, plan.header, utc_now()), "plan", options)
+    confirmed("Delete?", options, sending.screen)
+    stale = fresh_enough(plan_age(plan.mtime_s, plan.header, utc_now()), "plan", options, sending.screen)
     with drafted(options.audit, name, lambda scratch: copy_plan(plan, scratch.plan)) as files:
         return send_draft("run", files, stale, sending)

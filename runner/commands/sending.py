@@ -89,7 +89,7 @@ def send_draft(
     header, access = files.plan.header, sending.access
     limits = sending.options.limits.over(header.limits.over(Limits()))
     sending.screen.say(describe_plan(files.plan, limits=limits, base_url=access.base_url))
-    ask = confirmed(f"Delete {scope(header)}, at {access.base_url}?", sending.options)
+    ask = confirmed(f"Delete {scope(header)}, at {access.base_url}?", sending.options, sending.screen)
     spec = _spec(mode, secrets.token_hex(8), files, (limits, header.safety), sending)
     return _carry_out(spec, files, (*questions, *ask), sending)
 

@@ -12,12 +12,13 @@ from runner.api.client import Client, open_client
 from runner.errors import Interrupted
 from runner.model import Target
 from runner.outcomes import AttemptFailed
-from runner.process import signals_to, utc_now
+from runner.output.console import Console
+from runner.process import utc_now
 from runner.send.pacing import PaceChange, Pacer, retrying
 from runner.settings import Limits
 from runner.stop import Stop, Stopping
 
-__all__ = ["Vendor", "reach_vendor", "stopped_by_signals"]
+__all__ = ["Vendor", "reach_vendor", "stoppable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +49,14 @@ class Vendor:
 
 
 @asynccontextmanager
-async def stopped_by_signals(on_first: Callable[[str], None]) -> AsyncIterator[Stop]:
-    """Give the switch that signals turn; `on_first` is told the first one's name.
+async def stoppable(screen: Console, on_first: Callable[[str], None]) -> AsyncIterator[Stop]:
+    """Give the switch that signals turn, or a script; `on_first` is told the first one's name.
 
     Raises:
         Interrupted: The block was told to stop before it had sent anything.
     """
     stop = Stop()
-    with signals_to(stop, on_first):
+    with screen.heed(stop, on_first):
         try:
             yield stop
         except Stopping:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -24,6 +24,7 @@ from runner.output.log import make_log
 from runner.output.progress import Progress, Snapshot, block, sentence
 from runner.output.region import Region
 from runner.phones import mask, mask_echoes
+from runner.process import signals_to
 from runner.stop import Stop
 from runner.streams import Shielded
 from runner.text import printable, wrap
@@ -154,6 +155,15 @@ class Console:
         self._stdout.write(_lines(self.redact(text)) + "\n")
         self._stdout.flush()
 
+    @property
+    def may_ask(self) -> bool:
+        """Whether there is somebody who can answer."""
+        return bool(sys.stdin and sys.stdin.isatty())
+
+    def heed(self, stop: Stop, on_first: Callable[[str], None]) -> AbstractContextManager[None]:
+        """Let signals turn a run's switch while the context lasts; `on_first` is told the first's name."""
+        return signals_to(stop, on_first)
+
     async def ask(self, question: str, stop: Stop, *, unless: str) -> None:
         """Ask a person for a yes; a stop ends the wait at once.
 
@@ -166,7 +176,7 @@ class Console:
             Refused: The answer was not yes, or there is no terminal to ask on.
             Stopping: The run was told to stop meanwhile.
         """
-        if not (sys.stdin and sys.stdin.isatty()):
+        if not self.may_ask:
             raise Refused(f"not confirmed: {question}", hint=f"there is no terminal to ask on: add {unless}")
         self._write(f"{question} [y/N] ")
         async with stop.interruptible():
