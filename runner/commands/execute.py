@@ -29,8 +29,8 @@ from runner.plan.header import PlanWindow
 from runner.plan.protect import ProtectList
 from runner.plan.protect_file import read_protect_file
 from runner.process import ensure_descriptors, utc_now
-from runner.send.safety import EmptyWatch, Question, check_windows
-from runner.send.session import PaceNotes, RunSpec, Session, Tools
+from runner.send.safety import Question, check_windows
+from runner.send.session import RunSpec, Session
 from runner.stop import Stop, Stopping
 
 __all__ = ["RunFiles", "RunRequest", "SessionEnd", "carry_out"]
@@ -118,8 +118,7 @@ async def _carry_out(
     request: RunRequest, screen: Console, course: Course, stop: Stop, stack: AsyncExitStack
 ) -> SessionEnd:
     spec, files = request.spec, request.files
-    notes = PaceNotes()
-    vendor = await _confirmed_vendor(request, screen, stop, stack, notes)
+    vendor = await _confirmed_vendor(request, screen, stop, stack)
     files.plan.check()
     protect = await asyncio.to_thread(_protected, spec.safety.protect_file, files.plan.header.phone_rule)
     stop.check()
@@ -128,20 +127,19 @@ async def _carry_out(
     file = files.file or DiskFile.create(files.audit)
     stack.callback(file.close)
     _repair(file, screen)
-    empty = EmptyWatch(fold, spec.safety, stop, screen.warn)
 
     def on_record(record: Record, chain: str) -> None:
         known = len(fold.refused_users)
         fold.add(record, chain=chain)
         if len(fold.refused_users) > known and isinstance(record, BatchRecord):
             _tell_refused(record, known, screen)
-        empty.look(record)
         course.note(record)
         screen.tell(record)
 
     journal = Journal(file, now=utc_now, on_record=on_record, chain=fold.chain)
-    tools = Tools(vendor.client, vendor.pacer, journal, fold, stop, utc_now)
-    session = Session(spec, tools, notes)
+    session = Session(
+        spec, vendor.client, vendor.pacer, journal, fold, stop=stop, now=utc_now, warn=screen.warn
+    )
     course.watch(fold, vendor.pacer, session.breaker, stop)
     try:
         async with screen.following(course.snapshot):
@@ -160,7 +158,7 @@ async def _carry_out(
 
 
 async def _confirmed_vendor(
-    request: RunRequest, screen: Console, stop: Stop, stack: AsyncExitStack, notes: PaceNotes
+    request: RunRequest, screen: Console, stop: Stop, stack: AsyncExitStack
 ) -> Vendor:
     """Take the lock, open the client and ask what is to be asked, each as early as it can be."""
     spec, access, windows = request.spec, request.access, request.files.open_windows()
@@ -174,7 +172,7 @@ async def _confirmed_vendor(
         on_wait=lambda holder: screen.note(f"waiting for the run of {holder}"),
     )
     await stack.enter_async_context(lock)
-    vendor = await stack.enter_async_context(reach_vendor(access, spec.limits, stop, on_pace=notes))
+    vendor = await stack.enter_async_context(reach_vendor(access, spec.limits, stop))
     if windows:
         await _show_windows(windows, vendor, screen)
         await _ask(request.questions, screen, stop)

@@ -14,7 +14,7 @@ from runner.model import Target
 from runner.outcomes import AttemptFailed
 from runner.output.console import Console
 from runner.process import utc_now
-from runner.send.pacing import PaceChange, Pacer, retrying
+from runner.send.pacing import Pacer, retrying
 from runner.settings import Limits
 from runner.stop import Stop, Stopping
 
@@ -69,8 +69,6 @@ async def reach_vendor(
     access: Access,
     limits: Limits,
     stop: Stop,
-    *,
-    on_pace: Callable[[PaceChange], None] = lambda _change: None,
 ) -> AsyncIterator[Vendor]:
     """Open the client and the gate for as long as the context lasts.
 
@@ -78,9 +76,8 @@ async def reach_vendor(
         access: Where, and with which token.
         limits: How fast and how patiently.
         stop: Ends every wait.
-        on_pace: Told each change of the pace.
     """
-    pacer = Pacer(limits.rate, stop, on_change=on_pace, now=utc_now)
+    pacer = Pacer(limits.rate, stop, now=utc_now)
     opening = open_client(
         access.base_url,
         access.token,
@@ -90,7 +87,7 @@ async def reach_vendor(
         concurrency=limits.concurrency,
         ca_file=access.ca_file,
         proxy_from_env=access.proxy_from_env,
-        on_note=lambda words: on_pace(PaceChange(pacer.rate, None, words)),
+        on_note=pacer.note,
     )
     async with opening as client:
         yield Vendor(client, pacer, stop, limits.max_attempts)

@@ -20,7 +20,7 @@ from runner.send.isolation import Part, cut
 from runner.send.pacing import retrying
 from runner.stop import Interruptible, Stop, Stopping
 
-__all__ = ["Delivery", "Ended", "Policy", "Ports", "StillOpen"]
+__all__ = ["Delivery", "Ended", "StillOpen"]
 
 _SEVERITY: Mapping[BatchStatus, int] = {"deleted": 0, "not_sent": 1, "failed": 2, "unknown": 3}
 
@@ -66,15 +66,6 @@ class Pace(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """The rules of a run that bear on one batch."""
-
-    max_attempts: int = 6
-    max_rows_per_phone: int = 20
-    audit_all_phones: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Ended:
     """A batch that has its `batch` record."""
 
@@ -92,19 +83,6 @@ class Ended:
     """Numbers of it that were sent in this session."""
     refused: int = 0
     """Those of them that the vendor refused for what they are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """The edges that a delivery works on, opened by its caller."""
-
-    sender: Sender
-    recorder: Recorder
-    traffic: SendPermit
-    pace: Pace
-    stop: Stop
-    on_ended: Callable[[Ended], None]
-    """Called with each batch that has its record, sent or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +127,21 @@ class BatchProgress:
         self.waiting.clear()
 
 
+@dataclass(slots=True)
 class Delivery:
     """Brings announced batches to their end, each in its own task; one instance serves them all."""
 
-    def __init__(self, ports: Ports, policy: Policy) -> None:
-        self._ports = ports
-        self._policy = policy
-        self._announced: dict[int, Prior] = {}
+    sender: Sender
+    recorder: Recorder
+    traffic: SendPermit
+    pace: Pace
+    stop: Stop
+    on_ended: Callable[[Ended], None]
+    """Called with each batch that has its record, sent or not."""
+    max_attempts: int
+    max_rows_per_phone: int
+    audit_all_phones: bool = False
+    _announced: dict[int, Prior] = field(default_factory=dict)
 
     async def announce(self, works: Sequence[Work]) -> None:
         """Make the intent to send these batches durable; `works` come in `seq` order.
@@ -164,9 +150,9 @@ class Delivery:
             Stopped: The audit cannot be written.
         """
         for first, last in _ranges(work.batch.seq for work in works):
-            self._ports.recorder.append(SendingRecord.of(first, last))
+            self.recorder.append(SendingRecord.of(first, last))
         self._announced.update((work.batch.seq, work.prior) for work in works)
-        await self._ports.recorder.sync()
+        await self.recorder.sync()
 
     def end_unsent(self, work: Work, reason: str) -> Ended:
         """End a batch that is decided never to be tried (`skipped`, `protected`)."""
@@ -211,7 +197,7 @@ class Delivery:
     def leave_open(self) -> None:
         """Write an `open` record for every announced batch that has no end and no doubt about it."""
         for seq, prior in sorted(self._announced.items()):
-            self._ports.recorder.append(
+            self.recorder.append(
                 OpenRecord(seq=seq, attempts=prior.attempts, uncertain_attempts=prior.uncertain)
             )
         self._announced.clear()
@@ -232,13 +218,13 @@ class Delivery:
 
     async def _send(self, part: Part, progress: BatchProgress) -> None:
         request = DeleteRequest.of(progress.work.batch.target, part.phones)
-        retry = retrying(self._policy.max_attempts, self._ports.stop)
+        retry = retrying(self.max_attempts, self.stop)
         try:
             part.confirmed(await retry(self._attempt, request, part, progress))
         except AttemptFailed as failure:
             part.unconfirmed(failure)
             if failure.kind.then is NextStep.STOP:
-                self._ports.stop.request(failure.why_stopped)
+                self.stop.request(failure.why_stopped)
                 raise Stopping from failure
             progress.user_refused = failure.kind.refuses_user
         else:
@@ -255,35 +241,35 @@ class Delivery:
             progress.on_left(seq)
             self._note(failure, part, progress)
             words = mask_echoes(failure.message, part.phones)
-            self._ports.traffic.attempt_ended(seq, failure, f"{failure.kind.error}: {words}")
+            self.traffic.attempt_ended(seq, failure, f"{failure.kind.error}: {words}")
             raise
         progress.on_the_wire = False
-        self._ports.traffic.attempt_ended(seq, None)
+        self.traffic.attempt_ended(seq, None)
         return reply
 
     async def _pass(self, request: DeleteRequest, part: Part, progress: BatchProgress) -> Reply:
         """Send with a permit; where that is withdrawn before the request left, wait for it anew."""
         while True:
-            await self._ports.traffic.wait_for_permit(progress.work.batch.seq)
+            await self.traffic.wait_for_permit(progress.work.batch.seq)
             try:
-                async with self._ports.traffic.permit() as permit:
+                async with self.traffic.permit() as permit:
                     return await self._send_once(request, part, progress, permit)
             except Stopping:
-                self._ports.stop.check()
+                self.stop.check()
 
     async def _send_once(
         self, request: DeleteRequest, part: Part, progress: BatchProgress, permit: Interruptible
     ) -> Reply:
         def left() -> None:
             permit.keep()
-            self._ports.traffic.departed(retry=part.departures > 0)
+            self.traffic.departed(retry=part.departures > 0)
             progress.started_s = progress.started_s or asyncio.get_running_loop().time()
             progress.on_the_wire = True
             progress.on_left(progress.work.batch.seq)
             part.departures += 1
             progress.attempts += 1
 
-        return await self._ports.sender.send(request, left)
+        return await self.sender.send(request, left)
 
     def _note(self, failure: AttemptFailed, part: Part, progress: BatchProgress) -> None:
         part.failure = failure
@@ -291,13 +277,13 @@ class Delivery:
             part.tainted = True
             progress.uncertain += 1
         if failure.asks_for_less:
-            self._ports.pace.rate_limited(failure.retry_after_s)
+            self.pace.rate_limited(failure.retry_after_s)
 
     def _check_cap(self, part: Part, progress: BatchProgress) -> None:
-        most = self._policy.max_rows_per_phone * len(part.phones)
+        most = self.max_rows_per_phone * len(part.phones)
         if part.reply is not None and part.phones and part.reply.count > most:
             progress.within_caps = False
-            self._ports.stop.request(
+            self.stop.request(
                 f"max_rows_per_phone: batch {progress.work.batch.seq} deleted {part.reply.count} rows"
                 f" for {len(part.phones)} numbers, {most} at most",
                 even_if_done=True,
@@ -332,11 +318,9 @@ class Delivery:
         worst = max(parts, key=lambda part: _SEVERITY[part.status])
         gone = {phone for part in parts if part.status == "deleted" for phone in part.phones}
         left = [phone for phone in work.batch.phones if phone not in gone]
-        also = (
-            [phone for phone in work.batch.phones if phone in gone] if self._policy.audit_all_phones else []
-        )
+        also = [phone for phone in work.batch.phones if phone in gone] if self.audit_all_phones else []
         counts = [part.reply.count for part in parts if part.reply is not None]
-        self._ports.recorder.append(
+        self.recorder.append(
             BatchRecord(
                 seq=work.batch.seq,
                 user_id=target.user_id,
@@ -370,7 +354,7 @@ class Delivery:
             sent=sum(len(part.phones) for part in sent),
             refused=sum(part.refused for part in sent),
         )
-        self._ports.on_ended(ended)
+        self.on_ended(ended)
         return ended
 
 

@@ -198,22 +198,15 @@ class Pacer:
     Args:
         rate: The configured rate; what leaves is never more.
         stop: Told when a pause would end beyond its deadline.
-        on_change: Called with every change, after it took effect; what it raises goes to whoever caused
-            the change (`rate_limited`, `quota_exhausted`, `approach`), never through a request.
         now: The wall clock, for `PaceChange.until`.
     """
 
-    def __init__(
-        self,
-        rate: Rate,
-        stop: Stop,
-        *,
-        on_change: Callable[[PaceChange], None],
-        now: WallClock,
-    ) -> None:
+    def __init__(self, rate: Rate, stop: Stop, *, now: WallClock) -> None:
+        self.on_change: Callable[[PaceChange], None] = _unheard
+        """Called with every change, after it took effect; what it raises goes to whoever caused the change
+        (`rate_limited`, `quota_exhausted`, `approach`), never through a request."""
         self._loop = asyncio.get_running_loop()
         self._stop = stop
-        self._on_change = on_change
         self._now = now
         self.meter = Meter(rate.period_s)
         self._guard = _Guard(rate)
@@ -367,8 +360,16 @@ class Pacer:
         self._free_at_first = 0.0
         self._has_token = False
 
+    def note(self, why: str) -> None:
+        """Say something about the way to the server, as a change of the pace is said."""
+        self._tell(None, why)
+
     def _tell(self, until: datetime | None, why: str) -> None:
-        self._on_change(PaceChange(self.rate, until, why))
+        self.on_change(PaceChange(self.rate, until, why))
+
+
+def _unheard(_change: PaceChange) -> None:
+    """Stand for a listener until there is one."""
 
 
 def _limiter(rate: Rate) -> AsyncLimiter | None:

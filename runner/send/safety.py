@@ -1,7 +1,7 @@
 """The safety rules that are looked at before anything is sent, the same on every path that sends.
 
 Each refusal names the rule, the limit and the value. The rules that act while a run is under way stand where
-they act: `max_rows_per_phone` in `delivery`, `max_failed` in `breaker`, `stop_when_empty` below.
+they act: `max_rows_per_phone` in `delivery`, `max_failed` in `breaker`, the others in `watches`.
 """
 
 from collections import defaultdict
@@ -11,16 +11,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from runner.audit.fold import Fold
-from runner.audit.records import BatchRecord, Record
 from runner.errors import AuditDamaged, Refused
 from runner.model import Target
 from runner.outcomes import AttemptFailed
 from runner.plan.header import PlanHeader, PlanWindow
-from runner.settings import Safety
-from runner.stop import Stop
 
 __all__ = [
-    "EmptyWatch",
     "Question",
     "audit_age",
     "check_windows",
@@ -30,8 +26,6 @@ __all__ = [
 ]
 
 STALE: Final = timedelta(days=1)
-EMPTY_BATCHES: Final = 20
-"""When the first so many batches all deleted nothing, it may be the wrong account."""
 
 _CAPS = ("max_rows_per_phone", "stop_when_empty")
 
@@ -103,28 +97,3 @@ async def check_windows(
                 hint="look at the window; if it is right, raise max_rows in the job",
             )
     return by_place
-
-
-class EmptyWatch:
-    """Notices when the first batches all deleted nothing: stops the run or warns, after `stop_when_empty`."""
-
-    def __init__(self, fold: Fold, safety: Safety, stop: Stop, warn: Callable[[str], None]) -> None:
-        self._fold = fold
-        self._safety = safety
-        self._stop = stop
-        self._warn = warn
-        self._over = False
-
-    def look(self, record: Record) -> None:
-        """Look at the fold after a record went into it."""
-        if self._over or not isinstance(record, BatchRecord) or self._fold.ended < EMPTY_BATCHES:
-            return
-        totals = self._fold.totals()
-        self._over = totals.batches["deleted"] >= EMPTY_BATCHES
-        if totals.batches["deleted"] != EMPTY_BATCHES or totals.count:
-            return
-        words = f"stop_when_empty: the first {EMPTY_BATCHES} batches deleted nothing (wrong account?)"
-        if self._safety.stop_when_empty:
-            self._stop.request(words, even_if_done=True)
-        else:
-            self._warn(words.removeprefix("stop_when_empty: "))

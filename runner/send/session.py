@@ -5,9 +5,9 @@ written. It does not know whether the API, the disk and the clock behind its por
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
@@ -31,15 +31,15 @@ from runner.errors import Exit, Stopped
 from runner.model import Sender, WallClock, Work
 from runner.plan.header import PlanTotals
 from runner.send.breaker import Breaker
-from runner.send.delivery import Delivery, Ended, Policy, Ports
+from runner.send.delivery import Delivery, Ended
 from runner.send.dispatch import Dispatch
 from runner.send.feed import Feed
 from runner.send.pacing import PaceChange, Pacer
-from runner.send.watches import RefusalWatch, StrangerWatch
+from runner.send.watches import EmptyWatch, RefusalWatch, StrangerWatch, Watch
 from runner.settings import Limits, Safety, limits_to_json, safety_to_json
 from runner.stop import Stop, Stopping
 
-__all__ = ["PaceNotes", "RunSpec", "Session", "Tools", "missing_summary"]
+__all__ = ["RunSpec", "Session", "missing_summary"]
 
 AHEAD_S: Final = 0.25
 """Batches are announced that far ahead of the gate: each needs a sync, and no worker shall wait for one."""
@@ -67,10 +67,11 @@ class RunSpec:
     proxy: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """The opened edges of a session."""
+@dataclass(slots=True)
+class Session:
+    """Conducts one session, on edges that are open."""
 
+    spec: RunSpec
     sender: Sender
     pacer: Pacer
     journal: Journal
@@ -78,37 +79,19 @@ class Tools:
     """Fed by the journal; holds the earlier sessions already."""
     stop: Stop
     now: WallClock
+    warn: Callable[[str], None]
+    """Says something to a person."""
+    breaker: Breaker = field(init=False)
+    _watches: tuple[Watch, ...] = field(init=False)
 
-
-class PaceNotes:
-    """Where changes of the pace go: into the audit, once there is one."""
-
-    def __init__(self) -> None:
-        self.journal: Journal | None = None
-
-    def __call__(self, change: PaceChange) -> None:
-        """Write a `pace` record; raises Stopped when the audit cannot be written."""
-        if self.journal is not None:
-            until = None if change.until is None else change.until.isoformat(timespec="milliseconds")
-            self.journal.append(PaceRecord(rate=change.rate, until=until, why=change.why))
-
-
-class Session:
-    """Conducts one session.
-
-    Args:
-        spec: What it was told.
-        tools: What it works with.
-        pace_notes: Also used for the breaker's pauses.
-    """
-
-    def __init__(self, spec: RunSpec, tools: Tools, pace_notes: PaceNotes) -> None:
-        self._spec = spec
-        self._tools = tools
-        self._pace_notes = pace_notes
-        self.breaker = Breaker(tools.stop, spec.safety.max_failed, self._note_pause)
-        self._refusals = RefusalWatch(tools.stop, spec.safety.max_refused)
-        self._strangers = StrangerWatch(tools.stop, self._ever_confirmed)
+    def __post_init__(self) -> None:
+        safety = self.spec.safety
+        self.breaker = Breaker(self.stop, safety.max_failed, self._note_pause)
+        self._watches = (
+            RefusalWatch(self.stop, safety.max_refused),
+            StrangerWatch(self.stop, self._ever_confirmed),
+            EmptyWatch(self.stop, self.fold, self.warn, stops=safety.stop_when_empty),
+        )
 
     async def run(self, works: Iterator[Work], rejected: Iterable[Record] = ()) -> tuple[SummaryRecord, bool]:
         """Send the batches and return the summary record, and whether it stands in the audit.
@@ -117,30 +100,29 @@ class Session:
             works: In `seq` order: those of the plan that have no end.
             rejected: `rejected` records of the planning.
         """
-        tools = self._tools
-        self._pace_notes.journal = tools.journal
-        paused_until = tools.fold.paused_until
+        self.pacer.on_change = self._note_change
+        paused_until = self.fold.paused_until
         loop = asyncio.get_running_loop()
         started_s = loop.time()
         try:
-            tools.journal.append(self._run_record())
+            self.journal.append(self._run_record())
             await self._write_rejected(rejected)
             started_s = loop.time()
             with self._deadline():
                 if paused_until is not None:
-                    tools.pacer.keep_pause(paused_until)
+                    self.pacer.keep_pause(paused_until)
                 await self._dispatch(works).run()
         except Stopping:
             pass
         except Stopped as stopped:
-            tools.stop.request(stopped.why, even_if_done=True)
+            self.stop.request(stopped.why, even_if_done=True)
         self._check_books()
         summary = self._summary(loop.time() - started_s)
         try:
-            tools.journal.append(summary)
-            await tools.journal.sync()
+            self.journal.append(summary)
+            await self.journal.sync()
         except Stopped as stopped:
-            tools.stop.request(stopped.why, even_if_done=True)
+            self.stop.request(stopped.why, even_if_done=True)
             return self._summary(loop.time() - started_s), False
         return summary, True
 
@@ -149,40 +131,44 @@ class Session:
         for number, record in enumerate(records):
             if number % _RECORDS_BETWEEN_BREATHS == 0:
                 await asyncio.sleep(0)
-                self._tools.stop.check()
-            self._tools.journal.append(record)
+                self.stop.check()
+            self.journal.append(record)
 
     def _dispatch(self, works: Iterator[Work]) -> Dispatch:
-        spec, tools = self._spec, self._tools
-        ports = Ports(tools.sender, tools.journal, self.breaker, tools.pacer, tools.stop, self._batch_ended)
-        policy = Policy(
+        spec = self.spec
+        delivery = Delivery(
+            self.sender,
+            self.journal,
+            self.breaker,
+            self.pacer,
+            self.stop,
+            self._batch_ended,
             max_attempts=spec.limits.max_attempts,
             max_rows_per_phone=spec.safety.max_rows_per_phone,
             audit_all_phones=spec.audit_all_phones,
         )
-        delivery = Delivery(ports, policy)
-        feed = Feed(works, delivery, tools.stop, self._ahead, tools.fold.refused_users)
-        return Dispatch(feed, delivery, self.breaker, tools.stop, concurrency=spec.limits.concurrency)
+        feed = Feed(works, delivery, self.stop, self._ahead, self.fold.refused_users)
+        return Dispatch(feed, delivery, self.breaker, self.stop, concurrency=spec.limits.concurrency)
 
     def _ahead(self) -> int:
         """Return how many batches may be announced and not have left: what the gate lets leave soon."""
         if not self.breaker.clear:
             return 1
-        return max(1, self._tools.pacer.may_leave_within(AHEAD_S, most=self._spec.limits.concurrency))
+        return max(1, self.pacer.may_leave_within(AHEAD_S, most=self.spec.limits.concurrency))
 
     def _batch_ended(self, ended: Ended) -> None:
         self.breaker.batch_ended(ended)
-        self._refusals.batch_ended(ended)
-        self._strangers.batch_ended(ended)
+        for watch in self._watches:
+            watch.batch_ended(ended)
 
     def _ever_confirmed(self) -> bool:
-        totals = self._tools.fold.totals()
+        totals = self.fold.totals()
         return totals.batches["deleted"] + totals.phones["deleted"] > 0
 
     @contextmanager
     def _deadline(self) -> Iterator[None]:
         """Stop taking work while there is time to drain: an attempt's timeout, or half of what there is."""
-        limits, stop, loop = self._spec.limits, self._tools.stop, asyncio.get_running_loop()
+        limits, stop, loop = self.spec.limits, self.stop, asyncio.get_running_loop()
         if limits.deadline_s is None:
             yield
             return
@@ -195,11 +181,15 @@ class Session:
             timer.cancel()
 
     def _note_pause(self, pause_s: float | None, why: str) -> None:
-        until = None if pause_s is None else self._tools.now() + timedelta(seconds=pause_s)
-        self._pace_notes(PaceChange(self._tools.pacer.rate, until, why))
+        until = None if pause_s is None else self.now() + timedelta(seconds=pause_s)
+        self._note_change(PaceChange(self.pacer.rate, until, why))
+
+    def _note_change(self, change: PaceChange) -> None:
+        until = None if change.until is None else change.until.isoformat(timespec="milliseconds")
+        self.journal.append(PaceRecord(rate=change.rate, until=until, why=change.why))
 
     def _run_record(self) -> RunRecord:
-        spec = self._spec
+        spec = self.spec
         return RunRecord(
             v=AUDIT_VERSION,
             run_id=spec.run_id,
@@ -217,13 +207,13 @@ class Session:
 
     def _check_books(self) -> None:
         """Check the equation before the summary is written; a fault here would be ours."""
-        if not self._tools.fold.totals(self._spec.phones_of).holds:
+        if not self.fold.totals(self.spec.phones_of).holds:
             raise AssertionError("the records do not add up to the plan")
 
     def _summary(self, duration_s: float) -> SummaryRecord:
-        spec, meter = self._spec, self._tools.pacer.meter
-        totals = self._tools.fold.totals(spec.phones_of)
-        ended = verdict(totals.open_batches, self._tools.stop, confirmed=totals.all_confirmed)
+        spec, meter = self.spec, self.pacer.meter
+        totals = self.fold.totals(spec.phones_of)
+        ended = verdict(totals.open_batches, self.stop, confirmed=totals.all_confirmed)
         return _summary_of(
             totals,
             spec.planned,

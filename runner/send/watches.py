@@ -5,16 +5,53 @@ Such a run is stopped although the server is well; what the server suffers from 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
+from runner.audit.fold import Fold
 from runner.send.delivery import Ended
 from runner.stop import Stop
 
-__all__ = ["RefusalWatch", "StrangerWatch"]
+__all__ = ["EmptyWatch", "RefusalWatch", "StrangerWatch", "Watch"]
 
+EMPTY_BATCHES: Final = 20
+"""When the first so many batches all deleted nothing, it may be the wrong account."""
 LOOKED_AT_FROM: Final = 200
 """Numbers that must have been sent before their share of refused ones says anything."""
 STRANGERS: Final = 3
+
+
+class Watch(Protocol):
+    """Looks at the batches of a session."""
+
+    def batch_ended(self, ended: Ended) -> None:
+        """Look at one that has its record; it stands in the audit's fold."""
+        ...
+
+
+@dataclass(slots=True)
+class EmptyWatch:
+    """Notices when an audit's first batches all deleted nothing, and stops the run or warns."""
+
+    stop: Stop
+    fold: Fold
+    warn: Callable[[str], None]
+    stops: bool
+    """`stop_when_empty`; without it a person is warned."""
+    _over: bool = False
+
+    def batch_ended(self, _ended: Ended) -> None:
+        """Look at all that ended until now."""
+        if self._over or self.fold.ended < EMPTY_BATCHES:
+            return
+        totals = self.fold.totals()
+        self._over = totals.batches["deleted"] >= EMPTY_BATCHES
+        if totals.batches["deleted"] != EMPTY_BATCHES or totals.count:
+            return
+        words = f"the first {EMPTY_BATCHES} batches deleted nothing (wrong account?)"
+        if self.stops:
+            self.stop.request(f"stop_when_empty: {words}", even_if_done=True)
+        else:
+            self.warn(words)
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from runner.outcomes import (
     NextStep,
     kind_of_http,
 )
-from runner.send.delivery import Delivery, Policy, Ports
+from runner.send.delivery import Delivery
 from runner.settings import Limits, Rate
 from tests.support.fakes import (
     ALONE,
@@ -134,7 +134,7 @@ def test_a_batch_that_is_protected_whole_is_not_announced():
 
 
 async def test_nothing_is_delivered_that_was_not_announced():
-    delivery = Delivery(Ports(None, None, None, None, None, None), Policy())
+    delivery = Delivery(None, None, None, None, None, None, max_attempts=6, max_rows_per_phone=20)
     with pytest.raises(AssertionError, match="not announced"):
         await delivery.deliver(Work(batches(1)[0]), lambda seq: None)
 

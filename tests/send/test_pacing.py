@@ -46,9 +46,9 @@ class Lane:
         self.pacer = Pacer(
             self.rate,
             self.stop,
-            on_change=on_change or self.changes.append,
             now=lambda: NOON + timedelta(seconds=self.loop.time() - self.start_s),
         )
+        self.pacer.on_change = on_change or self.changes.append
 
     def depart(self):
         self.left_s.append(self.loop.time())

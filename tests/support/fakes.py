@@ -18,8 +18,7 @@ from runner.model import Batch, DeleteRequest, Gate, Prior, Reply, Sender, Targe
 from runner.outcomes import TIMEOUT, AttemptFailed, FailureKind, kind_of_http
 from runner.plan.header import PlanTotals
 from runner.send.pacing import Pacer
-from runner.send.safety import EmptyWatch
-from runner.send.session import PaceNotes, RunSpec, Session, Tools
+from runner.send.session import RunSpec, Session
 from runner.settings import Limits, Rate, Safety
 from runner.stop import Stop
 from tests.support.audits import feed
@@ -182,9 +181,7 @@ class Rig:
         if self.fold is None:
             self.fold = Fold("audit", phones_of=self.phones_of)
             feed(self.fold, self.file.records())
-        self.empty = EmptyWatch(self.fold, self.safety, self.stop, self.warnings.append)
-        self.notes = PaceNotes()
-        self.pacer = Pacer(self.limits.rate, self.stop, on_change=self.notes, now=self.now)
+        self.pacer = Pacer(self.limits.rate, self.stop, now=self.now)
         if self.connect is None:
             self.api = ScriptedApi(self.pacer, self.stop, self.script, self.latency_s, self.limits.timeout_s)
         else:
@@ -204,15 +201,22 @@ class Rig:
             phones_of=self.phones_of,
             audit_all_phones=self.audit_all_phones,
         )
-        tools = Tools(self.api, self.pacer, self.journal, self.fold, self.stop, self.now)
-        self.session = Session(spec, tools, self.notes)
+        self.session = Session(
+            spec,
+            self.api,
+            self.pacer,
+            self.journal,
+            self.fold,
+            stop=self.stop,
+            now=self.now,
+            warn=self.warnings.append,
+        )
 
     def phones_of(self, seq: int) -> int:
         return len(self.plan[seq - 1].phones)
 
     def _record(self, record, chain) -> None:
         self.fold.add(record, chain=chain)
-        self.empty.look(record)
         self.on_record(as_json(record))
 
     def works(self) -> Iterator[Work]:
