@@ -17,6 +17,7 @@ import socket
 import struct
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +32,7 @@ class Fork:
         self.args = argv
         self.returncode = None
         self._line, theirs = socket.socketpair()
+        weakref.finalize(self, self._line.close)  # also where nobody waits for its end
         with theirs, contextlib.ExitStack() as stack:
             told = json.dumps({"argv": argv, "cwd": str(cwd), "env": env}).encode()
             fds = [_descriptor(stream, stack) for stream in streams]
