@@ -136,7 +136,7 @@ def test_a_reply_that_came_while_the_process_was_stopped_is_no_timeout(loop_fact
 
     async def attempt(base_url):
         stop = Stop()
-        pacer = Pacer(Rate(None), stop, on_change=lambda change: None, now=lambda: datetime.now(UTC))
+        pacer = Pacer(Rate(None), stop, now=lambda: datetime.now(UTC))
         ca_file = str(authority / "ca.pem")
         options = {"timeout_s": timeout_s, "concurrency": 1, "ca_file": ca_file}
         async with open_client(base_url, Token("secret"), pacer, stop, **options) as client:
@@ -148,6 +148,20 @@ def test_a_reply_that_came_while_the_process_was_stopped_is_no_timeout(loop_fact
     served = enforcer(Rules(limit=10, certificate=certificate))
     with served as (base_url, _), asyncio.Runner(loop_factory=loop_factory) as runner:
         assert runner.run(attempt(base_url)).count == 1
+
+
+# --- a server that is not trusted
+
+
+async def test_a_certificate_that_nobody_trusts_stops_the_run_after_three_and_is_named(authority):
+    rules = Rules(limit=100, certificate=str(authority / "server.pem"))
+    with enforcer(rules) as (base_url, seen):
+        rig = await live(30, 200, base_url)
+        assert seen().requests == 0
+    assert rig.summary["why"].startswith(
+        "server not trusted; connection: TLS: the server's certificate is not trusted: "
+    )
+    assert (rig.summary["exit_code"], rig.summary["requests"]) == (Exit.STOPPED, 0)
 
 
 # --- an outage of a minute

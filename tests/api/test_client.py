@@ -728,7 +728,7 @@ def test_the_whole_request_is_on_the_wire_when_depart_returns(new_loop, tls, aut
 
 async def test_with_the_real_pacer_the_window_holds_on_the_wire():
     stop = Stop()
-    pacer = Pacer(Rate(60.0), stop, on_change=lambda _change: None, now=lambda: NOW)
+    pacer = Pacer(Rate(60.0), stop, now=lambda: NOW)
     async with (
         raw_server(success()) as server,
         client_of(server.base_url, gate=pacer, stop=stop, concurrency=16) as client,

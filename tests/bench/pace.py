@@ -92,7 +92,8 @@ def server_process(latency_s, certificate):
 
 async def measure(rate, seconds, workers, base_url, ca_file):
     stop = Stop()
-    pacer = Pacer(parse_rate(rate), stop, on_change=print, now=lambda: datetime.now(UTC))
+    pacer = Pacer(parse_rate(rate), stop, now=lambda: datetime.now(UTC))
+    pacer.on_change = print
     phones = tuple(str(17458558000 + n) for n in range(100))
     request = DeleteRequest.of(Target("5832d184-dd53-42a0-8ace-0bf8d660f4cc"), phones)
     end_s = asyncio.get_running_loop().time() + seconds
