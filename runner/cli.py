@@ -216,6 +216,7 @@ def check(access: AccessOptions, output: OutputOptions) -> None:
 @click.option("--rate-limit", metavar="N/s|N/m", help="Answer 429 above it.")
 @click.option("--latency", type=click.FloatRange(0, 60), default=0.02, help="Seconds an answer takes [0.02].")
 @click.option("--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("--json", "as_json", is_flag=True, help="Write where it listens as one JSON object.")
 def sandbox(**flags: Any) -> None:
     """Serve the vendor's API on this machine, with data and faults, to rehearse against."""
     from runner.commands.sandbox import sandbox as serve_sandbox  # noqa: PLC0415

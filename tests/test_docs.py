@@ -12,6 +12,7 @@ from runner.audit.records import COMMON_FIELDS, FIELDS, STATUSES
 from runner.cli import EXIT_CODES, cli
 from runner.job import document, load
 from runner.job.schema import job_schema
+from runner.output.results import result_schema
 from runner.phones import PHONE_RULES
 from runner.sandbox import control
 from runner.sandbox.faults import FAULTS, Faults
@@ -95,6 +96,15 @@ def test_the_environment_is_named():
 
 def test_the_vendors_host_is_named():
     assert f"`{access.DEFAULT_BASE_URL}`" in PROSE
+
+
+def test_every_result_has_its_row_and_what_that_names_is_in_the_schema():
+    parts = result_schema()["$defs"].values()
+    kinds = {part["properties"]["type"]["enum"][0] for part in parts if "type" in part.get("properties", {})}
+    rows = table("`type`", "its own fields")
+    assert {kind for row in rows for kind in names(row[0])} == kinds
+    known = {*schema_keys(result_schema()), *re.findall(r"'(\w+)'", str(result_schema()))}
+    assert {name for row in rows for name in names(row[1])} <= known
 
 
 def test_exit_codes():

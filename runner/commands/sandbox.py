@@ -9,6 +9,8 @@ from typing import Final
 
 from runner.errors import Exit, Refused
 from runner.invocation import command
+from runner.output.results import SandboxResult
+from runner.output.results import as_json as result_json
 from runner.sandbox import Pool, SandboxSettings, parse_faults, run
 from runner.sandbox.settings import parse_rate_limit
 
@@ -28,8 +30,9 @@ def sandbox(
     rate_limit: str | None,
     latency: float,
     quiet: bool,
+    as_json: bool,
 ) -> Exit:
-    """Serve until a signal comes."""
+    """Serve until a signal comes; where it listens is said at once."""
     try:
         settings = SandboxSettings(
             token=token,
@@ -43,9 +46,10 @@ def sandbox(
     if rows:
         pool.seed([f"user-{n}" for n in range(1, _USERS + 1)], rows, random.Random(seed))  # noqa: S311 - no secret
 
-    def announce(text: str) -> None:
-        if not quiet:
-            sys.stdout.write(text + "\n")
+    def announce(url: str) -> None:
+        if as_json or not quiet:
+            told = result_json(SandboxResult(message=f"listening at {url}", base_url=url)).decode()
+            sys.stdout.write((told if as_json else url) + "\n")
             sys.stdout.flush()
 
     async def serve_until_signal() -> None:

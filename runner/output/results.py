@@ -36,6 +36,7 @@ __all__ = [
     "Result",
     "ResumeResult",
     "RunResult",
+    "SandboxResult",
     "SchemaResult",
     "Verified",
     "VerifyResult",
@@ -279,6 +280,16 @@ class SchemaResult(msgspec.Struct, tag_field="type", tag="schema", frozen=True, 
     schema: dict[str, Any]
 
 
+class SandboxResult(msgspec.Struct, tag_field="type", tag="sandbox", frozen=True, kw_only=True):
+    """A sandbox that listens; written at the start, for it has no end of its own."""
+
+    v: Literal[1] = _V
+    exit_code: _ExitCode = 0
+    message: str | None = None
+    hint: str | None = None
+    base_url: str
+
+
 class ErrorResult(msgspec.Struct, tag_field="type", tag="error", frozen=True, kw_only=True):
     """What went wrong, and where a run was spoken of, which."""
 
@@ -319,6 +330,7 @@ Result = (
     | ReportResult
     | VerifyResult
     | CheckResult
+    | SandboxResult
     | SchemaResult
     | ErrorResult
 )
@@ -331,6 +343,7 @@ _RESULTS: Final = (
     ReportResult,
     VerifyResult,
     CheckResult,
+    SandboxResult,
     SchemaResult,
     ErrorResult,
 )

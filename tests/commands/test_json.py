@@ -12,7 +12,6 @@ from tests.support.program import OTHER, USER, Sandbox, numbers
 PHONES = numbers(3)
 ALWAYS = ("type", "v", "exit_code", "message", "hint")
 OF_A_RUN = ("job", "run_id", "audit", "plan", "base_url", "next")
-NOT_HELD = {"sandbox": "serves until it is stopped; it has no result"}
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +68,9 @@ def test_the_schema_refuses_what_is_not_as_it_says(program, schema):
             jsonschema.validate({key: value for key, value in record.items() if key != name}, schema)
 
 
-def test_every_verb_that_ends_with_a_result_can_write_it_as_json():
+def test_every_verb_can_write_its_result_as_json():
     verbs = {verb for verb, found in cli.commands.items() if any(p.name == "as_json" for p in found.params)}
-    assert set(cli.commands) - verbs == set(NOT_HELD)
+    assert set(cli.commands) == verbs
 
 
 def test_run(program, held, sandbox):
@@ -126,6 +125,18 @@ def test_check(program, held, sandbox):
     assert held(program("check", "--json"), 0, "check")["ok"] is True
     refused = held(program("check", "--json", env={"BULK_DELETE_TOKEN": "another-token"}), 3, "check")
     assert (refused["ok"], refused["error"]) == (False, "auth")
+
+
+def test_sandbox_says_where_it_listens(program, held):
+    started = program.start("sandbox", "--port", "0", "--json")
+    started.until(started.out, "its first line")
+    started.signal(signal.SIGTERM)
+    assert held(started.wait(), 0, "sandbox")["base_url"].startswith("http://127.0.0.1:")
+
+
+@pytest.mark.slow
+def test_demo(program, held):
+    assert held(program("demo", "--json"), 0, "demo")["holds"] is True
 
 
 ERRORS = {
