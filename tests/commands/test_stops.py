@@ -120,13 +120,15 @@ def test_a_deadline_stops_the_run_and_each_session_has_its_own(program, full):
     finish(program, full, "--rate", "unlimited", "--deadline", "1h")
 
 
-def test_a_pause_beyond_the_deadline_stops_the_run(program, full):
+def test_a_pause_beyond_the_deadline_stops_the_run_and_holds_for_resume_too(program, full):
     full.script("429-seconds", retry_after_s=500)
     ended = program("run", program.job({USER: MANY}), *FAST, "--deadline", "30s")
     stopped(ended, program)
     assert len(full.deletions()) == 1
     full.script()
-    finish(program, full)
+    again = program("resume", "a.jsonl", "--yes", "--json").expect(3)
+    assert "the server asked for a pause" in again.record["why"]
+    assert len(full.deletions()) == 1
 
 
 def test_too_many_failures_open_the_breaker(aim):
