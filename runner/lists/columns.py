@@ -33,6 +33,8 @@ _SHOWN_NAME = 40
 
 _DATE = r"(?:19|20)[0-9]{2}[-./]?[0-9]{1,2}[-./]?[0-9]{1,2}"
 _BARE_NUMBER = re.compile(rf"(?!{_DATE}$)[0-9+() .-]{{5,}}")
+_ENOUGH_DIGITS = re.compile(r"(?:\D*\d){5}")
+_WORDS = re.compile(r"[\w .()（）-]{1,30}")
 _PLAIN_NAME = re.compile(r"[^\W\d]\w*")
 _LONG_NUMBER = re.compile(r"[0-9]{5}")
 
@@ -110,6 +112,7 @@ class _Finder:
         self, sample: Sequence[Sequence[str]], spec: ListSpec, rule: PhoneRule, fault: Callable[..., Fault]
     ) -> None:
         self.sample, self.spec, self.rule, self.fault = sample, spec, rule, fault
+        self._shares: dict[int, float] = {}
         self.quiet = self._rows_without_numbers()
         self.header = self._named_header()
         self.names = [] if self.header is None else [name.strip() for name in sample[self.header]]
@@ -181,8 +184,10 @@ class _Finder:
         if not cell or _LONG_NUMBER.search(cell):
             return False
         plain = not any(unicodedata.category(char)[0] == "N" for char in cell)
-        if self.rule == "opaque":  # a value may be anything, even a word
-            return looks_like_phone(cell) or (plain and bool(other_word(cell)))
+        if self.rule == "opaque" and not (plain and _WORDS.fullmatch(cell)):  # a value may be anything
+            return False
+        if self.rule == "opaque":
+            return looks_like_phone(cell) or bool(other_word(cell))
         return plain or looks_like_phone(cell) or bool(other_word(cell))
 
     # ---- what is refused
@@ -311,15 +316,19 @@ class _Finder:
         return share >= _SOME or (like and share > 0) or self._is_rival(column)
 
     def _share_of_phones(self, column: int) -> float:
-        filled = self._filled(column)
-        return sum(map(self._is_phone, filled)) / len(filled) if filled else 0.0
+        share = self._shares.get(column)
+        if share is None:
+            filled = self._filled(column)
+            share = sum(map(self._is_phone, filled)) / len(filled) if filled else 0.0
+            self._shares[column] = share
+        return share
 
     def _filled(self, column: int) -> list[str]:
         rows = self.body if self.header is not None else self.sample[1:] or self.sample
         return [row[column] for row in rows if column < len(row) and row[column].strip()]
 
     def _is_phone(self, value: str) -> bool:
-        if self.rule == "opaque":
+        if self.rule == "opaque" or not _ENOUGH_DIGITS.match(value):
             return False
         try:
             return bool(normalise(value, self.rule))

@@ -251,9 +251,7 @@ class _Trial:
         self._clean = True
 
     def feed(self, block: bytes, *, final: bool = False) -> None:
-        """Decode one more block, unless this encoding has failed already."""
-        if self.failed_at is not None:
-            return
+        """Decode one more block; nothing may follow when this encoding has failed."""
         if self._clean and block.isascii():  # nothing pending: the encodings tried here agree on ASCII
             self._fed += len(block)
             return
@@ -278,14 +276,35 @@ def offset_of(error: UnicodeDecodeError, fed: int) -> int:
 
 def _find_encoding(source: Source) -> str:
     """Settle the encoding by BOM, else by strict decoding of the whole file: UTF-8, then GB18030."""
-    utf8, gb18030 = _Trial("utf-8"), _Trial("gb18030")
+    head = next(source.blocks(), b"")
+    if head.startswith(codecs.BOM_UTF8):
+        return "utf-8"
+    if head.startswith(_UTF16_BOMS):
+        return "utf-16"
+    utf8 = _try(source, "utf-8")
+    if utf8.failed_at is None:
+        return "utf-8"
+    if utf8.wide >= _SURE_UTF8:
+        raise source.fault(
+            f"damaged UTF-8: the byte at offset {utf8.failed_at} does not decode, what stands before it does",
+            hint="Mend the file, or name its encoding. "
+            + source.hint_of_encoding("gb18030", "if that is its encoding"),
+        )
+    gb18030 = _try(source, "gb18030")
+    if gb18030.failed_at is not None:
+        raise source.fault(
+            "neither UTF-8 nor GB18030: the bytes at the offsets "
+            f"{utf8.failed_at} and {gb18030.failed_at} do not decode",
+            hint=source.hint_of_encoding("big5", "or what its encoding is"),
+        )
+    return "gb18030"
+
+
+def _try(source: Source, encoding: str) -> _Trial:
+    """Try an encoding on a whole file, up to the first byte that does not decode."""
+    trial = _Trial(encoding)
     offset = 0
     for block in source.blocks():
-        if offset == 0:
-            if block.startswith(codecs.BOM_UTF8):
-                return "utf-8"
-            if block.startswith(_UTF16_BOMS):
-                return "utf-16"
         nul = block.find(b"\0")
         if nul >= 0:
             raise source.fault(
@@ -293,30 +312,11 @@ def _find_encoding(source: Source) -> str:
                 hint=source.hint_of_encoding("utf-16-le", "if it is UTF-16"),
             )
         offset += len(block)
-        utf8.feed(block)
-        gb18030.feed(block)
-        _refuse_undecodable(source, utf8, gb18030)
-    utf8.feed(b"", final=True)
-    gb18030.feed(b"", final=True)
-    _refuse_undecodable(source, utf8, gb18030)
-    return "utf-8" if utf8.failed_at is None else "gb18030"
-
-
-def _refuse_undecodable(source: Source, utf8: _Trial, gb18030: _Trial) -> None:
-    if utf8.failed_at is None:
-        return
-    if utf8.wide >= _SURE_UTF8:
-        raise source.fault(
-            f"damaged UTF-8: the byte at offset {utf8.failed_at} does not decode, what stands before it does",
-            hint="Mend the file, or name its encoding. "
-            + source.hint_of_encoding("gb18030", "if that is its encoding"),
-        )
-    if gb18030.failed_at is not None:
-        raise source.fault(
-            "neither UTF-8 nor GB18030: the bytes at the offsets "
-            f"{utf8.failed_at} and {gb18030.failed_at} do not decode",
-            hint=source.hint_of_encoding("big5", "or what its encoding is"),
-        )
+        trial.feed(block)
+        if trial.failed_at is not None:
+            return trial
+    trial.feed(b"", final=True)
+    return trial
 
 
 def _forced(source: Source, encoding: str) -> str:

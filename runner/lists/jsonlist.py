@@ -6,9 +6,10 @@ never lets the second of two equal keys win.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain, zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 from runner.errors import Fault
 from runner.lists.columns import SAMPLE_ROWS, Layout, find_layout
@@ -18,14 +19,14 @@ from runner.lists.hints import hint_of_requests, hint_of_table
 from runner.lists.json_pieces import BadJson, JsonPieces
 from runner.lists.rows import CellRows, ListSpec, Rows
 from runner.phones import PhoneRule
-from runner.strict_json import MAX_EXACT, STRICT, Inexact, decode_elements, decode_texts
+from runner.strict_json import MAX_EXACT, STRICT, Inexact, decode_elements, decode_texts, is_exact
 
 __all__ = ["read_json_array", "read_json_cells", "read_json_lines"]
 
 _CHUNK_ROWS = 4096
 _LEAST_RUN = 1000
 """Characters for which it is worth while to look for many elements at once."""
-_SPACE = " \t\r\n"
+_SPACE = b" \t\r\n"
 _HINT = "A JSON list is one array [ … ], or one value or object a line."
 _SHOWN = 64
 _REQUEST_KEYS: dict[str, tuple[type, ...]] = {"createdat": (list, dict), "encryption": (object,)}
@@ -34,8 +35,13 @@ _REQUEST_KEYS: dict[str, tuple[type, ...]] = {"createdat": (list, dict), "encryp
 _STRANGE = object()
 """The phone of a row that has none, but a key that no row of the sample has."""
 
-_Chunk = tuple[Sequence[int], list[Any]]
-"""Lines and elements."""
+
+class _Chunk(NamedTuple):
+    """Some elements with their lines; `exactly` decodes them again, each number as it was written."""
+
+    lines: Sequence[int]
+    items: list[Any]
+    exactly: Callable[[], list[Any]]
 
 
 def read_json_lines(source: Source, pieces: Iterator[str], spec: ListSpec, rule: PhoneRule) -> Iterator[Rows]:
@@ -63,7 +69,8 @@ def read_json_cells(source: Source, pieces: Iterator[str], *, is_array: bool) ->
         Fault: The text is no JSON list.
     """
     chunks = _chunks_of_array(source, pieces) if is_array else _chunks_of_lines(source, pieces)
-    for lines, items in chunks:
+    for lines, _, exactly in chunks:
+        items = exactly()
         names = list(dict.fromkeys(chain.from_iterable(item for item in items if isinstance(item, dict))))
         rows = [[item.get(name) for name in names] if isinstance(item, dict) else [item] for item in items]
         columns = [list(column) for column in zip_longest(*rows)]
@@ -92,17 +99,20 @@ def _any_flaw(value: Any) -> str | None:
 def _chunks_of_lines(source: Source, pieces: Iterator[str]) -> Iterator[_Chunk]:
     line = 1
     for piece in whole_lines(source, pieces):
-        texts = piece.split("\n")
+        texts = piece.encode().split(b"\n")
         texts.pop()
         lines: Sequence[int] = range(line, line + len(texts))
         line += len(texts)
-        if not all(map(str.strip, texts)):
+        if not all(map(bytes.strip, texts)):
             lines = [number for number, text in zip(lines, texts, strict=True) if text.strip(_SPACE)]
             texts = [text for text in texts if text.strip(_SPACE)]
+        exactly = partial(_decode_all, source, texts, lines)
         items = decode_texts(texts)
-        if items is None:
-            items = [_decode(source, text, number) for number, text in zip(lines, texts, strict=True)]
-        yield lines, items
+        yield _Chunk(lines, exactly() if items is None else items, exactly)
+
+
+def _decode_all(source: Source, texts: list[bytes], lines: Sequence[int]) -> list[Any]:
+    return [_decode(source, text.decode(), number) for text, number in zip(texts, lines, strict=True)]
 
 
 def _decode(source: Source, text: str, line: int) -> Any:
@@ -145,18 +155,17 @@ class _Array:
         items: list[Any] = []
         while True:
             run = self._run() if cursor.next() else None
+            if run is not None or len(items) >= _CHUNK_ROWS:
+                yield _Chunk(lines, items, partial(list, items))
+                lines, items = [], []
             if run is not None:
-                lines += run[0]
-                items += run[1]
+                yield run
                 cursor.next()
             lines.append(cursor.line)
             items.append(cursor.value())
             if cursor.expect(",]") == "]":
                 break
-            if len(items) >= _CHUNK_ROWS:
-                yield lines, items
-                lines, items = [], []
-        yield lines, items
+        yield _Chunk(lines, items, partial(list, items))
 
     def _run(self) -> _Chunk | None:
         """Take all elements that stand whole in the text in hand but for the last; None if that is not fast.
@@ -171,27 +180,27 @@ class _Array:
         if end - start < _LEAST_RUN:
             return None
         part, line = text[start:end], self._cursor.line
-        found = _elements_of_lines(part, line) if "\n" in part else _elements_of(part, line)
-        if found is not None:
-            self._cursor.move(end + 1)
-        return found
+        lines, items = _elements_of_lines(part, line) if "\n" in part else _elements_of(part, line)
+        if items is None:
+            return None
+        self._cursor.move(end + 1)
+        return _Chunk(lines, items, partial(STRICT.decode, f"[{part}]"))
 
 
-def _elements_of(text: str, line: int) -> _Chunk | None:
+def _elements_of(text: str, line: int) -> tuple[list[int], list[Any] | None]:
     """Return the elements of a text without line breaks, as it stands between the brackets of an array."""
-    decoded = decode_elements(text)
-    return None if decoded is None else ([line] * len(decoded), decoded)
+    items = decode_elements(text.encode())
+    return [line] * len(items or ()), items
 
 
-def _elements_of_lines(text: str, line: int) -> _Chunk | None:
+def _elements_of_lines(text: str, line: int) -> tuple[list[int], list[Any] | None]:
     """Return the elements of a text with one on each line."""
-    texts = [part.strip(_SPACE) for part in text.split("\n")]
+    texts = [part.strip(_SPACE) for part in text.encode().split(b"\n")]
     lines = [line + index for index, part in enumerate(texts) if part]
     texts = [part for part in texts if part]
-    if not all(part.endswith(",") for part in texts[:-1]):
-        return None
-    decoded = decode_texts([part[:-1] for part in texts[:-1]] + texts[-1:])
-    return None if decoded is None else (lines, decoded)
+    if not all(part.endswith(b",") for part in texts[:-1]):
+        return [], None
+    return lines, decode_texts([part[:-1] for part in texts[:-1]] + texts[-1:])
 
 
 # ---- rows ---------------------------------------------------------------------------------------------
@@ -202,15 +211,15 @@ def _read_chunks(source: Source, chunks: Iterator[_Chunk], spec: ListSpec, rule:
     sample: list[Any] = []
     for chunk in chunks:
         first.append(chunk)
-        sample += chunk[1][: SAMPLE_ROWS - len(sample)]
+        sample += chunk.items[: SAMPLE_ROWS - len(sample)]
         if len(sample) == SAMPLE_ROWS:
             break
     if not sample:
         return
-    line = next(lines[0] for lines, _ in first if lines)
+    line = next(chunk.lines[0] for chunk in first if chunk.lines)
     reader = _reader(source, sample, line, spec, rule)
-    for lines, items in chain(first, chunks):
-        rows = reader.rows(lines, items)
+    for chunk in chain(first, chunks):
+        rows = reader.rows(chunk)
         if rows.values or rows.blank:
             yield rows
 
@@ -235,8 +244,13 @@ class _Values:
     def __init__(self, source: Source, skip: int) -> None:
         self._source, self._skip = source, skip
 
-    def rows(self, lines: Sequence[int], items: list[Any]) -> Rows:
-        lines, items, self._skip = lines[self._skip :], items[self._skip :], max(0, self._skip - len(items))
+    def rows(self, chunk: _Chunk) -> Rows:
+        items = chunk.items if is_exact(chunk.items) else chunk.exactly()
+        lines, items, self._skip = (
+            chunk.lines[self._skip :],
+            items[self._skip :],
+            max(0, self._skip - len(items)),
+        )
         if any(isinstance(item, dict) for item in items):
             raise _mixed(self._source, lines, items, objects=False)
         kept, values, flaws = _filled(items)
@@ -262,12 +276,15 @@ class _Objects:
             name for name in names if not names_user(name) and fold_name(name) not in _REQUEST_KEYS
         }
 
-    def rows(self, lines: Sequence[int], items: list[Any]) -> Rows:
+    def rows(self, chunk: _Chunk) -> Rows:
+        lines, items, phone = chunk.lines, chunk.items, self._phone
         if set(map(type, items)) - {dict}:
             raise _mixed(self._source, lines, items, objects=True)
+        wanted = (phone,) if self._user is None else (phone, self._user)
+        if not all(is_exact([item.get(key) for item in items]) for key in wanted):
+            items = chunk.exactly()
         keys: set[str] = set().union(*items)
         self._refuse_requests(lines, items, keys)
-        phone = self._phone
         cells = [item.get(phone) for item in items]
         if not keys <= self._names:  # the number may stand under a key that no other row has
             cells = [

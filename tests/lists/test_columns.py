@@ -76,7 +76,9 @@ def test_a_key_of_json_that_says_something_else_is_a_doubt_too(tmp_path, keys):
 def test_encrypted_values_below_a_header_that_says_something_else_are_a_doubt(tmp_path):
     with pytest.raises(Fault, match="its header says '订单'"):
         read(write(tmp_path, "订单号", "aGVsbG8=", "d29ybGQ="), rule="opaque")
-    assert read(write(tmp_path, "aGVsbG8=", "d29ybGQ="), rule="opaque")["phones"][0] == [1, "aGVsbG8="]
+    for value in ("aGVsbG8=", "1Cell", "xTel9/Id", "a+Phone="):
+        assert read(write(tmp_path, value, "d29ybGQ="), rule="opaque")["phones"][0] == [1, value]
+    assert read(write(tmp_path, "加密手机号", "d29ybGQ="), rule="opaque")["phones"] == [[2, "d29ybGQ="]]
 
 
 @pytest.mark.parametrize(
