@@ -60,6 +60,8 @@ class Door:
         from runner.process import hold_signals  # noqa: PLC0415
 
         hold_signals()
+        if self.settled is not None:
+            self.screen.settle(shown.exit_code)  # `demo` judges its run, and its verdict is the code
         try:
             self.screen.result(as_json(shown.result).decode() if self.output.as_json else shown.text())
         except Exception as error:  # noqa: BLE001 - whatever it is, the code is known
