@@ -313,6 +313,8 @@ class Delivery:
         """Write the batch's one record."""
         work, target = progress.work, progress.work.batch.target
         parts = list(progress.settled)
+        # The parts of a whole that was cut have left with it, whether or not each went again.
+        sent = [part for part in parts if part.departures or progress.isolating]
         if work.protected and work.batch.phones:
             parts.append(_protected_part(work))
         worst = max(parts, key=lambda part: _SEVERITY[part.status])
@@ -340,7 +342,6 @@ class Delivery:
             )
         )
         self._announced.pop(work.batch.seq, None)
-        sent = [part for part in parts if part.departures]
         unresolved = [part for part in parts if part.status in {"failed", "unknown"} and not part.refused]
         skipped = worst.reason in {"skipped", "protected"} and not sent
         ended = Ended(

@@ -4,7 +4,7 @@ import pytest
 
 from runner.errors import Exit
 from runner.model import Batch, Target
-from runner.outcomes import CUT, SERVER
+from runner.outcomes import CUT, NOT_CONNECTED, SERVER
 from runner.settings import Limits, Rate, Safety
 from tests.support.fakes import (
     ALONE,
@@ -69,6 +69,21 @@ def test_bad_numbers_that_are_singled_out_first_do_not_count_before_the_good_one
     script = refuses(bad, words=lambda sent: ",".join(phone for phone in sent if phone in bad))
     rig = live_session(plan, script=script, limits=Limits(rate=Rate(200.0), concurrency=64))
     assert (rig.summary["exit_code"], rig.summary["phones"]["failed"]) == (Exit.PARTIAL, 800)
+
+
+def test_numbers_that_left_only_within_their_whole_have_been_sent_too():
+    """The second half of each finds no connection when its turn comes: 200 numbers left, 22 were refused."""
+    plan = batches(3, size=100)
+    unreached = {phone for batch in plan for phone in batch.phones[50:]}
+    refused = refuses(bad_ones(plan, 11), words=lambda sent: "错误")
+
+    def script(request, before):
+        no_way = unreached.issuperset(request.phones)
+        return failure(NOT_CONNECTED, left=False) if no_way else refused(request, before)
+
+    limits = Limits(rate=Rate(None), concurrency=1, max_attempts=1)
+    rig = live_session(plan, script=script, limits=limits, safety=Safety(max_failed=1.0))
+    assert rig.summary["why"].startswith("max_refused: the vendor refused 22 of 200 numbers")
 
 
 def test_numbers_that_fail_for_another_reason_are_not_refused_ones():
