@@ -157,14 +157,15 @@ def main():
     parser.add_argument("--serve", type=float, metavar="LATENCY", help=argparse.SUPPRESS)
     parser.add_argument("--certificate", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.serve is not None:
-        asyncio.run(serve(options.serve, options.certificate))
-        return
     loop_factory = asyncio.SelectorEventLoop
     if options.uvloop:
         import uvloop
 
         loop_factory = uvloop.new_event_loop
+    if options.serve is not None:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(serve(options.serve, options.certificate))
+        return
     print("| rate | achieved | used | most in 1 s, meter | most in 1 s, server | peak in flight | CPU |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
