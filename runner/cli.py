@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import click
 
 from runner import __version__
-from runner.commands.door import Door
+from runner.commands.command_call import CommandCall
 from runner.errors import Exit, Refused
 from runner.flags import ACCESS, LIMITS, NEW_AUDIT, OF_A_SESSION, OUTPUT, PATH, USER_ID, takes
 from runner.invocation import command
@@ -20,7 +20,7 @@ from runner.options import AccessOptions, OutputOptions, PlanOptions, ResumeOpti
 
 if TYPE_CHECKING:
     from runner.access import Access
-    from runner.commands.shown import Shown
+    from runner.commands.command_call import CommandResult
     from runner.output.console import Console
     from runner.output.results import Result
 
@@ -249,14 +249,14 @@ def schema(what: Literal["job", "audit", "result"], output: OutputOptions) -> No
     _end(show_schema(what))
 
 
-def _door() -> Door:
+def _call() -> CommandCall:
     """Return what is known of this call."""
-    return click.get_current_context().ensure_object(Door)
+    return click.get_current_context().ensure_object(CommandCall)
 
 
 def _screen(output: OutputOptions) -> "Console":
     """Open the screen of this call."""
-    return _door().open(output)
+    return _call().open(output)
 
 
 def _open(access: AccessOptions, screen: "Console") -> "Access":
@@ -268,9 +268,9 @@ def _open(access: AccessOptions, screen: "Console") -> "Access":
     return found
 
 
-def _end(shown: "Shown[Result]") -> None:
+def _end(done: "CommandResult[Result]") -> None:
     """Write a verb's result and leave with its code."""
-    raise SystemExit(_door().end(shown))
+    raise SystemExit(_call().end(done))
 
 
 def main() -> None:
@@ -280,31 +280,31 @@ def main() -> None:
 
     open_streams()
     harden()
-    code = _run_cli(Door())
+    code = _run_cli(CommandCall())
     ignore_signals()
     sys.exit(code)
 
 
-def _run_cli(door: Door) -> int:
+def _run_cli(call: CommandCall) -> int:
     """Run the command line and return the exit code; after an error no signal is heard any more."""
     from runner.process import hold_signals  # noqa: PLC0415
 
     try:
-        cli.main(standalone_mode=False, obj=door)
-        return door.flush()
+        cli.main(standalone_mode=False, obj=call)
+        return call.flush()
     except SystemExit as leave:
-        return door.left(leave)
+        return call.left(leave)
     except click.exceptions.Exit as leave:
-        return door.flush() or leave.exit_code
+        return call.flush() or leave.exit_code
     except (click.Abort, KeyboardInterrupt):
         hold_signals()
-        return door.interrupted("SIGINT", Exit.SIGINT)
+        return call.interrupted("SIGINT", Exit.SIGINT)
     except click.ClickException as error:
         hold_signals()
-        return door.explain(_misused(error))
-    except Exception as error:  # noqa: BLE001 - the last door: a traceback on a screen may show a number
+        return call.explain(_misused(error))
+    except Exception as error:  # noqa: BLE001 - the last call: a traceback on a screen may show a number
         hold_signals()
-        return door.explain(error)
+        return call.explain(error)
 
 
 def _misused(error: click.ClickException) -> Refused:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Generic, TextIO, TypeVar
 
 from runner.access import Access, read_access
+from runner.commands.command_call import CommandResult
 from runner.commands.plan import plan
 from runner.commands.report import report
-from runner.commands.shown import Shown
 from runner.commands.verify import verify
 from runner.errors import Exit, Interrupted
 from runner.options import AccessOptions, PlanOptions, ResumeOptions, RunOptions
@@ -57,7 +57,7 @@ def plan_job(
     """
     options, access = options or PlanOptions(), access or AccessOptions()
 
-    def work(screen: Console) -> Shown[PlanResult]:
+    def work(screen: Console) -> CommandResult[PlanResult]:
         vendor = _reached(access, screen) if options.probe else None
         return plan(_words(jobs), user_id, options, screen, given=access, probe=vendor)
 
@@ -266,10 +266,10 @@ class _Call(Generic[_ResultT]):
         log: Where its words go.
     """
 
-    def __init__(self, work: Callable[[Console], Shown[_ResultT]], log: TextIO | None) -> None:
+    def __init__(self, work: Callable[[Console], CommandResult[_ResultT]], log: TextIO | None) -> None:
         self._work = work
         self._screen = _Screen(log)
-        self._shown: Shown[_ResultT] | None = None
+        self._done: CommandResult[_ResultT] | None = None
         self._error: BaseException | None = None
         self._over = threading.Event()
 
@@ -289,12 +289,12 @@ class _Call(Generic[_ResultT]):
             raise interrupt
         if self._error is not None:
             raise self._error
-        assert self._shown is not None  # noqa: S101 - it ended with one or the other
-        return self._shown.result
+        assert self._done is not None  # noqa: S101 - it ended with one or the other
+        return self._done.result
 
     def _do(self) -> None:
         try:
-            self._shown = self._work(self._screen)
+            self._done = self._work(self._screen)
         except BaseException as error:  # noqa: BLE001 - raised again where it is heard
             self._error = error
         finally:

@@ -1,6 +1,6 @@
 """One switch per run: how everything that waits learns, at once, that the run is to stop.
 
-Owns the reason of a stop. Every wait of a run (gate, back-off, pause, probe) happens
+Owns the reason of a stop. Every wait of a run (gate, back-off, pause, trial) happens
 inside `Stop.interruptible()`, so that none outlives the decision to stop. It never touches a request that
 is on the wire: those are drained.
 """

@@ -15,7 +15,7 @@ from runner.job.schema import job_schema
 from runner.output.results import result_schema
 from runner.phones import PHONE_RULES
 from runner.sandbox import control
-from runner.sandbox.faults import FAULTS, Faults
+from runner.sandbox.faults import FAULTS, FaultSettings
 from runner.send import breaker, pacing, session, watches
 from tests.support.docs import FENCED, PAGES, PROSE, ROOT, TEXT, blocks, names, table, words
 
@@ -256,9 +256,9 @@ def test_the_figures_of_pacing_are_those_of_the_code():
 
 
 def test_the_figures_of_the_breaker_are_those_of_the_code():
-    *pauses, last = [f"{pause:g}" for pause in breaker.PROBE_PAUSES_S]
+    *pauses, last = [f"{pause:g}" for pause in breaker.TRIAL_PAUSES_S]
     assert f"{', '.join(pauses)} and {last} s" in PROSE
-    assert len(breaker.PROBE_PAUSES_S) == 6, "after the sixth failure"
+    assert len(breaker.TRIAL_PAUSES_S) == 6, "after the sixth failure"
     assert f"{breaker.MIN_ENDED} ended or more" in PROSE
     assert f"{breaker.FAILURES_IN_A_ROW} attempts in a row" in PROSE
     assert f"first {breaker.FREE_REQUESTS} requests" in PROSE
@@ -278,7 +278,7 @@ def test_every_control_of_the_sandbox_is_described():
 
 
 def test_every_setting_of_the_sandboxs_faults_is_described():
-    fields = set(Faults.__dataclass_fields__)
+    fields = set(FaultSettings.__dataclass_fields__)
     (described,) = [value for setting, value in table("setting", "value") if setting == "`faults`"]
     assert set(names(described)) == fields
 

@@ -16,7 +16,7 @@ from runner.access import Token
 from runner.api.client import open_client
 from runner.errors import Exit
 from runner.model import DeleteRequest
-from runner.send.breaker import FAILURES_IN_A_ROW, PROBE_PAUSES_S
+from runner.send.breaker import FAILURES_IN_A_ROW, TRIAL_PAUSES_S
 from runner.send.pacing import Pacer
 from runner.settings import Limits, Rate
 from runner.stop import Stop
@@ -169,19 +169,19 @@ async def test_a_certificate_that_nobody_trusts_stops_the_run_after_three_and_is
 
 @pytest.mark.parametrize("rate", [20.0, 200.0])
 @pytest.mark.parametrize("kind", ["503", "refused", "hangs"])
-def test_an_outage_of_a_minute_costs_what_was_in_flight_and_the_probes(kind, rate):
+def test_an_outage_of_a_minute_costs_what_was_in_flight_and_the_trials(kind, rate):
     """Without it that minute carries 60 × rate requests; nothing is lost for it, and nothing stays open."""
     seen = through_an_outage(kind, rate, workers=64, count=int(rate * 30))
     in_flight = FAILURES_IN_A_ROW + 64
-    assert len(seen.tried_s) <= in_flight + len(PROBE_PAUSES_S)
-    assert seen.sent <= (0 if kind == "refused" else in_flight + len(PROBE_PAUSES_S))
+    assert len(seen.tried_s) <= in_flight + len(TRIAL_PAUSES_S)
+    assert seen.sent <= (0 if kind == "refused" else in_flight + len(TRIAL_PAUSES_S))
     assert seen.rig.summary["exit_code"] in {Exit.OK, Exit.PARTIAL}
     batches_ended = seen.rig.summary["batches"]
     assert batches_ended["deleted"] >= batches_ended["planned"] - 1
-    assert seen.recovered_s(rate) < 35.0  # the longest pause between probes, at worst
+    assert seen.recovered_s(rate) < 35.0  # the longest pause between trials, at worst
 
 
-def test_an_outage_that_outlasts_the_probes_stops_the_run():
+def test_an_outage_that_outlasts_the_trials_stops_the_run():
     seen = through_an_outage("503", 200.0, workers=64, count=6000, to_s=1e9)
     assert seen.rig.summary["exit_code"] == Exit.STOPPED
-    assert len(seen.tried_s) <= FAILURES_IN_A_ROW + 64 + len(PROBE_PAUSES_S)
+    assert len(seen.tried_s) <= FAILURES_IN_A_ROW + 64 + len(TRIAL_PAUSES_S)

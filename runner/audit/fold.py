@@ -44,7 +44,7 @@ from runner.phones import mask_echoes
 __all__ = [
     "Fold",
     "PhonesOf",
-    "Session",
+    "SessionRecords",
     "Totals",
     "feed_lines",
     "fold_audit",
@@ -99,7 +99,7 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class SessionRecords:
     """One session of an audit: how it began, and how it ended; None: it was killed, or it still runs."""
 
     run: RunRecord
@@ -126,7 +126,7 @@ class Fold:
     def __init__(self, name: str = "audit", *, phones_of: PhonesOf | None = None) -> None:
         self.name = name
         self.records = 0
-        self.sessions: list[Session] = []
+        self.sessions: list[SessionRecords] = []
         self.refused_users: dict[str, str] = {}
         """Users that a batch found refused whole, and the `error` it ended with: the rest is not sent."""
         self.causes: Counter[Cause] = Counter()
@@ -200,7 +200,7 @@ class Fold:
         elif _identity(record) != _identity(self.first_run):
             raise Inconsistent("a later session has another plan or origin than the first")
         self._settle()
-        self.sessions.append(Session(record))
+        self.sessions.append(SessionRecords(record))
         self.in_session = True
 
     def _size(self, record: RunRecord) -> None:
@@ -310,7 +310,7 @@ class Fold:
         if not _agrees(record, totals):
             raise Inconsistent("the summary is not the sum of the records")
         self.in_session = False
-        self.sessions[-1] = Session(self.sessions[-1].run, record)
+        self.sessions[-1] = SessionRecords(self.sessions[-1].run, record)
 
     def totals(self, phones_of: PhonesOf | None = None) -> Totals:
         """Return the totals up to now; an intent without an end counts as an uncertain attempt.

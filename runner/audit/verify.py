@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from runner.audit.fold import Fold, PhonesOf, Session, feed_lines
+from runner.audit.fold import Fold, PhonesOf, SessionRecords, feed_lines
 from runner.audit.reader import AuditLines
 from runner.errors import AuditDamaged, Exit
 
@@ -40,7 +40,7 @@ class Verification:
     head: str = ""
     """The chain of the last whole record: after a summary, the value worth keeping elsewhere."""
     records: int = 0
-    sessions: tuple[Session, ...] = ()
+    sessions: tuple[SessionRecords, ...] = ()
 
 
 class _Watching(AuditLines):

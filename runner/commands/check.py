@@ -3,7 +3,7 @@
 import asyncio
 
 from runner.access import Access
-from runner.commands.shown import Shown
+from runner.commands.command_call import CommandResult
 from runner.commands.vendor import reach_vendor, stoppable
 from runner.errors import Exit
 from runner.outcomes import AttemptFailed
@@ -15,11 +15,11 @@ from runner.settings import Limits
 __all__ = ["check"]
 
 
-def check(access: Access, screen: Console) -> Shown[CheckResult]:
+def check(access: Access, screen: Console) -> CommandResult[CheckResult]:
     """Ask the vendor about the token."""
     with asyncio.Runner(loop_factory=use_loop()) as runner:
         found = runner.run(_ask_token(access, screen))
-    return Shown(found, lambda: f"{found.base_url}: {found.what}")
+    return CommandResult(found, lambda: f"{found.base_url}: {found.what}")
 
 
 async def _ask_token(access: Access, screen: Console) -> CheckResult:

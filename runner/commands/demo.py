@@ -14,9 +14,9 @@ from typing import Final
 
 from runner.access import Access, Token
 from runner.audit.fold import fold_audit
+from runner.commands.command_call import CommandResult
 from runner.commands.demo_data import DemoFiles, DemoTruth, measure_demo, next_steps, prepare_demo
 from runner.commands.run import run
-from runner.commands.shown import Shown
 from runner.errors import Exit, Refused
 from runner.options import RunOptions
 from runner.output.console import Console
@@ -28,7 +28,7 @@ __all__ = ["demo"]
 _OPTIONS: Final = RunOptions(reason="a rehearsal", operator="demo", yes=True)
 
 
-def demo(seed: int, keep: Path | None, screen: Console) -> Shown[DemoResult]:
+def demo(seed: int, keep: Path | None, screen: Console) -> CommandResult[DemoResult]:
     """Run the demo's job against a sandbox with faults, and hold the audit against what really happened."""
     folder = Path(tempfile.mkdtemp(prefix="bulk-delete-demo-")) if keep is None else keep
     if keep is not None and keep.exists() and any(keep.iterdir()):
@@ -39,10 +39,10 @@ def demo(seed: int, keep: Path | None, screen: Console) -> Shown[DemoResult]:
     with _sandbox_in_thread(files.settings, files.pool) as running:
         screen.say(f"a sandbox that loses replies and fails now and then stands at {running.url}")
         access = Access(running.url, Token(files.settings.token))
-        shown = run([str(files.job)], None, replace(_OPTIONS, audit=audit), access, screen)
+        done = run([str(files.job)], None, replace(_OPTIONS, audit=audit), access, screen)
     truth = measure_demo(files, running.ledger)
     holds, words = _judge(files, truth, audit)
-    ended = {name: getattr(shown.result, name) for name in RunResult.__struct_fields__}
+    ended = {name: getattr(done.result, name) for name in RunResult.__struct_fields__}
     result = DemoResult(
         **{**ended, "exit_code": int(Exit.OK if holds else Exit.PARTIAL)},
         holds=holds,
@@ -50,7 +50,7 @@ def demo(seed: int, keep: Path | None, screen: Console) -> Shown[DemoResult]:
         unseen_rows=truth.unseen_rows,
         outside_deleted=truth.outside_deleted,
     )
-    return Shown(result, lambda: "\n".join([shown.text(), "", *words]))
+    return CommandResult(result, lambda: "\n".join([done.text(), "", *words]))
 
 
 def _judge(files: DemoFiles, truth: DemoTruth, audit: Path) -> tuple[bool, list[str]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from runner.errors import Refused
 from runner.invocation import command
-from runner.sandbox import Faults, Ledger, Pool, SandboxSettings
+from runner.sandbox import FaultSettings, Ledger, Pool, SandboxSettings
 
 __all__ = [
     "DEMO_JOB",
@@ -149,7 +149,7 @@ def _settings(seed: int, refused: frozenset[str]) -> SandboxSettings:
         token="rehearsal",  # noqa: S106 - opens the demo's own sandbox only
         latency_s=0.02,
         jitter_s=0.03,
-        faults=Faults(_SHARES, seed=seed, retry_after_s=1, slow_s=0.8),
+        faults=FaultSettings(_SHARES, seed=seed, retry_after_s=1, slow_s=0.8),
         refused_phones=refused,
     )
 

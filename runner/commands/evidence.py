@@ -1,13 +1,18 @@
-"""An audit with the plan beside it, as the verbs that only read take the two."""
+"""An audit with the plan that is kept beside it: where that is, and whether it is the audit's own."""
 
 from pathlib import Path
 
 from runner.audit.reader import read_first
-from runner.commands.drafting import plan_beside
+from runner.audit.records import RunRecord
 from runner.errors import AuditDamaged
 from runner.plan.file import PlanFile, read_plan
 
-__all__ = ["find_plan"]
+__all__ = ["check_is_plan_of", "find_plan", "plan_beside"]
+
+
+def plan_beside(audit: Path) -> Path:
+    """Return where an audit's plan stands."""
+    return Path(f"{audit}.plan")
 
 
 def find_plan(audit: Path) -> PlanFile | None:
@@ -22,6 +27,12 @@ def find_plan(audit: Path) -> PlanFile | None:
         return None
     plan = read_plan(path)
     first = read_first(audit)
-    if first is not None and first.plan_sha256 != plan.sha256:
-        raise AuditDamaged(str(path), 0, "this is not the plan that the audit was made with")
+    if first is not None:
+        check_is_plan_of(plan, first)
     return plan
+
+
+def check_is_plan_of(plan: PlanFile, run: RunRecord) -> None:
+    """Raise AuditDamaged where a plan is not the one that an audit was made with."""
+    if run.plan_sha256 != plan.sha256:
+        raise AuditDamaged(str(plan.path), 0, "this is not the plan that the audit was made with")

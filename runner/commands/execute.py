@@ -17,7 +17,7 @@ from runner.access import Access
 from runner.audit.fold import Fold
 from runner.audit.journal import DiskFile, Journal
 from runner.audit.records import BatchRecord, Record, RejectedRecord, SummaryRecord
-from runner.commands.course import Course
+from runner.commands.monitor import SessionMonitor
 from runner.commands.vendor import Vendor, reach_vendor, stoppable
 from runner.errors import Broken, Exit, Refused, RunnerError, Stopped
 from runner.locks import origin_lock
@@ -105,17 +105,17 @@ async def carry_out(request: RunRequest, screen: Console) -> SessionEnd:
         Busy: Another run holds the origin or the audit.
         Interrupted: A signal came before anything was sent.
     """
-    course = Course(request.spec.limits.timeout_s)
+    monitor = SessionMonitor(request.spec.limits.timeout_s)
 
     def on_first(name: str) -> None:
-        screen.note(course.signalled(name))
+        screen.note(monitor.signalled(name))
 
     async with stoppable(screen, on_first) as stop, AsyncExitStack() as stack:
-        return await _carry_out(request, screen, course, stop, stack)
+        return await _carry_out(request, screen, monitor, stop, stack)
 
 
 async def _carry_out(
-    request: RunRequest, screen: Console, course: Course, stop: Stop, stack: AsyncExitStack
+    request: RunRequest, screen: Console, monitor: SessionMonitor, stop: Stop, stack: AsyncExitStack
 ) -> SessionEnd:
     spec, files = request.spec, request.files
     vendor = await _confirmed_vendor(request, screen, stop, stack)
@@ -133,16 +133,16 @@ async def _carry_out(
         fold.add(record, chain=chain)
         if len(fold.refused_users) > known and isinstance(record, BatchRecord):
             _tell_refused(record, known, screen)
-        course.note(record)
+        monitor.note(record)
         screen.tell(record)
 
     journal = Journal(file, now=utc_now, on_record=on_record, chain=fold.chain)
     session = Session(
         spec, vendor.client, vendor.pacer, journal, fold, stop=stop, now=utc_now, warn=screen.warn
     )
-    course.watch(fold, vendor.pacer, session.breaker, stop)
+    monitor.watch(fold, vendor.pacer, session.breaker, stop)
     try:
-        async with screen.following(course.snapshot):
+        async with screen.following(monitor.snapshot):
             works = files.works(fold, protect)
             summary, recorded = await session.run(works, _read_rejects(files.rejects))
     except Refused as error:

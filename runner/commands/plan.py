@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runner.access import Access
-from runner.commands.drafting import Scratch, draft_plan, only_plan, temporary_folder
-from runner.commands.shown import Shown
+from runner.commands.command_call import CommandResult
+from runner.commands.new_plan import Scratch, draft_plan, only_plan, temporary_folder
 from runner.errors import Refused
 from runner.files import copy_private
 from runner.invocation import command
@@ -36,7 +36,7 @@ def plan(
     *,
     given: AccessOptions,
     probe: Access | None = None,
-) -> Shown[PlanResult]:
+) -> CommandResult[PlanResult]:
     """Show what `run` would do.
 
     Args:
@@ -68,7 +68,7 @@ def plan(
         probed=tuple(probed),
     )
     words = [describe_plan(made, limits=used), *probed]
-    return Shown(
+    return CommandResult(
         result, lambda: "\n".join([*words, *([f"\nto run it: {result.next}"] if result.next else [])])
     )
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from runner.access import reaching
 from runner.audit.fold import Fold, fold_audit
 from runner.audit.reader import read_unconfirmed
+from runner.commands.command_call import CommandResult
 from runner.commands.evidence import find_plan
-from runner.commands.shown import Shown
 from runner.errors import Refused, RunNames, speaking_of
 from runner.files import create_private, write_private
 from runner.locks import holder_of
 from runner.options import AccessOptions
 from runner.output.console import Console
-from runner.output.failed import Row, failed_rows, write_failed
+from runner.output.failed_csv import FailedRow, failed_rows, write_failed
 from runner.output.report import make_report, report_text
 from runner.output.report_html import report_html
 from runner.output.results import ReportResult
@@ -31,7 +31,7 @@ def report(
     *,
     html: Path | None = None,
     failed: Path | None = None,
-) -> Shown[ReportResult]:
+) -> CommandResult[ReportResult]:
     """Report on audits.
 
     Args:
@@ -59,7 +59,7 @@ def report(
         write_private(html, report_html(reports).encode())
     said = None if failed is None else _write_csv(failed, chain.from_iterable(rows))
     text = "\n\n".join([*map(report_text, reports), *([said] if said else [])])
-    return Shown(ReportResult(message=said, items=tuple(reports)), lambda: text)
+    return CommandResult(ReportResult(message=said, items=tuple(reports)), lambda: text)
 
 
 def _warn_of_gaps(audit: Path, fold: Fold, plan: PlanFile | None, screen: Console) -> None:
@@ -73,7 +73,7 @@ def _warn_of_gaps(audit: Path, fold: Fold, plan: PlanFile | None, screen: Consol
         screen.warn(f"{audit}: windows that are not confirmed have no numbers to list; `rerun` takes them")
 
 
-def _write_csv(path: Path, rows: Iterator[Row]) -> str:
+def _write_csv(path: Path, rows: Iterator[FailedRow]) -> str:
     """Write the list, private like an audit, and return in words how long it is."""
     try:
         descriptor = create_private(path)

@@ -9,18 +9,18 @@ from runner import __version__
 from runner.access import Access
 from runner.audit.fold import Fold, fold_audit
 from runner.audit.reader import select_for_rerun
-from runner.commands.drafting import Scratch, plan_beside
+from runner.commands.command_call import CommandResult
+from runner.commands.evidence import check_is_plan_of, plan_beside
+from runner.commands.new_plan import Scratch
 from runner.commands.questions import confirmed, fresh_enough
 from runner.commands.resume import resumed_instead
 from runner.commands.sending import (
     Sending,
-    check_is_plan_of,
     check_origin,
     drafted,
     rules_of,
     send_draft,
 )
-from runner.commands.shown import Shown
 from runner.errors import Refused, RunNames, speaking_of
 from runner.invocation import command
 from runner.job.entries import Job
@@ -41,14 +41,14 @@ _UNCONFIRMED: Final = ("failed", "unknown", "not_sent")
 
 def rerun(
     audits: Sequence[Path], only: Sequence[str], options: RunOptions, access: Access, screen: Console
-) -> Shown[RunResult]:
+) -> CommandResult[RunResult]:
     """Run again what ended unconfirmed, or `only` what ended so."""
     from runner.plan.planner import plan_batches_again  # noqa: PLC0415 - a plan starts sooner without
 
     sending = Sending(options, access, screen, RerunResult)
     folds = [_finished_fold(audit, sending) for audit in audits]
-    if (shown := resumed_instead(folds[0].first_run.job, options, sending)) is not None:
-        return shown
+    if (done := resumed_instead(folds[0].first_run.job, options, sending)) is not None:
+        return done
     confirmed("Delete?", options, screen)
     stale = fresh_enough(max(audit_age(fold, utc_now()) for fold in folds), "audit", options, screen)
     plans = [_plan_of(audit, fold) for audit, fold in zip(audits, folds, strict=True)]
@@ -88,7 +88,7 @@ def _finished_fold(audit: Path, sending: Sending) -> Fold:
 def _plan_of(audit: Path, fold: Fold) -> PlanFile:
     """Return the plan beside an audit, if it is the one that the audit was made with."""
     plan = read_plan(plan_beside(audit))
-    check_is_plan_of(plan, fold)
+    check_is_plan_of(plan, fold.first_run)
     return plan
 
 

@@ -9,12 +9,12 @@ from runner.audit.fold import Fold, fold_audit
 from runner.audit.journal import DiskFile, Journal
 from runner.audit.reader import read_first
 from runner.audit.records import Record, SummaryRecord
-from runner.commands.drafting import plan_beside
+from runner.commands.command_call import CommandResult
+from runner.commands.evidence import check_is_plan_of, plan_beside
 from runner.commands.execute import RunFiles
-from runner.commands.placing import began
+from runner.commands.new_audit import began
 from runner.commands.questions import confirmed, fresh_enough
-from runner.commands.sending import Sending, check_is_plan_of, check_origin, send_rest, shown_run
-from runner.commands.shown import Shown
+from runner.commands.sending import Sending, check_origin, send_rest, shown_run
 from runner.errors import Exit, Refused, RunNames, Stopped, speaking_of
 from runner.locks import Holder
 from runner.options import ResumeOptions, RunOptions
@@ -28,12 +28,12 @@ from runner.send.session import missing_summary
 __all__ = ["resume", "resumed_instead"]
 
 
-def resume(audit: Path, options: ResumeOptions, access: Access, screen: Console) -> Shown[RunResult]:
+def resume(audit: Path, options: ResumeOptions, access: Access, screen: Console) -> CommandResult[RunResult]:
     """Go on with a run; with nothing left to do nothing is sent."""
     return _resume(audit, Sending(options, access, screen, ResumeResult))
 
 
-def resumed_instead(name: str, options: RunOptions, sending: Sending) -> Shown[RunResult] | None:
+def resumed_instead(name: str, options: RunOptions, sending: Sending) -> CommandResult[RunResult] | None:
     """Go on with the audit that a new run would write, where that is asked for and it is there.
 
     Args:
@@ -60,7 +60,7 @@ def resumed_instead(name: str, options: RunOptions, sending: Sending) -> Shown[R
     return _resume(options.audit, sending)
 
 
-def _resume(audit: Path, sending: Sending) -> Shown[RunResult]:
+def _resume(audit: Path, sending: Sending) -> CommandResult[RunResult]:
     def on_wait(holder: Holder) -> None:
         sending.screen.say(f"waiting: the audit {audit} is held by {holder}")
 
@@ -72,11 +72,11 @@ def _resume(audit: Path, sending: Sending) -> Shown[RunResult]:
             fold = fold_audit(audit, verify_chain=True, phones_of=plan.phones_of)
             with speaking_of(RunNames(job=fold.first_run.job, run_id=fold.first_run.run_id)):
                 check_origin(audit, fold, sending)
-                check_is_plan_of(plan, fold)
+                check_is_plan_of(plan, fold.first_run)
                 return _go_on(RunFiles(plan, audit, file, fold), fold, sending)
 
 
-def _go_on(files: RunFiles, fold: Fold, sending: Sending) -> Shown[RunResult]:
+def _go_on(files: RunFiles, fold: Fold, sending: Sending) -> CommandResult[RunResult]:
     """Send what is left; where nothing is, say how it ended: 0 or 1, whatever stopped its last session."""
     if fold.ended == fold.planned_batches:
         sending.screen.say("nothing is left to do")

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from runner.access import Access
-from runner.commands.drafting import draft_plan, only_plan
+from runner.commands.command_call import CommandResult
+from runner.commands.new_plan import draft_plan, only_plan
 from runner.commands.questions import confirmed, fresh_enough
 from runner.commands.resume import resumed_instead
 from runner.commands.sending import Sending, drafted, send_draft
-from runner.commands.shown import Shown
 from runner.options import RunOptions
 from runner.output.console import Console
 from runner.output.results import RunResult
@@ -20,7 +20,7 @@ __all__ = ["run"]
 
 def run(
     jobs: Sequence[str], user_id: str | None, options: RunOptions, access: Access, screen: Console
-) -> Shown[RunResult]:
+) -> CommandResult[RunResult]:
     """Run jobs, or one plan; with `or_resume` go on with the audit that is there already."""
     sending = Sending(options, access, screen, RunResult)
     given = only_plan(jobs, user_id)
@@ -29,17 +29,17 @@ def run(
     from runner.job.arguments import read_jobs  # noqa: PLC0415 - a plan starts sooner without
 
     job = read_jobs(jobs, user_id=user_id, now=utc_now())
-    if (shown := resumed_instead(job.name, options, sending)) is not None:
-        return shown
+    if (done := resumed_instead(job.name, options, sending)) is not None:
+        return done
     confirmed("Delete?", options, screen)
     with drafted(options.audit, job.name, lambda scratch: draft_plan(job, scratch, screen)) as files:
         return send_draft("run", files, (), sending)
 
 
-def _run_plan(plan: PlanFile, options: RunOptions, sending: Sending) -> Shown[RunResult]:
+def _run_plan(plan: PlanFile, options: RunOptions, sending: Sending) -> CommandResult[RunResult]:
     name = plan.header.name
-    if (shown := resumed_instead(name, options, sending)) is not None:
-        return shown
+    if (done := resumed_instead(name, options, sending)) is not None:
+        return done
     confirmed("Delete?", options, sending.screen)
     stale = fresh_enough(plan_age(plan.mtime_s, plan.header, utc_now()), "plan", options, sending.screen)
     with drafted(options.audit, name, lambda scratch: copy_plan(plan, scratch.plan)) as files:

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from runner.audit.records import audit_schema
-from runner.commands.shown import Shown
+from runner.commands.command_call import CommandResult
 from runner.job.arguments import job_schema
 from runner.output.results import SchemaResult, result_schema
 
@@ -20,8 +20,8 @@ _SCHEMAS: Final[Mapping[Described, Callable[[], dict[str, Any]]]] = {
 }
 
 
-def schema(of: Described) -> Shown[SchemaResult]:
+def schema(of: Described) -> CommandResult[SchemaResult]:
     """Return a JSON Schema."""
     found = _SCHEMAS[of]()
     text = orjson.dumps(found, option=orjson.OPT_INDENT_2).decode()
-    return Shown(SchemaResult(of=of, schema=found), lambda: text)
+    return CommandResult(SchemaResult(of=of, schema=found), lambda: text)

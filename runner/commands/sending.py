@@ -19,11 +19,11 @@ from runner import __version__
 from runner.access import Access, origin_of
 from runner.audit.fold import Fold
 from runner.audit.records import Mode, SummaryRecord
-from runner.commands.drafting import Scratch, temporary_folder
+from runner.commands.command_call import CommandResult
 from runner.commands.execute import RunFiles, RunRequest, carry_out
-from runner.commands.placing import reserved
+from runner.commands.new_audit import reserve_audit
+from runner.commands.new_plan import Scratch, temporary_folder
 from runner.commands.questions import confirmed
-from runner.commands.shown import Shown
 from runner.errors import AuditDamaged, Exit, Refused, RunNames, RunnerError, speaking_of
 from runner.invocation import command
 from runner.options import ResumeOptions
@@ -40,7 +40,6 @@ from runner.settings import Limits, Safety, limits_from_json, safety_from_json
 
 __all__ = [
     "Sending",
-    "check_is_plan_of",
     "check_origin",
     "drafted",
     "rules_of",
@@ -74,7 +73,7 @@ def drafted(given: Path | None, name: str, make: Callable[[Scratch], PlanFile]) 
     """
     started_s = time.monotonic()
     names = RunNames(job=name)
-    with speaking_of(names), reserved(given, name) as place, temporary_folder() as folder:
+    with speaking_of(names), reserve_audit(given, name) as place, temporary_folder() as folder:
         scratch = Scratch(place.draft, folder / "rejects")
         plan = place.put(make(scratch))
         rejects = scratch.rejects if scratch.rejects.exists() else None
@@ -84,7 +83,7 @@ def drafted(given: Path | None, name: str, make: Callable[[Scratch], PlanFile]) 
 
 def send_draft(
     mode: Mode, files: RunFiles, questions: Sequence[Question], sending: Sending
-) -> Shown[RunResult]:
+) -> CommandResult[RunResult]:
     """Show the totals, ask, and send a draft's batches into a new audit."""
     header, access = files.plan.header, sending.access
     limits = sending.options.limits.over(header.limits.over(Limits()))
@@ -96,7 +95,7 @@ def send_draft(
 
 def send_rest(
     files: RunFiles, fold: Fold, questions: Sequence[Question], sending: Sending
-) -> Shown[RunResult]:
+) -> CommandResult[RunResult]:
     """Send what is open of an audit that stands already, under its own limits and rules."""
     spec = _spec("resume", fold.first_run.run_id, files, rules_of(files.audit, fold, files.plan), sending)
     return _carry_out(spec, files, tuple(questions), sending)
@@ -130,7 +129,7 @@ def _spec(
 
 def _carry_out(
     spec: RunSpec, files: RunFiles, questions: tuple[Question, ...], sending: Sending
-) -> Shown[RunResult]:
+) -> CommandResult[RunResult]:
     check_plan(files.plan.header)
     request = RunRequest(spec, sending.access, files, questions, wait=sending.options.wait)
     try:
@@ -166,7 +165,7 @@ def shown_run(
     sending: Sending,
     *,
     exit_code: Exit | None = None,
-) -> Shown[RunResult]:
+) -> CommandResult[RunResult]:
     """Return what a run ended with.
 
     Args:
@@ -194,7 +193,7 @@ def shown_run(
         chain=fold.chain if fold.complete else "",
         refused_users=report.refused_users,
     )
-    return Shown(result, lambda: report_text(report))
+    return CommandResult(result, lambda: report_text(report))
 
 
 def _hint(report: Report) -> str | None:
@@ -217,12 +216,6 @@ def check_origin(audit: Path, fold: Fold, sending: Sending) -> None:
         )
     if before != now:
         sending.screen.warn(f"{audit} is of {before}; from now on requests go to {now}")
-
-
-def check_is_plan_of(plan: PlanFile, fold: Fold) -> None:
-    """Raise AuditDamaged where a plan is not the one that the audit was made with."""
-    if fold.first_run.plan_sha256 != plan.sha256:
-        raise AuditDamaged(str(plan.path), 0, "this is not the plan that the audit was made with")
 
 
 def rules_of(audit: Path, fold: Fold, plan: PlanFile) -> tuple[Limits, Safety]:

@@ -8,9 +8,8 @@ from runner.audit.reader import read_first
 from runner.audit.records import RunRecord
 from runner.audit.verify import State
 from runner.audit.verify import verify as verify_audit
-from runner.commands.drafting import plan_beside
-from runner.commands.evidence import find_plan
-from runner.commands.shown import Shown
+from runner.commands.command_call import CommandResult
+from runner.commands.evidence import find_plan, plan_beside
 from runner.errors import AuditDamaged, RunNames, speaking_of
 from runner.invocation import command
 from runner.output.plan_text import scope
@@ -22,7 +21,7 @@ __all__ = ["verify"]
 _BY_WEIGHT: Final = (State.DAMAGED, State.OPEN_ENDED, State.WHOLE)
 
 
-def verify(files: Sequence[Path], *, head: str | None = None) -> Shown[VerifyResult]:
+def verify(files: Sequence[Path], *, head: str | None = None) -> CommandResult[VerifyResult]:
     """Check the integrity of audits and plans; the worst finding counts.
 
     Raises:
@@ -32,7 +31,7 @@ def verify(files: Sequence[Path], *, head: str | None = None) -> Shown[VerifyRes
     items = tuple(_verified(path, heads) for path in files)
     worst = next(state for state in _BY_WEIGHT if any(item.state is state for item in items))
     result = VerifyResult(exit_code=int(worst.exit_code), items=items)
-    return Shown(result, lambda: "\n".join(map(_text, items)))
+    return CommandResult(result, lambda: "\n".join(map(_text, items)))
 
 
 def _verified(path: Path, heads: Sequence[str]) -> Verified:

@@ -73,7 +73,7 @@ def read_job_file(path: str, *, now: datetime) -> ReadJob:
     if not isinstance(document.data, dict):
         document.add((), f"a job is a mapping with users or tables; see: {command('schema')}")
         return ReadJob(None, document.faults, document.more)
-    job = _Reader(document, now).job(document.data)
+    job = _JobReader(document, now).job(document.data)
     return ReadJob(job if document.is_sound else None, document.faults, document.more)
 
 
@@ -81,7 +81,7 @@ _Model = TypeVar("_Model", JobModel, EntryModel, TableModel)
 
 
 @dataclass(slots=True)
-class _Reader:
+class _JobReader:
     """Makes the job of a document, entry by entry: there may be very many.
 
     What is wrong between the keys is looked for in raw data, so that it is found where the shape is at fault

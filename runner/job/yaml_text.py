@@ -109,7 +109,7 @@ def read_yaml(document: Document, text: str) -> None:
         document.add_at(at, "not YAML 1.2, which a job is: leave the %YAML line away")
         return
     try:
-        _Reader(document, text).read()
+        _YamlReader(document, text).read()
     except _Broken as broken:
         document.data = None
         document.add_at(broken.at, broken.words)
@@ -125,7 +125,7 @@ def read_yaml(document: Document, text: str) -> None:
         document.add_at((mark.line + 1, mark.column + 1) if mark else (0, 0), f"not YAML: {one_line(words)}")
 
 
-class _Reader:
+class _YamlReader:
     """Makes data of events; every doubt is a fault of the document."""
 
     def __init__(self, document: Document, text: str) -> None:

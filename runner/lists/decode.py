@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from typing import IO, BinaryIO, Protocol, cast
 
 from runner.errors import Fault
-from runner.lists.foreign import HEAD_BYTES, directory_offset, foreign_bytes, foreign_inside
 from runner.lists.hints import hint_at, is_given_alone
+from runner.lists.sniff import HEAD_BYTES, directory_offset, foreign_bytes, foreign_inside
 
 if sys.version_info >= (3, 14):
     from compression import zstd

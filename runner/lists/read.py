@@ -18,9 +18,9 @@ from pathlib import Path
 
 from runner.errors import Fault
 from runner.lists.decode import Readable, Source, open_source, read_text
-from runner.lists.foreign import foreign_text
-from runner.lists.jsonlist import read_json_array, read_json_cells, read_json_lines
+from runner.lists.json_list import read_json_array, read_json_cells, read_json_lines
 from runner.lists.rows import CellRows, ListSpec, Rows
+from runner.lists.sniff import foreign_text
 from runner.lists.tabular import read_table, read_table_cells
 from runner.lists.user_ids import UserIdCheck
 from runner.phones import PhoneRule, mask_text

@@ -115,7 +115,7 @@ def _all_cells(
     source: Source, piece: str, chunks: Iterator[str], delimiter: str, line: int
 ) -> Generator[CellRows, None, int]:
     """Cut a piece by the rules of CSV; yields all cells and returns how many lines they took."""
-    feed = _Lines(piece, chunks)
+    feed = _TableLines(piece, chunks)
     reader = csv.reader(feed, delimiter=delimiter, strict=True)
     while feed.left:
         rows, starts = _some_rows(source, feed, reader, line)
@@ -326,7 +326,7 @@ def _cut_by_csv(source: Source, piece: str, shape: _Shape, line: int) -> Rows | 
     return rows_of(source.name, shape.layout, rows, starts)
 
 
-class _Lines:
+class _TableLines:
     """The lines of one piece for the csv reader, and of the next ones while a row goes on over the end."""
 
     def __init__(self, piece: str, chunks: Iterator[str]) -> None:
@@ -357,7 +357,7 @@ def _cut_slowly(
     """Cut a piece strictly by the rules of CSV; yields rows and returns how many lines they took."""
     if shape.delimiter is None:
         raise _return_fault(source, piece, line)
-    feed = _Lines(piece, chunks)
+    feed = _TableLines(piece, chunks)
     reader = csv.reader(feed, delimiter=shape.delimiter, strict=True)
     while feed.left:
         rows, starts = _some_rows(source, feed, reader, line)
@@ -366,7 +366,7 @@ def _cut_slowly(
 
 
 def _some_rows(
-    source: Source, feed: _Lines, reader: "_csv.Reader", line: int
+    source: Source, feed: _TableLines, reader: "_csv.Reader", line: int
 ) -> tuple[list[list[str]], list[int]]:
     """Read some thousand rows, each with the line that it begins on; `line` is where the piece began."""
     rows: list[list[str]] = []

@@ -15,7 +15,7 @@ from typing import Any
 
 from runner.lists.workbook_cells import Cell
 from runner.lists.workbook_parts import Parts, Unreadable
-from runner.lists.workbook_sheet import Row, SheetInfo, Workbook
+from runner.lists.workbook_sheet import SheetInfo, Workbook, WorkbookRow
 
 __all__ = ["main"]
 
@@ -102,7 +102,7 @@ def _tell_sheets(book: Workbook, most_rows: int) -> None:
 
 
 def _sample(book: Workbook, sheet: SheetInfo, most_rows: int) -> tuple[list[int], list[list[str]]]:
-    found: list[Row] = []
+    found: list[WorkbookRow] = []
     width = chars = 0
     for row in book.rows(sheet):
         filled = [column for column, cell in row.cells.items() if cell.text.strip()]
@@ -125,7 +125,7 @@ def _shown(cell: Cell) -> str:
 # ---- what stands in it --------------------------------------------------------------------------------
 
 
-def _size(row: Row) -> int:
+def _size(row: WorkbookRow) -> int:
     return sum([len(cell.text) for cell in row.cells.values()])
 
 
@@ -138,10 +138,10 @@ class _Stretch:
 
     def __init__(self, columns: Sequence[int] | None) -> None:
         self._columns = columns
-        self._rows: list[Row] = []
+        self._rows: list[WorkbookRow] = []
         self._chars = 0
 
-    def add(self, row: Row) -> bool:
+    def add(self, row: WorkbookRow) -> bool:
         """Add one row; tells whether there are enough of them."""
         self._rows.append(row)
         if self._columns is None:  # of a few columns the texts are short, or they are no phones

@@ -20,7 +20,7 @@ from runner.lists.workbook_parts import (
     parse_part,
 )
 
-__all__ = ["Row", "SheetInfo", "Workbook"]
+__all__ = ["SheetInfo", "Workbook", "WorkbookRow"]
 
 _MAX_ROW, _MAX_COLUMN = 1 << 20, 1 << 14
 _MAX_SHEETS = 1000
@@ -29,7 +29,7 @@ _OF_DOCUMENT = "http://schemas.openxmlformats.org/officeDocument/2006/relationsh
 _OF_DOCUMENT_STRICT = "http://purl.oclc.org/ooxml/officeDocument/relationships "
 
 
-class Row(NamedTuple):
+class WorkbookRow(NamedTuple):
     """One row: its number from 1, whether it is hidden, whether any cell says anything, and its cells.
 
     Only the columns that were asked for are in `cells`, by their number from 0, and only filled ones.
@@ -94,7 +94,7 @@ class Workbook:
             raise Unreadable(f"{len(found):,} sheets", "Export the list as CSV.")
         return found
 
-    def rows(self, sheet: SheetInfo, columns: Set[int] | None = None) -> Iterator[Row]:
+    def rows(self, sheet: SheetInfo, columns: Set[int] | None = None) -> Iterator[WorkbookRow]:
         """Yield the rows of a sheet that stand in the file, blank ones as well.
 
         Args:
@@ -140,7 +140,7 @@ class _SheetScan(XmlScan):
         super().__init__(book.parts, sheet.part, root="worksheet", around="sheetData", unit="row")
         self._sense, self._sheet, self._columns = book.cells, sheet, columns
         self._numbers: dict[bytes, int] = {}
-        self._ready: list[Row] = []
+        self._ready: list[WorkbookRow] = []
         self._last = 0
         self._hidden = self._in_row = False
         self._filled = False
@@ -151,7 +151,7 @@ class _SheetScan(XmlScan):
         self._inline: list[str] | None = None
         self._formula = False
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[WorkbookRow]:
         """Yield the rows as they come."""
         ready = self._ready
         for _ in self.steps():
@@ -160,7 +160,7 @@ class _SheetScan(XmlScan):
                 ready.clear()
 
     def _finish_row(self, *, filled: bool, cells: dict[int, Cell]) -> None:
-        self._ready.append(Row(self._last, self._hidden, filled, cells))
+        self._ready.append(WorkbookRow(self._last, self._hidden, filled, cells))
 
     def _begin_row(self, number: int) -> None:
         if not self._last < number <= _MAX_ROW:

@@ -20,9 +20,9 @@ from typing import Any, TextIO
 from runner.access import Token
 from runner.audit.records import BatchRecord, OpenRecord, PaceRecord, Record
 from runner.errors import Exit, Refused, RunnerError
+from runner.output.live_lines import LiveLines
 from runner.output.log import make_log
 from runner.output.progress import Progress, Snapshot, block, sentence
-from runner.output.region import Region
 from runner.phones import mask, mask_echoes
 from runner.process import signals_to
 from runner.stop import Stop
@@ -84,9 +84,9 @@ class Console:
         self._hidden: list[Token] = []
         self._live = self._stderr.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", ""}
         """Whether lines can be drawn again."""
-        self._region = Region(self._stderr, os.environ)
+        self._footer = LiveLines(self._stderr, os.environ)
         self._log = make_log(
-            lambda line: self._region.write(self.redact(line) + "\n"),
+            lambda line: self._footer.write(self.redact(line) + "\n"),
             level=verbosity.level,
             as_json=verbosity.log_json,
             colour=self._live and not os.environ.get("NO_COLOR"),
@@ -151,7 +151,7 @@ class Console:
         Raises:
             Unwritten: It could not be written, on the standard output of the program (`streams`).
         """
-        self._region.write("")
+        self._footer.write("")
         self._stdout.write(_lines(self.redact(text)) + "\n")
         self._stdout.flush()
 
@@ -195,8 +195,8 @@ class Console:
                 return
             shown_s = time.monotonic()
             if self._live and not self._verbosity.log_json:
-                columns = self._region.size()[0]
-                self._region.show(wrap(self.redact(printable(str(progress))), columns - 1))
+                columns = self._footer.size()[0]
+                self._footer.show(wrap(self.redact(printable(str(progress))), columns - 1))
             else:
                 self.note(str(progress))
 
@@ -213,7 +213,7 @@ class Console:
             await asyncio.wait([task])
             if not task.cancelled() and (error := task.exception()) is not None:
                 self.warn(f"progress could not be shown: {type(error).__name__}")
-            self._region.write("")
+            self._footer.write("")
 
     async def _follow(self, snapshot: Callable[[], Snapshot]) -> None:
         """Draw a block again and again on a terminal, elsewhere write a line now and then."""
@@ -225,7 +225,7 @@ class Console:
         while True:
             figures = progress.see(snapshot(), loop.time())
             if drawn:
-                self._region.show([self.redact(line) for line in block(figures, self._region.size()[0] - 1)])
+                self._footer.show([self.redact(line) for line in block(figures, self._footer.size()[0] - 1)])
             elif loop.time() >= line_s:
                 line_s += _LINE_EVERY_S
                 if self._verbosity.log_json:
@@ -236,7 +236,7 @@ class Console:
 
     def _write(self, text: str) -> None:
         """Write lines as they may be shown."""
-        self._region.write(self.redact(_lines(text)))
+        self._footer.write(self.redact(_lines(text)))
 
 
 def _lines(text: str) -> str:

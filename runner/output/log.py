@@ -32,7 +32,7 @@ def make_log(write: Callable[[str], None], *, level: int, as_json: bool, colour:
     """
     render = _as_json if as_json else _as_text(colour=colour)
     log = structlog.wrap_logger(
-        _Lines(write),
+        _LogLines(write),
         processors=[
             structlog.processors.add_log_level,
             _dated,
@@ -44,7 +44,7 @@ def make_log(write: Callable[[str], None], *, level: int, as_json: bool, colour:
     return cast("Log", log)
 
 
-class _Lines:
+class _LogLines:
     """What structlog hands its lines to."""
 
     def __init__(self, write: Callable[[str], None]) -> None:

@@ -9,16 +9,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from runner.audit.fold import Fold, Session, Totals
+from runner.audit.fold import Fold, SessionRecords, Totals
 from runner.audit.records import STATUSES, SummaryRecord
 from runner.invocation import command
 from runner.options import AccessOptions
 from runner.output.results import (
     Cause,
-    Durations,
     RefusedUser,
     Report,
     ReportBatches,
+    ReportDurations,
     ReportPhones,
     ReportSession,
     ReportStatus,
@@ -83,7 +83,7 @@ def make_report(
         empty_batches=totals.empty_batches,
         refused_users=tuple(RefusedUser(*user) for user in sorted(fold.refused_users.items())),
         causes=tuple(_causes(fold)),
-        duration_ms=Durations(
+        duration_ms=ReportDurations(
             p50=fold.durations.percentile(0.5),
             p95=fold.durations.percentile(0.95),
             max=fold.durations.percentile(1.0),
@@ -101,7 +101,7 @@ def next_command(audit: Path, fold: Fold, totals: Totals, access: AccessOptions 
     return None if totals.all_confirmed else command("rerun", audit, access=access)
 
 
-def _status(session: Session, *, running: bool) -> ReportStatus:
+def _status(session: SessionRecords, *, running: bool) -> ReportStatus:
     if session.summary is not None:
         return session.summary.status
     return "running" if running else "killed"
@@ -129,7 +129,7 @@ def _causes(fold: Fold) -> Iterable[Cause]:
         )
 
 
-def _session(session: Session, *, running: bool) -> ReportSession:
+def _session(session: SessionRecords, *, running: bool) -> ReportSession:
     end = session.summary
     return ReportSession(
         mode=session.run.mode,

@@ -22,12 +22,12 @@ __all__ = [
     "Cause",
     "CheckResult",
     "DemoResult",
-    "Durations",
     "ErrorResult",
     "PlanResult",
     "RefusedUser",
     "Report",
     "ReportBatches",
+    "ReportDurations",
     "ReportPhones",
     "ReportResult",
     "ReportSession",
@@ -168,7 +168,7 @@ class ReportSession(msgspec.Struct, frozen=True, kw_only=True):
     proxy: bool | None = None
 
 
-class Durations(msgspec.Struct, frozen=True, kw_only=True):
+class ReportDurations(msgspec.Struct, frozen=True, kw_only=True):
     """How long batches took, in milliseconds; None where none ended."""
 
     p50: float | None
@@ -209,7 +209,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     empty_batches: _Counter
     refused_users: tuple[RefusedUser, ...]
     causes: tuple[Cause, ...]
-    duration_ms: Durations
+    duration_ms: ReportDurations
     sessions: tuple[ReportSession, ...]
     torn_bytes: _Counter
     head: str

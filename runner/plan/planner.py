@@ -45,7 +45,7 @@ from runner.plan.write import refuse_existing, write_plan
 from runner.settings import Safety, limits_to_json, safety_to_json
 from runner.text import encodable
 
-__all__ = ["Planner", "Progress", "plan_batches_again", "plan_job"]
+__all__ = ["Planner", "PlanningProgress", "plan_batches_again", "plan_job"]
 
 _CHUNK: Final = 1 << 20
 _MAX_NAMED: Final = 10
@@ -55,7 +55,7 @@ _MAX_WINDOWS: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class PlanningProgress:
     """How far planning is: values read so far, from which source at present; `batches` written so far."""
 
     rows: int
@@ -86,7 +86,7 @@ class Planner:
         job: Job,
         *,
         tmp_dir: Path | None = None,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[PlanningProgress], None] | None = None,
         on_reject: Callable[[Reject], None] | None = None,
     ) -> None:
         self._job = job
@@ -126,7 +126,7 @@ class Planner:
                 self._grouping.unsafe = False
                 self._flawed.look(rows)
         if self._on_progress is not None:
-            self._on_progress(Progress(self._tally.total.rows, rows.source))
+            self._on_progress(PlanningProgress(self._tally.total.rows, rows.source))
 
     def add_entry(self, entry: Entry) -> None:
         """Add everything that an entry of a job file names; an empty list is noted."""
@@ -240,7 +240,7 @@ class Planner:
                     overlaps.add(target.user_id, left)
                 if self._on_progress is not None and writer.batches >= told + _BATCHES_AT_ONCE:
                     told = writer.batches
-                    self._on_progress(Progress(self._tally.total.rows, "", told))
+                    self._on_progress(PlanningProgress(self._tally.total.rows, "", told))
             writer.end()
             self._notes += [*writer.scope_notes(), *overlaps.note()]
         windows = self._write_windows(writer)
@@ -321,7 +321,7 @@ def plan_job(
     now: datetime,
     version: str,
     tmp_dir: Path | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[PlanningProgress], None] | None = None,
     rejects: Callable[[Reject], None] | None = None,
 ) -> PlanHeader:
     """Read everything that a job names, and write its plan to `out`.

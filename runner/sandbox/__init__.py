@@ -8,21 +8,21 @@ be wrong together; it listens on a loopback address only, and forgets everything
 """
 
 from runner.sandbox.control import Control, Running
-from runner.sandbox.faults import FAULTS, Faults, parse_faults
-from runner.sandbox.ledger import Entry, Ledger
-from runner.sandbox.pool import Pool, Row, Swept
+from runner.sandbox.faults import FAULTS, FaultSettings, parse_faults
+from runner.sandbox.ledger import Ledger, LedgerEntry
+from runner.sandbox.pool import CustomerRow, Pool, Swept
 from runner.sandbox.server import run, serve
 from runner.sandbox.settings import RateLimit, SandboxSettings
 
 __all__ = [
     "FAULTS",
     "Control",
-    "Entry",
-    "Faults",
+    "CustomerRow",
+    "FaultSettings",
     "Ledger",
+    "LedgerEntry",
     "Pool",
     "RateLimit",
-    "Row",
     "Running",
     "SandboxSettings",
     "Swept",

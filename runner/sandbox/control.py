@@ -14,7 +14,7 @@ from typing import Any, cast, get_args
 import orjson
 
 from runner.sandbox.endpoints import Query
-from runner.sandbox.faults import Dice, Faults
+from runner.sandbox.faults import Dice, FaultSettings
 from runner.sandbox.ledger import Ledger
 from runner.sandbox.pool import Pool
 from runner.sandbox.settings import Outage, RateLimit, SandboxSettings, SlidingWindowLimit, parse_rate_limit
@@ -105,11 +105,11 @@ def _rate_limit(value: object) -> RateLimit | None:
     return RateLimit(**cast("dict[str, Any]", value)) if value else None
 
 
-def _faults(value: Mapping[str, Any]) -> Faults:
-    """Read either {fault: share} or the fields of `Faults`."""
+def _faults(value: Mapping[str, Any]) -> FaultSettings:
+    """Read either {fault: share} or the fields of `FaultSettings`."""
     if "shares" in value or "script" in value:
-        return Faults(**{**value, "script": tuple(value.get("script", ()))})
-    return Faults(dict(value))
+        return FaultSettings(**{**value, "script": tuple(value.get("script", ()))})
+    return FaultSettings(dict(value))
 
 
 def answer_inside(running: Running, path: str, query: Query, body: bytes) -> tuple[int, object]:

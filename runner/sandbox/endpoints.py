@@ -12,8 +12,8 @@ from itertools import islice
 
 import orjson
 
-from runner.sandbox.ledger import Entry
-from runner.sandbox.pool import VENDOR_TIME, Pool, Row, Window, is_time
+from runner.sandbox.ledger import LedgerEntry
+from runner.sandbox.pool import VENDOR_TIME, CustomerRow, Pool, Window, is_time
 from runner.sandbox.settings import SandboxSettings
 
 __all__ = ["Answer", "Query", "async_customer", "del_customer", "failure", "get_customer", "token_info"]
@@ -59,7 +59,7 @@ def _success(message: str, **more: object) -> Answer:
     return Answer(200, {"code": 200, "status": "success", "message": message, **more})
 
 
-def del_customer(pool: Pool, settings: SandboxSettings, entry: Entry, body: bytes) -> Answer:
+def del_customer(pool: Pool, settings: SandboxSettings, entry: LedgerEntry, body: bytes) -> Answer:
     """Delete phones, phones in a window, or a whole window; note in `entry` what was asked and what went."""
     try:
         asked = _read_object(body)
@@ -78,7 +78,7 @@ def del_customer(pool: Pool, settings: SandboxSettings, entry: Entry, body: byte
     return _success("删除客户公海数据成功", data={"count": entry.count})
 
 
-def get_customer(pool: Pool, settings: SandboxSettings, entry: Entry, query: Query) -> Answer:
+def get_customer(pool: Pool, settings: SandboxSettings, entry: LedgerEntry, query: Query) -> Answer:
     """List the rows that match, one page of them; `meta.total` counts them all."""
     try:
         page = _read_number(query, "page", None, 10**9)
@@ -103,7 +103,7 @@ def get_customer(pool: Pool, settings: SandboxSettings, entry: Entry, query: Que
     return _success("获取客户公海数据成功", meta=meta, data=[_customer(row) for row in shown])
 
 
-def async_customer(pool: Pool, settings: SandboxSettings, entry: Entry, body: bytes) -> Answer:
+def async_customer(pool: Pool, settings: SandboxSettings, entry: LedgerEntry, body: bytes) -> Answer:
     """Import up to 200 rows, all with the present time."""
     try:
         asked = _read_object(body)
@@ -119,14 +119,14 @@ def async_customer(pool: Pool, settings: SandboxSettings, entry: Entry, body: by
     return _success("导入客户公海数据已提交", data=[])
 
 
-def token_info(entry: Entry) -> Answer:
+def token_info(entry: LedgerEntry) -> Answer:
     """Say that the token is valid, and until when."""
     until = datetime.now(VENDOR_TIME) + timedelta(days=30)
     entry.processed = True
     return _success("success", data={"expires_at": until.strftime("%Y-%m-%d %H:%M:%S")})
 
 
-def _customer(row: Row) -> dict[str, object]:
+def _customer(row: CustomerRow) -> dict[str, object]:
     return {
         "id": row.id,
         "user_id": row.user_id,

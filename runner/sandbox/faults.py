@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-__all__ = ["FAULTS", "Dice", "Faults", "is_after", "kind_of", "parse_faults"]
+__all__ = ["FAULTS", "Dice", "FaultSettings", "is_after", "kind_of", "parse_faults"]
 
 _EITHER_SIDE = {
     "500": "HTTP 500 with an HTML body",
@@ -58,7 +58,7 @@ def kind_of(fault: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Faults:
+class FaultSettings:
     """What goes wrong, and how often.
 
     Args:
@@ -91,7 +91,7 @@ class Faults:
             raise ValueError("shares of faults lie between 0 and 1, all together too")
 
 
-def parse_faults(texts: Iterable[str], *, seed: int = 0) -> Faults:
+def parse_faults(texts: Iterable[str], *, seed: int = 0) -> FaultSettings:
     """Parse `NAME=SHARE`, such as `lost-after=2%` or `hang=0.01`.
 
     `5xx`, `5xx-after` and `mixed` stand for several, which share theirs evenly.
@@ -111,13 +111,13 @@ def parse_faults(texts: Iterable[str], *, seed: int = 0) -> Faults:
         names = _GROUPS.get(name, (name,))
         for each in names:
             shares[each] = shares.get(each, 0.0) + share / len(names)
-    return Faults(shares, seed)
+    return FaultSettings(shares, seed)
 
 
 class Dice:
     """Draws the fault of each request in turn; script first, then by shares."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: FaultSettings) -> None:
         self.faults = faults
         self.rng = random.Random(faults.seed)  # noqa: S311 - a rehearsal wants its accidents repeatable
         """For everything else that is left to chance: jitter, kinds of garbage, ways to lose a reply."""

@@ -14,11 +14,11 @@ import orjson
 
 from runner.sandbox.pool import Swept, Window
 
-__all__ = ["Entry", "Ledger", "busiest"]
+__all__ = ["Ledger", "LedgerEntry", "busiest"]
 
 
 @dataclass(slots=True)
-class Entry:
+class LedgerEntry:
     """One request.
 
     Args:
@@ -108,7 +108,7 @@ class Ledger:
     """Every request since the start, and the folds of them that a rehearsal is judged by."""
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[LedgerEntry] = []
         self.tally: Counter[str] = Counter()
         """Requests by `call:NAME`, `fault:NAME`, `status:CODE`, `replied:HOW`, kept as they end."""
         self._arrivals = array("d")
@@ -116,15 +116,15 @@ class Ledger:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def open(self, at: float, method: str, call: str, user_id: str) -> Entry:
+    def open(self, at: float, method: str, call: str, user_id: str) -> LedgerEntry:
         """Note an arrival and return its entry."""
-        entry = Entry(len(self.entries) + 1, at, method, call, user_id)
+        entry = LedgerEntry(len(self.entries) + 1, at, method, call, user_id)
         self.entries.append(entry)
         self._arrivals.append(at)
         self.tally[f"call:{call}"] += 1
         return entry
 
-    def close(self, entry: Entry, at: float) -> None:
+    def close(self, entry: LedgerEntry, at: float) -> None:
         """Note that the sandbox is through with this request."""
         entry.done_at = at
         self.tally[f"replied:{entry.replied}"] += 1
@@ -136,12 +136,12 @@ class Ledger:
             self.tally["deletions"] += 1
             self.tally["deleted_rows"] += entry.count
 
-    def since(self, number: int, limit: int | None = None) -> list[Entry]:
+    def since(self, number: int, limit: int | None = None) -> list[LedgerEntry]:
         """Return the entries after that number, oldest first."""
         stop = None if limit is None else number + limit
         return self.entries[number:stop]
 
-    def deletions(self) -> Iterator[Entry]:
+    def deletions(self) -> Iterator[LedgerEntry]:
         """Yield the requests whose deletion was carried out."""
         return (e for e in self.entries if e.processed and e.call == "del_customer")
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-__all__ = ["VENDOR_TIME", "Pool", "Row", "Swept", "Window", "is_time", "now_text"]
+__all__ = ["VENDOR_TIME", "CustomerRow", "Pool", "Swept", "Window", "is_time", "now_text"]
 
 Window = tuple[str, str]
 """From, to, both included. Times are text in one fixed format, so that their order is the text's order."""
@@ -45,7 +45,7 @@ def now_text() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CustomerRow:
     """One row of a pool: a phone stands in as many rows as it was imported."""
 
     user_id: str
@@ -162,12 +162,14 @@ class Pool:
         phones = dict.fromkeys(phone for _, phone in self._index(user_id).phones_in(window))
         return self._sweep(user_id, phones, window)
 
-    def rows(self, user_id: str, phone: str | None = None, window: Window | None = None) -> Iterator[Row]:
+    def rows(
+        self, user_id: str, phone: str | None = None, window: Window | None = None
+    ) -> Iterator[CustomerRow]:
         """Yield the rows that match, oldest first."""
         for at, found in self._matching(user_id, phone, window):
             for nth, time in enumerate(self._times(user_id, found)):
                 if time == at:
-                    yield Row(user_id, found, time, nth)
+                    yield CustomerRow(user_id, found, time, nth)
 
     def count(self, user_id: str, phone: str | None = None, window: Window | None = None) -> int:
         """Return how many rows match."""

@@ -20,7 +20,7 @@ from runner.sandbox import endpoints
 from runner.sandbox.control import Control, Running, answer_inside
 from runner.sandbox.endpoints import Answer, failure
 from runner.sandbox.faults import Dice, is_after, kind_of
-from runner.sandbox.ledger import Entry, Ledger
+from runner.sandbox.ledger import Ledger, LedgerEntry
 from runner.sandbox.pool import Pool
 from runner.sandbox.settings import SandboxSettings
 from runner.sandbox.wire import JSON, Wire, go_wrong, send_answer, send_closed, send_page, send_too_many
@@ -70,7 +70,7 @@ class _Server:
             entry.replied = entry.replied or "gone"
             ledger.close(entry, time.monotonic())
 
-    async def _answer(self, request: web.BaseRequest, entry: Entry, query: str) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, entry: LedgerEntry, query: str) -> web.StreamResponse:
         body = await request.read()
         control = self.running.control
         faults, dice = control.settings.faults, control.dice
@@ -87,7 +87,7 @@ class _Server:
         answer = self._work(entry, query, body) if is_after(fault) else _NEVER_SEEN
         return await go_wrong(wire, kind_of(fault), answer)
 
-    def _work(self, entry: Entry, query: str, body: bytes) -> Answer:
+    def _work(self, entry: LedgerEntry, query: str, body: bytes) -> Answer:
         """Do what the call is for, if it is allowed. Nothing can come between looking and deleting."""
         pool, settings = self.running.pool, self.running.control.settings
         if entry.call == "token":

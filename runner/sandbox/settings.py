@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
-from runner.sandbox.faults import Faults
+from runner.sandbox.faults import FaultSettings
 
 __all__ = ["Outage", "RateLimit", "SandboxSettings", "SlidingWindowLimit", "parse_rate_limit"]
 
@@ -62,7 +62,7 @@ class SandboxSettings:
     latency_s: float = 0.0
     jitter_s: float = 0.0
     rate_limit: RateLimit | None = None
-    faults: Faults = field(default_factory=Faults)
+    faults: FaultSettings = field(default_factory=FaultSettings)
     known_users: frozenset[str] | None = None
     forbidden_users: frozenset[str] = frozenset()
     unknown_users: frozenset[str] = frozenset()

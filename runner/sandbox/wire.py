@@ -18,7 +18,7 @@ import orjson
 from aiohttp import web
 
 from runner.sandbox.endpoints import Answer, failure
-from runner.sandbox.ledger import Entry
+from runner.sandbox.ledger import LedgerEntry
 
 __all__ = ["JSON", "Wire", "go_wrong", "send_answer", "send_closed", "send_page", "send_too_many"]
 
@@ -62,7 +62,7 @@ class Wire:
     """
 
     request: web.BaseRequest
-    entry: Entry
+    entry: LedgerEntry
     headers: dict[str, str]
     closing: asyncio.Event
     rng: random.Random

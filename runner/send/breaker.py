@@ -1,7 +1,7 @@
 """Probation and breaker, one mechanism: who may send while nobody knows whether sending does any good.
 
-A session starts probing: one batch at a time, until one ends `deleted` within the caps; then the way is
-clear for all. When too much fails, everybody stops and, after a pause, one batch probes. Each probe that
+A session starts on trial: one batch at a time, until one ends `deleted` within the caps; then the way is
+clear for all. When too much fails, everybody stops and, after a pause, one batch is tried. Each trial that
 fails makes the next pause longer; when they run out the run stops (README, breaker). It counts only this
 session, and only since the way was last cleared; it never touches the audit and never sends.
 """
@@ -18,10 +18,10 @@ from runner.outcomes import AttemptFailed, NextStep
 from runner.send.delivery import Ended
 from runner.stop import Interruptible, Stop
 
-__all__ = ["PROBE_PAUSES_S", "Breaker", "Counts"]
+__all__ = ["TRIAL_PAUSES_S", "Breaker", "Counts"]
 
-PROBE_PAUSES_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-"""Before each probe; when the last one fails the run stops."""
+TRIAL_PAUSES_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""Before each trial; when the last one fails the run stops."""
 
 FAILURES_IN_A_ROW: Final = 10
 MIN_ENDED: Final = 20
@@ -37,7 +37,7 @@ _MOST_WORDS = 160
 @unique
 class _Way(Enum):
     CLEAR = "clear"
-    PROBING = "probing"
+    TRIAL = "trial"
     BLOCKED = "blocked"
 
 
@@ -74,7 +74,7 @@ class Breaker:
     """Implements `delivery.SendPermit`, and admits batches for `dispatch`.
 
     Args:
-        stop: Told when the probes run out, or when a pause would outlast its deadline.
+        stop: Told when the trials run out, or when a pause would outlast its deadline.
         max_failed: Share of ended batches that may fail.
         on_pause: Called with the pause's length in seconds (None: the way is clear again) and the reason.
     """
@@ -86,8 +86,8 @@ class Breaker:
     """Requests of this session that left."""
     retries: int = 0
     counts: Counts = field(default_factory=Counts)
-    _way: _Way = _Way.PROBING
-    _prober: int | None = None
+    _way: _Way = _Way.TRIAL
+    _trial_seq: int | None = None
     _in_hand: int = 0
     _pauses: int = 0
     _untrusted: int = 0
@@ -104,23 +104,23 @@ class Breaker:
     async def admit(self) -> None:
         """Wait until one more batch may be taken in hand; raise `Stopping` when none will be."""
         self.stop.check()
-        while not (self.clear or (self._way is _Way.PROBING and self._in_hand == 0)):
+        while not (self.clear or (self._way is _Way.TRIAL and self._in_hand == 0)):
             await self._change()
         self._in_hand += 1
 
     def release(self, seq: int | None) -> None:
         """Note that an admitted batch is out of hand, ended or not (None: there was none to take)."""
         self._in_hand -= 1
-        if seq is not None and self._prober == seq:
-            self._prober = None
+        if seq is not None and self._trial_seq == seq:
+            self._trial_seq = None
         self._wake()
 
     async def wait_for_permit(self, seq: int) -> None:
         """Wait until this batch may make an attempt; raise `Stopping` when it never will."""
         self.stop.check()
         while not self.clear:
-            if self._way is _Way.PROBING and self._prober in {None, seq}:
-                self._prober = seq
+            if self._way is _Way.TRIAL and self._trial_seq in {None, seq}:
+                self._trial_seq = seq
                 return
             await self._change()
 
@@ -136,7 +136,7 @@ class Breaker:
         self.counts.retries += retry
 
     def attempt_ended(self, seq: int, failure: AttemptFailed | None, words: str = "") -> None:
-        """Note how an attempt ended; a probe that fails blocks the way again, for longer.
+        """Note how an attempt ended; a trial that fails blocks the way again, for longer.
 
         Args:
             seq: The batch's.
@@ -148,8 +148,8 @@ class Breaker:
             self.counts.last.append(words)
         self._judge_trust(failure, words)
         self.counts.in_a_row = self.counts.in_a_row + 1 if suffering else 0
-        if suffering and self._is_probe(seq):
-            self._block("the probe failed")
+        if suffering and self._is_trial(seq):
+            self._block("the trial failed")
         else:
             self._judge()
 
@@ -157,13 +157,13 @@ class Breaker:
         """Note how a batch ended; one that was confirmed within the caps clears the way."""
         self.counts.ended += not ended.skipped
         self.counts.failed += ended.faulty
-        if self._way is _Way.PROBING and self._prober == ended.seq:
+        if self._way is _Way.TRIAL and self._trial_seq == ended.seq:
             if ended.status == "deleted" and ended.within_caps:
                 self._clear()
                 return
             # One with numbers that are protected by now, or refused, says nothing about the server.
             if self._pauses and ended.faulty:
-                self._block(f"the probe ended {ended.status}")
+                self._block(f"the trial ended {ended.status}")
                 return
         self._judge()
 
@@ -173,8 +173,8 @@ class Breaker:
             self._timer.cancel()
             self._timer = None
 
-    def _is_probe(self, seq: int) -> bool:
-        return self._way is _Way.PROBING and self._prober == seq and self._pauses > 0
+    def _is_trial(self, seq: int) -> bool:
+        return self._way is _Way.TRIAL and self._trial_seq == seq and self._pauses > 0
 
     def _judge_trust(self, failure: AttemptFailed | None, words: str) -> None:
         """Stop the run after a few failures in a row that no waiting mends."""
@@ -193,33 +193,33 @@ class Breaker:
     def _block(self, why: str) -> None:
         if self.stop:
             return
-        if self._pauses == len(PROBE_PAUSES_S):
-            self.stop.request(f"{BREAKER}{why}, after {self._pauses} probes{self.counts.last_words()}")
+        if self._pauses == len(TRIAL_PAUSES_S):
+            self.stop.request(f"{BREAKER}{why}, after {self._pauses} trials{self.counts.last_words()}")
             return
         loop = asyncio.get_running_loop()
-        pause_s = PROBE_PAUSES_S[self._pauses]
+        pause_s = TRIAL_PAUSES_S[self._pauses]
         if self.stop.deadline_s is not None and loop.time() + pause_s > self.stop.deadline_s:
             self.stop.request(f"deadline: breaker open ({why}{self.counts.last_words()})")
             return
         self._pauses += 1
-        self._way, self._prober = _Way.BLOCKED, None
+        self._way, self._trial_seq = _Way.BLOCKED, None
         recall, self._recall = self._recall, Stop()
         recall.request(why)
-        self._timer = loop.call_later(pause_s, self._probe)
+        self._timer = loop.call_later(pause_s, self._try)
         self.on_pause(pause_s, f"{BREAKER}{why}{self.counts.last_words()}")
 
-    def _probe(self) -> None:
-        self._way, self._timer = _Way.PROBING, None
+    def _try(self) -> None:
+        self._way, self._timer = _Way.TRIAL, None
         self._wake()
 
     def _clear(self) -> None:
         was_blocked = self._pauses > 0
-        self._way, self._prober, self._pauses = _Way.CLEAR, None, 0
+        self._way, self._trial_seq, self._pauses = _Way.CLEAR, None, 0
         # Those still in hand try once more for what failed before: no sign that it goes on.
         self.counts = Counts(retries=-max(0, self._in_hand - 1))
         self._wake()
         if was_blocked:
-            self.on_pause(None, f"{BREAKER}a probe was confirmed")
+            self.on_pause(None, f"{BREAKER}a trial was confirmed")
 
     def _wake(self) -> None:
         self._changed.set()

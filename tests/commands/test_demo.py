@@ -5,7 +5,7 @@ import csv
 import aiohttp
 
 from runner.commands.demo_data import find_jobs_dir, measure_demo, next_steps, prepare_demo
-from runner.sandbox import Faults, serve
+from runner.sandbox import FaultSettings, serve
 
 
 def listed(directory):
@@ -65,7 +65,7 @@ async def test_the_verdict_counts_what_went_unseen_and_what_should_have_stayed(t
     )
     rows = [files.pool.count(user, seen), files.pool.count(other, unseen)]
     async with serve(files.settings, files.pool) as running:
-        running.control.change(faults=Faults(script=(None, "502-after")), latency_s=0, jitter_s=0)
+        running.control.change(faults=FaultSettings(script=(None, "502-after")), latency_s=0, jitter_s=0)
         await delete(running, "rehearsal", user, [seen])
         await delete(running, "rehearsal", other, [unseen])
         assert measure_demo(files, running.ledger).outside_deleted == 0
@@ -82,7 +82,7 @@ async def test_the_demo_refuses_some_numbers_so_that_isolation_is_seen(tmp_path)
     refused = [(user, phone) for user, phone in files.named if phone in files.settings.refused_phones]
     assert len(refused) == 4
     async with serve(files.settings, files.pool) as running:
-        running.control.change(faults=Faults(), latency_s=0, jitter_s=0)
+        running.control.change(faults=FaultSettings(), latency_s=0, jitter_s=0)
         assert b"6007" in await delete(running, "rehearsal", refused[0][0], [refused[0][1]])
 
 

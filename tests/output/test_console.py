@@ -11,7 +11,7 @@ from runner.audit.records import BatchRecord, PaceRecord
 from runner.errors import Exit, Refused, RunnerError
 from runner.output import console
 from runner.output.console import Console, Verbosity
-from runner.plan.planner import Progress
+from runner.plan.planner import PlanningProgress
 from tests.output.test_progress import snapshot
 from tests.support.simclock import run_simulated
 
@@ -51,8 +51,8 @@ def planning(*, terminal, **verbosity):
     """Return what a planning of two steps and one sentence after it leave on the screen."""
     screen, out = open_console(terminal=terminal, **verbosity)
     follow = out.follow_planning()
-    follow(Progress(10_000, "清单/退订.csv"))
-    follow(Progress(20_000, "", 200))
+    follow(PlanningProgress(10_000, "清单/退订.csv"))
+    follow(PlanningProgress(20_000, "", 200))
     out.say("done")
     return screen.getvalue()
 
@@ -77,7 +77,7 @@ def test_a_terminal_shows_them_in_one_line_that_is_gone_before_the_next_words():
 @pytest.mark.usefixtures("at_once")
 def test_the_result_does_not_follow_on_the_line_of_the_progress():
     screen, out = open_console(terminal=True)
-    out.follow_planning()(Progress(1, "a"))
+    out.follow_planning()(PlanningProgress(1, "a"))
     out.result("{}")
     assert screen.getvalue().endswith(AWAY)
 

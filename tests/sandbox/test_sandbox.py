@@ -13,7 +13,17 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from runner.sandbox import FAULTS, Faults, Pool, RateLimit, Running, SandboxSettings, parse_faults, run, serve
+from runner.sandbox import (
+    FAULTS,
+    FaultSettings,
+    Pool,
+    RateLimit,
+    Running,
+    SandboxSettings,
+    parse_faults,
+    run,
+    serve,
+)
 from runner.sandbox.faults import Dice, is_after
 from runner.sandbox.ledger import busiest
 from runner.sandbox.settings import SlidingWindowLimit, parse_rate_limit
@@ -328,7 +338,7 @@ EXPECTED = {
 @pytest.mark.parametrize("fault", BEFORE_AND_AFTER)
 async def test_a_fault_does_what_its_name_says_and_the_ledger_tells_the_truth(fault):
     pool = stocked()
-    async with serve(SandboxSettings(faults=Faults(script=(fault,), slow_s=0.01)), pool) as running:
+    async with serve(SandboxSettings(faults=FaultSettings(script=(fault,), slow_s=0.01)), pool) as running:
         came = await outcome(running, fault)
         kind = fault.removesuffix("-after")
         if kind != "garbage":
@@ -345,21 +355,21 @@ async def test_a_fault_does_what_its_name_says_and_the_ledger_tells_the_truth(fa
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_garbage_is_never_a_sound_reply(seed):
-    faults = Faults({"garbage": 0.5, "garbage-after": 0.5}, seed=seed)
+    faults = FaultSettings({"garbage": 0.5, "garbage-after": 0.5}, seed=seed)
     async with serve(SandboxSettings(faults=faults), stocked()) as running:
         assert "sound" not in await outcome(running, "garbage")
         assert running.ledger.entries[0].replied == "garbage"
 
 
 async def test_a_lost_reply_comes_as_a_reset_or_as_a_close():
-    async with serve(SandboxSettings(faults=Faults({"lost": 1.0})), stocked()) as running:
+    async with serve(SandboxSettings(faults=FaultSettings({"lost": 1.0})), stocked()) as running:
         for _ in range(12):
             assert await outcome(running, "lost") == "nothing"
         assert {entry.replied for entry in running.ledger.entries} == {"reset", "closed"}
 
 
 async def test_retry_after_comes_in_seconds_as_a_date_or_not_at_all():
-    faults = Faults(script=("429", "429-seconds", "429-date"), retry_after_s=7)
+    faults = FaultSettings(script=("429", "429-seconds", "429-date"), retry_after_s=7)
     async with serve(SandboxSettings(faults=faults), stocked()) as running:
         first, second, third = [await delete(running, [A]) for _ in range(3)]
         assert "Retry-After" not in first.headers
@@ -368,21 +378,21 @@ async def test_retry_after_comes_in_seconds_as_a_date_or_not_at_all():
 
 
 async def test_gateway_errors_are_html():
-    async with serve(SandboxSettings(faults=Faults(script=("502",))), stocked()) as running:
+    async with serve(SandboxSettings(faults=FaultSettings(script=("502",))), stocked()) as running:
         said = await delete(running, [A])
         assert said.headers["Content-Type"].startswith("text/html")
         assert b"502 Bad Gateway" in said.body
 
 
 async def test_faults_spare_the_sibling_calls_unless_told():
-    async with serve(SandboxSettings(faults=Faults({"503": 1.0})), stocked()) as running:
+    async with serve(SandboxSettings(faults=FaultSettings({"503": 1.0})), stocked()) as running:
         assert (await send(running, "GET", "/agent-api/token")).status == 200
-        running.control.change(faults=Faults({"503": 1.0}, everywhere=True))
+        running.control.change(faults=FaultSettings({"503": 1.0}, everywhere=True))
         assert (await send(running, "GET", "/agent-api/token")).status == 503
 
 
 def test_the_draw_repeats_with_its_seed_and_keeps_the_shares():
-    faults = Faults({"429": 0.02, "lost-after": 0.03}, seed=5)
+    faults = FaultSettings({"429": 0.02, "lost-after": 0.03}, seed=5)
     first, second = Dice(faults), Dice(faults)
     drawn = [first.draw() for _ in range(20_000)]
     assert drawn == [second.draw() for _ in range(20_000)]
@@ -395,11 +405,11 @@ def test_the_draw_repeats_with_its_seed_and_keeps_the_shares():
 )
 def test_shares_that_are_none_are_refused(shares):
     with pytest.raises(ValueError, match="fault"):
-        Faults(shares)
+        FaultSettings(shares)
 
 
 def test_faults_are_read_from_the_command_line():
-    assert parse_faults(["lost-after=2%", "hang=0.01"], seed=3) == Faults(
+    assert parse_faults(["lost-after=2%", "hang=0.01"], seed=3) == FaultSettings(
         {"lost-after": 0.02, "hang": 0.01}, 3
     )
     assert sum(parse_faults(["5xx=4%", "mixed=5%"]).shares.values()) == pytest.approx(0.09)
@@ -598,7 +608,7 @@ async def test_it_listens_on_loopback_only(host):
 
 async def test_it_ends_at_once_with_handlers_that_hang_or_wait():
     async with serve(
-        SandboxSettings(faults=Faults({"hang": 0.5, "slow": 0.5}, slow_s=600)), stocked()
+        SandboxSettings(faults=FaultSettings({"hang": 0.5, "slow": 0.5}, slow_s=600)), stocked()
     ) as running:
         waiting = [asyncio.ensure_future(delete(running, [A])) for _ in range(8)]
         while len(running.ledger) < 8:

@@ -5,7 +5,7 @@ import pytest
 from runner.errors import Exit
 from runner.model import Reply
 from runner.outcomes import BAD_REPLY, CUT, NOT_CONNECTED, SERVER, TIMEOUT, UNTRUSTED, AttemptFailed
-from runner.send.breaker import PROBE_PAUSES_S, Counts
+from runner.send.breaker import TRIAL_PAUSES_S, Counts
 from runner.settings import Limits, Rate, Safety
 from tests.support.fakes import (
     MemoryFile,
@@ -67,7 +67,7 @@ def test_over_the_cap_is_not_within_it():
     assert rig.summary["exit_code"] == Exit.STOPPED
 
 
-def test_intents_are_announced_one_at_a_time_while_probing():
+def test_intents_are_announced_one_at_a_time_on_trial():
     rig = live_session(batches(40), script=answers(*[refusal(409)] * 3), limits=WIDE, safety=ANY)
     assert [r.get("seq") for r in records_of(rig.file, "sending")[:4]] == [1, 2, 3, 4]
 
@@ -82,7 +82,7 @@ def test_ten_attempts_in_a_row_that_fail_open_it(kind):
     began, ended = pauses(rig)[0]
     sent = departures(rig)
     assert began == pytest.approx(sent[10] + 0.05, abs=2e-3)
-    assert ended - began == pytest.approx(PROBE_PAUSES_S[0], abs=2e-3)
+    assert ended - began == pytest.approx(TRIAL_PAUSES_S[0], abs=2e-3)
     assert not [at_s for at_s in sent if began < at_s < ended - 2e-3]
 
 
@@ -227,14 +227,14 @@ def test_a_connection_that_is_trusted_between_them_begins_the_row_anew():
 # --- what it does while it is open
 
 
-def test_probes_come_alone_with_growing_pauses_and_then_the_run_stops():
+def test_trials_come_alone_with_growing_pauses_and_then_the_run_stops():
     rig = _outage_for_ever(Limits(rate=Rate(None), concurrency=8, max_attempts=100))
     lengths = [ended - began for began, ended in pauses(rig)]
-    assert lengths == pytest.approx(list(PROBE_PAUSES_S), abs=3e-3)
+    assert lengths == pytest.approx(list(TRIAL_PAUSES_S), abs=3e-3)
     for (began, ended), (following, _) in zip(pauses(rig), pauses(rig)[1:], strict=False):
         assert not [at_s for at_s in departures(rig) if began + 1e-3 < at_s < ended - 2e-3]
         assert len([at_s for at_s in departures(rig) if ended - 2e-3 <= at_s < following]) == 1
-    assert rig.summary["why"] == "breaker: the probe failed, after 6 probes; last: server: no such luck"
+    assert rig.summary["why"] == "breaker: the trial failed, after 6 trials; last: server: no such luck"
     assert (rig.summary["status"], rig.summary["exit_code"]) == ("stopped", Exit.STOPPED)
     assert rig.summary["batches"]["not_sent"] > 0
 
@@ -249,17 +249,17 @@ def _outage_for_ever(limits):
     return live_session(batches(40), script=script, limits=limits, safety=ANY)
 
 
-def test_a_probe_that_is_confirmed_lets_all_go_on():
+def test_a_trial_that_is_confirmed_lets_all_go_on():
     script = answers(*[None] * 9, *[failure(SERVER)] * 14)
     rig = live_session(batches(200), script=script, limits=WIDE, safety=ANY)
     *_, last = [r for r in records_of(rig.file, "pace") if r["why"].startswith("breaker:")]
-    assert (last["why"], last["until"]) == ("breaker: a probe was confirmed", None)
+    assert (last["why"], last["until"]) == ("breaker: a trial was confirmed", None)
     assert rig.summary["exit_code"] == Exit.OK
     assert rig.summary["peak_in_flight"] == WIDE.concurrency
 
 
-def test_a_probe_with_a_protected_number_is_no_failed_one():
-    """What was sent of it was confirmed; the next batch probes at once."""
+def test_a_trial_with_a_protected_number_is_no_failed_one():
+    """What was sent of it was confirmed; the next batch is tried at once."""
     plan = batches(60)
     protected = frozenset(batch.phones[0] for batch in plan[5:25])
     script = answers(*[None] * 5, *[failure(SERVER)] * 10)
@@ -302,7 +302,7 @@ def test_a_pause_beyond_the_deadline_stops_the_run():
     assert rig.took_s < 30.0
 
 
-def test_a_stop_ends_the_wait_for_a_probe_at_once():
+def test_a_stop_ends_the_wait_for_a_trial_at_once():
     limits = Limits(rate=Rate(None), concurrency=4, max_attempts=100)
 
     def before(rig):
@@ -335,7 +335,7 @@ def through_an_outage(rate, from_s=10.0, to_s=70.0, count=2000, concurrency=16):
 def test_an_outage_of_a_minute_costs_a_few_dozen_requests_and_the_run_goes_on(rate):
     """Without an outage the same minute carries 60 × rate requests."""
     during, rig = through_an_outage(rate, count=int(rate * 30))
-    assert during <= 10 + 16 + len(PROBE_PAUSES_S)
+    assert during <= 10 + 16 + len(TRIAL_PAUSES_S)
     assert rig.summary["exit_code"] == Exit.OK
     assert rig.summary["retries"] == during
 
@@ -344,5 +344,5 @@ def test_an_outage_of_a_minute_costs_a_few_dozen_requests_and_the_run_goes_on(ra
 def test_the_retries_that_an_outage_left_behind_do_not_open_it_again(concurrency):
     _, rig = through_an_outage(200.0, count=6000, concurrency=concurrency)
     began = [began for began, _ in pauses(rig)]
-    assert len(began) == len(PROBE_PAUSES_S)
+    assert len(began) == len(TRIAL_PAUSES_S)
     assert max(began) < 70.0

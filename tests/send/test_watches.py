@@ -140,7 +140,7 @@ def test_a_number_refused_after_an_attempt_in_doubt_does_not_count_either():
     assert rig.summary["batches"]["unknown"] == 12
 
 
-def test_a_probe_with_a_bad_number_neither_clears_the_way_nor_blocks_it():
+def test_a_trial_with_a_bad_number_neither_clears_the_way_nor_blocks_it():
     plan = batches(60)
     bad = {plan[11].phones[0]}
     suffering = answers(*[None] * 10, *[failure(SERVER)] * 10)
@@ -152,7 +152,7 @@ def test_a_probe_with_a_bad_number_neither_clears_the_way_nor_blocks_it():
         safety=CALM,
     )
     why = [record["why"].split(";")[0] for record in records_of(rig.file, "pace")]
-    assert why == ["breaker: 10 attempts in a row failed", "breaker: a probe was confirmed"]
+    assert why == ["breaker: 10 attempts in a row failed", "breaker: a trial was confirmed"]
     assert rig.summary["exit_code"] == Exit.PARTIAL
 
 

@@ -208,8 +208,8 @@ class Checks:
             # What is woken in the very turn of the loop that opens it may still leave, as with a stop.
             within = self.breaker_since_s + SLACK_S < now_s < self.breaker_to_s - 2e-3
             self._expect(not within, "breaker: a request leaves while it is open")
-            probes = [visit for visit in flying if visit.left_s > self.breaker_since_s]
-            self._expect(not probes, "breaker: a second probe is in flight")
+            trials = [visit for visit in flying if visit.left_s > self.breaker_since_s]
+            self._expect(not trials, "breaker: a second trial is in flight")
         stop = process.rig.stop
         if stop.reason is not None and not stop.at_s <= process.loop.last_block_s:
             self._expect(now_s <= stop.at_s + SLACK_S, f"a request leaves after the stop ({stop.reason.why})")

@@ -5,10 +5,10 @@ import gzip
 import pytest
 
 from runner.errors import Fault
-from runner.lists import jsonlist, tabular
+from runner.lists import json_list, tabular
 from runner.lists import read as reading
 from runner.lists.decode import BLOCK_BYTES
-from runner.lists.foreign import foreign_bytes, foreign_text
+from runner.lists.sniff import foreign_bytes, foreign_text
 from tests.lists.test_read import A, B, read
 
 
@@ -157,7 +157,7 @@ def test_a_cut_utf16_says_that_it_is_cut(tmp_path, keep, encoding):
     ],
 )
 @pytest.mark.parametrize(("text", "module", "reader"), [
-    (f"phone\n{A}\n", tabular, "_read_body"), (f"[{A}]", jsonlist, "_read_chunks")
+    (f"phone\n{A}\n", tabular, "_read_body"), (f"[{A}]", json_list, "_read_chunks")
 ])  # fmt: skip
 def test_whatever_a_library_raises_is_a_fault_of_the_file(tmp_path, monkeypatch, error, text, module, reader):
     def fail(*_):

@@ -15,7 +15,7 @@ from runner.phones import mask_echoes
 from runner.plan.file import PlanFile
 from runner.text import encodable, printable
 
-__all__ = ["Row", "failed_rows", "write_failed"]
+__all__ = ["FailedRow", "failed_rows", "write_failed"]
 
 _COLUMNS: Final = ("user_id", "phone", "status", "error", "http_status", "code", "message")
 """The first two are named as a table of a job names them."""
@@ -23,10 +23,10 @@ _COLUMNS: Final = ("user_id", "phone", "status", "error", "http_status", "code",
 _BOM: Final = "\ufeff"
 _FORMULA: Final = ("=", "+", "-", "@")
 
-Row = tuple[str, str, str, str | None, int | None, int | None, str]
+FailedRow = tuple[str, str, str, str | None, int | None, int | None, str]
 
 
-def write_failed(file: TextIO, rows: Iterable[Row]) -> int:
+def write_failed(file: TextIO, rows: Iterable[FailedRow]) -> int:
     """Write a header and these rows to a file opened with `newline=""`; returns how many numbers."""
     file.write(_BOM)
     writer = csv.writer(file)
@@ -38,7 +38,7 @@ def write_failed(file: TextIO, rows: Iterable[Row]) -> int:
     return written
 
 
-def failed_rows(ended: Iterable[BatchRecord], fold: Fold, plan: PlanFile | None) -> Iterator[Row]:
+def failed_rows(ended: Iterable[BatchRecord], fold: Fold, plan: PlanFile | None) -> Iterator[FailedRow]:
     """Yield the numbers not confirmed, in audit order, those of open batches last.
 
     Args:

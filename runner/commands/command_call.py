@@ -1,4 +1,4 @@
-"""The way into a call and out of it: its screen, its result, its errors, and the one exit code.
+"""One call of a command, from its first flag to its exit code: its screen, its result, its errors.
 
 Keeps the promise that the code says what became of the run: from the moment a run has its end nothing that
 goes wrong with showing it, and no signal, makes it another one. Imports what it needs when it needs it, so
@@ -9,21 +9,42 @@ import os
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from runner.errors import Exit, Interrupted, RunnerError, in_our_words
 from runner.options import OutputOptions
 
 if TYPE_CHECKING:
-    from runner.commands.shown import Shown
+    from collections.abc import Callable
+
     from runner.output.console import Console
     from runner.output.results import Result
 
-__all__ = ["Door"]
+__all__ = ["CommandCall", "CommandResult"]
+
+_ResultT_co = TypeVar("_ResultT_co", bound="Result", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult(Generic[_ResultT_co]):
+    """A verb's end.
+
+    Args:
+        result: As `--json` writes it.
+        text: Makes the same in words, only where it is wanted.
+    """
+
+    result: _ResultT_co
+    text: "Callable[[], str]"
+
+    @property
+    def exit_code(self) -> Exit:
+        """The process's exit code."""
+        return Exit(self.result.exit_code)
 
 
 @dataclass(slots=True)
-class Door:
+class CommandCall:
     """What is known of a call, from its first flag to its exit code."""
 
     output: OutputOptions = field(default_factory=OutputOptions)
@@ -50,10 +71,10 @@ class Door:
             self._screen.warn(warning)
         return self._screen
 
-    def end(self, shown: "Shown[Result]") -> int:
+    def end(self, done: "CommandResult[Result]") -> int:
         """Write a verb's result to standard output and return the exit code.
 
-        All is decided and written down: a signal from now on changes nothing. A result that cannot be shown
+        All is decided and written down: a signal from now on changes nothing. A result that cannot be done
         costs a verb that only reads its code; what a run did stays what it is.
         """
         from runner.output.results import as_json  # noqa: PLC0415
@@ -61,12 +82,12 @@ class Door:
 
         hold_signals()
         if self.settled is not None:
-            self.screen.settle(shown.exit_code)  # `demo` judges its run, and its verdict is the code
+            self.screen.settle(done.exit_code)  # `demo` judges its run, and its verdict is the code
         try:
-            self.screen.result(as_json(shown.result).decode() if self.output.as_json else shown.text())
+            self.screen.result(as_json(done.result).decode() if self.output.as_json else done.text())
         except Exception as error:  # noqa: BLE001 - whatever it is, the code is known
             return self.explain(error)
-        return int(shown.exit_code)
+        return int(done.exit_code)
 
     def explain(self, error: Exception) -> int:
         """Say what went wrong, where --json was asked for as an object too, and return the exit code."""

@@ -17,19 +17,19 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from runner.commands.drafting import plan_beside
+from runner.commands.evidence import plan_beside
 from runner.errors import Busy, Refused
 from runner.files import make_private_folder, sync_folder
 from runner.locks import lock_descriptor
 from runner.plan.file import PlanFile, is_plan
 from runner.process import utc_now
 
-__all__ = ["Place", "began", "reserved"]
+__all__ = ["AuditPlace", "began", "reserve_audit"]
 
 _OPEN: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
-class Place:
+class AuditPlace:
     """A place that is taken, for as long as its descriptor is open.
 
     Args:
@@ -74,7 +74,7 @@ class Place:
 
 
 @contextmanager
-def reserved(given: Path | None, name: str) -> Iterator[Place]:
+def reserve_audit(given: Path | None, name: str) -> Iterator[AuditPlace]:
     """Take a place for an audit; it is free again afterwards unless the audit came to be.
 
     Args:
@@ -93,9 +93,9 @@ def reserved(given: Path | None, name: str) -> Iterator[Place]:
         yield place
 
 
-def _claim(audit: Path) -> Place:
+def _claim(audit: Path) -> AuditPlace:
     try:
-        return Place(audit, _locked_plan(audit))
+        return AuditPlace(audit, _locked_plan(audit))
     except FileExistsError as error:
         hint = "an audit is never written over: resume it, or name another"
         raise Refused(f"{error.filename} exists", hint=hint) from error
@@ -105,13 +105,13 @@ def _claim(audit: Path) -> Place:
         ) from error
 
 
-def _claim_next(first: Path) -> Place:
+def _claim_next(first: Path) -> AuditPlace:
     """Take the first place that is free, from this one on."""
     for number in count(1):
         audit = first if number == 1 else first.with_stem(f"{first.stem}-{number}")
         with suppress(FileExistsError, Busy):
             try:
-                return Place(audit, _locked_plan(audit))
+                return AuditPlace(audit, _locked_plan(audit))
             except OSError as error:
                 if isinstance(error, FileExistsError):
                     raise

@@ -12,7 +12,7 @@ from runner.send.breaker import Breaker
 from runner.send.pacing import Pacer
 from runner.stop import Stop
 
-__all__ = ["Course"]
+__all__ = ["SessionMonitor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class _Watched:
     stop: Stop
 
 
-class Course:
-    """The course of one session.
+class SessionMonitor:
+    """The monitor of one session.
 
     Args:
         timeout_s: Of one attempt: for so long at most is a reply waited for after a stop.

@@ -20,7 +20,7 @@ from runner.plan.header import Reject
 from runner.plan.spill import spill_full
 from runner.process import utc_now
 
-__all__ = ["Scratch", "draft_plan", "only_plan", "plan_beside", "temporary_folder"]
+__all__ = ["Scratch", "draft_plan", "only_plan", "temporary_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,6 @@ def only_plan(jobs: Sequence[str], user_id: str | None) -> Path | None:
     if user_id is not None:
         raise Refused("--user-id goes with a list; a plan names its own users", hint="Leave it away.")
     return Path(plans[0])
-
-
-def plan_beside(audit: Path) -> Path:
-    """Return where an audit's plan stands."""
-    return Path(f"{audit}.plan")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.output.region import Region
+from runner.output.live_lines import LiveLines
 from runner.streams import Shielded
 from tests.support.emulator import Emulator
 
@@ -17,7 +17,7 @@ class Terminal:
     def __init__(self, columns, lines=24, **kind):
         self.emulator = Emulator(columns, **kind)
         self.env = {"COLUMNS": str(columns), "LINES": str(lines)}
-        self.region = Region(Shielded(self), self.env)
+        self.region = LiveLines(Shielded(self), self.env)
 
     def resize(self, columns):
         self.emulator.resize(columns)
@@ -113,4 +113,4 @@ def test_a_terminal_with_few_lines_shows_the_first():
 
 @pytest.mark.parametrize("env", [{}, {"COLUMNS": "", "LINES": "x"}, {"COLUMNS": "0"}, {"COLUMNS": "²"}])
 def test_a_terminal_of_unknown_size_is_taken_for_a_usual_one(env):
-    assert Region(Shielded(Terminal(80)), env).size() == (80, 24)
+    assert LiveLines(Shielded(Terminal(80)), env).size() == (80, 24)

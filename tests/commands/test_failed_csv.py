@@ -8,7 +8,7 @@ import pytest
 
 from runner.audit.fold import Fold
 from runner.audit.records import BatchRecord
-from runner.output.failed import failed_rows, write_failed
+from runner.output.failed_csv import failed_rows, write_failed
 from tests.support.audits import batch
 from tests.support.evidence import of_type, read_audit
 from tests.support.program import OTHER, USER, numbers, seeded

@@ -1,4 +1,4 @@
-"""The last lines of a terminal, drawn over again and again while other lines are written above them.
+"""Live lines at the end of a terminal: drawn over again and again while other lines are written above them.
 
 It never leaves a line of its own behind: what was drawn is taken away before anything else is written, and
 counted anew where the terminal was made narrower meanwhile.
@@ -11,13 +11,13 @@ from typing import Final
 from runner.streams import Shielded
 from runner.text import width
 
-__all__ = ["Region"]
+__all__ = ["LiveLines"]
 
 _CLEAR_BELOW: Final = "\x1b[J"
 _USUAL: Final = (80, 24)
 
 
-class Region:
+class LiveLines:
     """A few lines at the end of what a terminal shows.
 
     Args:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from runner.commands import placing
-from runner.commands.drafting import plan_beside
-from runner.commands.placing import reserved
+from runner.commands import new_audit
+from runner.commands.evidence import plan_beside
+from runner.commands.new_audit import reserve_audit
 from runner.errors import Busy, Refused
 from runner.plan.file import read_plan
 from tests.support.plans import plan_with
@@ -23,7 +23,7 @@ DEFAULT = "audit/job-20240726T010203Z"
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(placing, "utc_now", lambda: NOW)
+    monkeypatch.setattr(new_audit, "utc_now", lambda: NOW)
     return tmp_path
 
 
@@ -34,10 +34,10 @@ def finished(tmp_path):
 
 
 def test_the_default_place_takes_the_next_number_while_it_is_taken_or_in_use():
-    with reserved(None, "job") as first, reserved(None, "job") as second:
+    with reserve_audit(None, "job") as first, reserve_audit(None, "job") as second:
         assert (first.audit, second.audit) == (Path(f"{DEFAULT}.jsonl"), Path(f"{DEFAULT}-2.jsonl"))
         second.audit.write_text("an audit")
-        with reserved(None, "job") as third:
+        with reserve_audit(None, "job") as third:
             assert third.audit == Path(f"{DEFAULT}-3.jsonl")
 
 
@@ -46,7 +46,7 @@ def test_many_who_come_at_once_each_get_a_place_of_their_own():
 
     def take():
         all_here.wait()
-        with reserved(None, "job") as place:
+        with reserve_audit(None, "job") as place:
             found.append(place.audit)
             over.wait()
 
@@ -65,17 +65,17 @@ def test_many_who_come_at_once_each_get_a_place_of_their_own():
 
 def test_a_named_place_that_is_in_use_is_busy():
     with (
-        reserved(Path("a.jsonl"), "job"),
+        reserve_audit(Path("a.jsonl"), "job"),
         pytest.raises(Busy, match=r"a\.jsonl"),
-        reserved(Path("a.jsonl"), "job"),
+        reserve_audit(Path("a.jsonl"), "job"),
     ):
         pass
 
 
 def test_a_place_stays_taken_while_the_plan_is_put_there(finished):
-    with reserved(Path("a.jsonl"), "job") as place:
+    with reserve_audit(Path("a.jsonl"), "job") as place:
         assert place.put(finished).path == Path("a.jsonl.plan")
-        with pytest.raises(Busy), reserved(Path("a.jsonl"), "job"):
+        with pytest.raises(Busy), reserve_audit(Path("a.jsonl"), "job"):
             pass
     assert list(Path.cwd().iterdir()) == []
 
@@ -89,7 +89,7 @@ def test_what_stands_where_the_audit_would_is_refused_and_left(here, what):
         path.mkdir()
     else:
         path.write_text("" if what == "empty audit" else "an audit")
-    with pytest.raises(Refused, match="exists"), reserved(path, "job"):
+    with pytest.raises(Refused, match="exists"), reserve_audit(path, "job"):
         pass
     assert [p.name for p in here.iterdir()] == ["a.jsonl"]
 
@@ -97,7 +97,7 @@ def test_what_stands_where_the_audit_would_is_refused_and_left(here, what):
 @pytest.mark.parametrize("content", ["my own notes", '{"type":"run"}\n'])
 def test_what_is_no_plan_is_not_taken_for_one_that_was_left_over(here, content):
     plan_beside(here / "a.jsonl").write_text(content)
-    with pytest.raises(Refused, match=r"a\.jsonl\.plan exists"), reserved(here / "a.jsonl", "job"):
+    with pytest.raises(Refused, match=r"a\.jsonl\.plan exists"), reserve_audit(here / "a.jsonl", "job"):
         pass
     assert plan_beside(here / "a.jsonl").read_text() == content
 
@@ -107,7 +107,7 @@ def test_what_a_dead_run_left_before_its_first_record_is_taken_over(here, finish
     finished.path.rename(plan_beside(here / "a.jsonl"))
     if with_audit:
         (here / "a.jsonl").touch()
-    with reserved(here / "a.jsonl", "job") as place:
+    with reserve_audit(here / "a.jsonl", "job") as place:
         assert not place.audit.exists()
     assert list(here.iterdir()) == [place.plan], "nothing took its place"
 
