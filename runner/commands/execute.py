@@ -6,7 +6,7 @@ the first request, the questions are asked before the audit exists, which is mad
 
 import asyncio
 from collections.abc import Coroutine, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -43,6 +43,16 @@ _MOST_REFUSED: Final = 10
 _ROOM: Final = "make room or mend the disk, and type the command again"
 
 
+@contextmanager
+def _as_confirmed() -> Iterator[None]:
+    """Turn what is wrong with a plan that is being sent into what stops the run."""
+    try:
+        yield
+    except RunnerError as error:
+        why = f"the plan is no longer what was confirmed: {error.message}"
+        raise Stopped(why, hint=error.hint) from error
+
+
 @dataclass(frozen=True, slots=True)
 class RunFiles:
     """The plan and the audit of a run; for a resume the open file and what stands in it."""
@@ -62,13 +72,16 @@ class RunFiles:
         Raises:
             Stopped: The plan is no longer what was confirmed; nothing of what changed was yielded.
         """
-        try:
+        with _as_confirmed():
             for batch in self.plan.batches(lambda seq: not fold.is_ended(seq)):
+                self.plan.check()  # its block may have been read long ago
                 prior = fold.prior(batch.seq) if self.fold is not None else Prior()
                 yield Work(batch, prior, protect.matches(batch.phones))
-        except RunnerError as error:
-            why = f"the plan is no longer what was confirmed: {error.message}"
-            raise Stopped(why, hint=error.hint) from error
+
+    def check(self) -> None:
+        """Look whether the plan is still in its place; raises Stopped."""
+        with _as_confirmed():
+            self.plan.check()
 
     def open_windows(self) -> tuple[PlanWindow, ...]:
         """Return the windows that are still to be deleted."""
@@ -144,7 +157,7 @@ async def _carry_out(
     try:
         async with screen.following(monitor.snapshot):
             works = files.works(fold, protect)
-            summary, recorded = await session.run(works, _read_rejects(files.rejects))
+            summary, recorded = await session.run(works, _read_rejects(files.rejects), files.check)
     except Refused as error:
         raise Stopped(error.message, hint=error.hint) from error
     except (RunnerError, Stopping):

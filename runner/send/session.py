@@ -93,12 +93,18 @@ class Session:
             EmptyWatch(self.stop, self.fold, self.warn, stops=safety.stop_when_empty),
         )
 
-    async def run(self, works: Iterator[Work], rejected: Iterable[Record] = ()) -> tuple[SummaryRecord, bool]:
+    async def run(
+        self,
+        works: Iterator[Work],
+        rejected: Iterable[Record] = (),
+        last_look: Callable[[], None] = lambda: None,
+    ) -> tuple[SummaryRecord, bool]:
         """Send the batches and return the summary record, and whether it stands in the audit.
 
         Args:
             works: In `seq` order: those of the plan that have no end.
             rejected: `rejected` records of the planning.
+            last_look: Called once nothing more is sent; raises Stopped where the plan is no longer there.
         """
         self.pacer.on_change = self._note_change
         paused_until = self.fold.paused_until
@@ -112,6 +118,7 @@ class Session:
                 if paused_until is not None:
                     self.pacer.keep_pause(paused_until)
                 await self._dispatch(works).run()
+            last_look()
         except Stopping:
             pass
         except Stopped as stopped:

