@@ -106,8 +106,8 @@ class SessionEnd:
 
     summary: SummaryRecord
     fold: Fold
-    recorded: bool
-    """False: the summary could not be written into the audit."""
+    unrecorded: str | None
+    """Why the summary could not be written into the audit; None: it was."""
 
 
 async def carry_out(request: RunRequest, screen: Console) -> SessionEnd:
@@ -157,7 +157,7 @@ async def _carry_out(
     try:
         async with screen.following(monitor.snapshot):
             works = files.works(fold, protect)
-            summary, recorded = await session.run(works, _read_rejects(files.rejects), files.check)
+            summary, unrecorded = await session.run(works, _read_rejects(files.rejects), files.check)
     except Refused as error:
         raise Stopped(error.message, hint=error.hint) from error
     except (RunnerError, Stopping):
@@ -167,7 +167,8 @@ async def _carry_out(
     if len(fold.sessions) == before:  # not even its first record could be written
         raise Refused(f"nothing was sent: {summary.why}", hint=_ROOM)
     screen.settle(Exit(summary.exit_code))
-    return SessionEnd(fold.last_summary if recorded and fold.last_summary else summary, fold, recorded)
+    stamped = fold.last_summary if unrecorded is None else None
+    return SessionEnd(stamped or summary, fold, unrecorded)
 
 
 async def _confirmed_vendor(

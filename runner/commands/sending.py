@@ -138,8 +138,8 @@ def _carry_out(
     except RunnerError as error:
         with speaking_of(_names(spec, files, sending, error)):
             raise
-    if not ended.recorded:
-        sending.screen.warn(f"the summary could not be written into {files.audit}: {ended.summary.why}")
+    if ended.unrecorded is not None:
+        sending.screen.warn(f"the summary could not be written into {files.audit}: {ended.unrecorded}")
     return shown_run(ended.summary, ended.fold, files, sending)
 
 

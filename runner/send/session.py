@@ -98,8 +98,8 @@ class Session:
         works: Iterator[Work],
         rejected: Iterable[Record] = (),
         last_look: Callable[[], None] = lambda: None,
-    ) -> tuple[SummaryRecord, bool]:
-        """Send the batches and return the summary record, and whether it stands in the audit.
+    ) -> tuple[SummaryRecord, str | None]:
+        """Send the batches and return the summary record, and why it does not stand in the audit, if so.
 
         Args:
             works: In `seq` order: those of the plan that have no end.
@@ -130,8 +130,8 @@ class Session:
             await self.journal.sync()
         except Stopped as stopped:
             self.stop.request(stopped.why, even_if_done=True)
-            return self._summary(loop.time() - started_s), False
-        return summary, True
+            return self._summary(loop.time() - started_s), stopped.why
+        return summary, None
 
     async def _write_rejected(self, records: Iterable[Record]) -> None:
         """Write what was no phone; there may be millions, and a signal is heard among them."""

@@ -38,8 +38,8 @@ def ended_early(started, sandbox, *words):
 def test_audit_and_plan_removed_in_mid_run_stop_it_with_3(program, sandbox, under_way, audit):
     audit.unlink()
     (program.folder / "a.jsonl.plan").unlink()
-    summary = ended_early(under_way, sandbox, "a.jsonl", "removed")
-    batches = summary["batches"]
+    batches = ended_early(under_way, sandbox, "a.jsonl")["batches"]
+    assert "a.jsonl: it was removed" in under_way.err()
     assert batches["deleted"] <= len(sandbox.deletions()) <= batches["deleted"] + batches["unknown"]
 
 

@@ -400,8 +400,8 @@ class History:
         )
         process.line = rig.api
         checks.before_session(process)
-        summary, process.recorded = await rig.session.run(_read(process, rig.works()))
-        process.summary = as_json(summary)
+        summary, unrecorded = await rig.session.run(_read(process, rig.works()))
+        process.summary, process.recorded = as_json(summary), unrecorded is None
         if process.life.alive:
             process.ended_s = process.loop.time()
 

@@ -280,8 +280,8 @@ def live_session(
         rig = Rig(plan, **given)
         rig.loop, rig.started_s = loop, loop.time()
         before(rig)
-        summary, rig.recorded = await rig.session.run(rig.works(), rig.rejected)
-        rig.summary = as_json(summary)
+        summary, unrecorded = await rig.session.run(rig.works(), rig.rejected)
+        rig.summary, rig.recorded = as_json(summary), unrecorded is None
         rig.took_s = loop.time() - rig.started_s
         return rig
 
