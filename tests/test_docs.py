@@ -16,7 +16,7 @@ from runner.output.results import result_schema
 from runner.phones import PHONE_RULES
 from runner.sandbox import control
 from runner.sandbox.faults import FAULTS, FaultSettings
-from runner.send import breaker, pacing, session, watches
+from runner.send import breaker, guard, pacing, ramp, session, watches
 from tests.support.docs import FENCED, PAGES, PROSE, ROOT, TEXT, blocks, names, table, words
 
 DEMO = "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/bulk-delete demo"
@@ -245,13 +245,13 @@ def test_every_record_has_its_row_and_every_field_its_place():
 
 
 def test_the_figures_of_pacing_are_those_of_the_code():
-    assert f"{pacing.MARGIN_S:g} s longer" in PROSE
-    assert f"{pacing.START_MARGIN_S:g} s more" in PROSE
-    assert f"every {pacing.STEP_S:g} seconds" in PROSE
-    assert f"1/{1 / pacing.FLOOR:g} of yours" in PROSE
+    assert f"{guard.MARGIN_S:g} s longer" in PROSE
+    assert f"{guard.START_MARGIN_S:g} s more" in PROSE
+    assert f"every {ramp.STEP_S:g} seconds" in PROSE
+    assert f"1/{1 / ramp.FLOOR:g} of yours" in PROSE
     assert f"{pacing.LONGEST_PAUSE_S / 60:g} minutes at most" in PROSE
-    assert (pacing.STEP, pacing.CUT_AT_MOST_EVERY_S) == (0.1, 1.0), "grows by a tenth; at most once a second"
-    assert f"at least {pacing.LEAST_BASE:g}/s" in PROSE
+    assert (ramp.STEP, pacing.CUT_AT_MOST_EVERY_S) == (0.1, 1.0), "grows by a tenth; at most once a second"
+    assert f"at least {ramp.LEAST_BASE:g}/s" in PROSE
     assert f"leave in {session.AHEAD_S:g} s" in PROSE
 
 

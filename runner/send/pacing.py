@@ -7,18 +7,17 @@ loop, no stopped process and no changed rate can put one request too many into i
 smooth; it guards nothing. This room never sends, never reads a reply, and its waits are plain: the caller
 wraps them in `Stop.interruptible()`, so that a stop ends each at once.
 
-The ramp (one mechanism): when the server says "too many" the rate halves, once in `CUT_AT_MOST_EVERY_S` and
-never below `FLOOR` of the configured rate; with advice on how long, everybody pauses until then first. After
-that it comes back by `STEP` of the configured rate in every `STEP_S` seconds (five departures, where those
-take longer), and never above it. `unlimited` has no rate to halve: the ramp then starts from what really left
-in the last second, and ends in unlimited again.
+When the server says "too many" the rate halves (`ramp`), once in `CUT_AT_MOST_EVERY_S`; with advice on how
+long, everybody pauses until then first. An operator may set another rate, and hold everything: the hold and
+the server's pauses know nothing of each other, and requests leave when neither lasts. Whoever waits in here
+learns of an order at once.
 """
 
 import asyncio
 import math
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -34,29 +33,19 @@ from tenacity import (
 
 from runner.model import WallClock
 from runner.outcomes import AttemptFailed
+from runner.send.guard import MARGIN_S, Guard
+from runner.send.ramp import Ramp
 from runner.settings import Rate
 from runner.stop import Stop
 
 __all__ = ["Meter", "PaceChange", "Pacer", "retrying"]
 
-MARGIN_S: Final = 0.01
-"""A window is kept this much longer than promised, for jitter on the way to the server: 1 % of a second."""
-START_MARGIN_S: Final = 0.08
-"""Added to that for the first window after a quiet time: while many connections open, the first requests over
-them are read late (over TLS, by a busy server: 60 ms), and would meet those of the next window there."""
-QUIET_S: Final = 4.0
-"""After so long without a departure no connection is kept open any more, and all begin anew."""
 BURST_S: Final = 0.02
 """After a hiccup at most what belongs to this much time leaves at once."""
 AHEAD_S: Final = 5.0
 """Nobody holds a connection at the gate for longer than about this."""
 LONGEST_PAUSE_S: Final = 600.0
-FLOOR: Final = 1 / 20
-STEP: Final = 1 / 10
-STEP_S: Final = 2.0
 CUT_AT_MOST_EVERY_S: Final = 1.0
-LEAST_BASE: Final = 20.0
-"""Requests a second that a ramp of `unlimited` ends at, if fewer left before it."""
 
 _LONGEST_JITTER_S = 1.0
 _JITTER_SHARE = 0.05
@@ -107,6 +96,11 @@ class Meter:
             self._window.popleft()
         return len(self._window)
 
+    def recent(self, at_s: float) -> tuple[float, ...]:
+        """Return when those left that left in the period which ends at this loop time."""
+        self.in_window(at_s)
+        return tuple(self._window)
+
     def departed(self, at_s: float) -> None:
         """Note a departure at this loop time."""
         self._window.append(at_s)
@@ -116,77 +110,6 @@ class Meter:
         self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
         self.first_s = at_s if self.first_s is None else self.first_s
         self.last_s = at_s
-
-
-class _Guard:
-    """The exact limit: the last `whole` departures, the oldest of which says when the next may follow."""
-
-    def __init__(self, rate: Rate) -> None:
-        self._last: deque[float] = deque(maxlen=rate.whole)
-        self._whole = rate.whole
-        self._span_s = rate.period_s + MARGIN_S
-        self._latest_s = -math.inf
-        self._to_settle = 0
-        """Departures that still belong to the first window after a quiet time."""
-
-    def wait_s(self, now_s: float) -> float:
-        """Return how long until one may leave; 0: now."""
-        if self._whole is None or len(self._last) < self._whole:
-            return 0.0
-        return max(0.0, self._last[0] + self._span_s - now_s)
-
-    def departed(self, at_s: float) -> None:
-        if self._whole is None:
-            return
-        if at_s - self._latest_s > QUIET_S:
-            self._to_settle = self._whole
-        self._latest_s = at_s
-        settling = self._to_settle > 0
-        self._to_settle -= settling
-        self._last.append(at_s + START_MARGIN_S * settling)
-
-
-class _Ramp:
-    """Which share of the configured rate is allowed just now, and when it grows."""
-
-    def __init__(self, rate: Rate) -> None:
-        self._configured = rate
-        self._base = rate
-        self._share = 1.0
-        self._next_step_s = 0.0
-
-    @property
-    def rate(self) -> Rate:
-        """The rate allowed just now."""
-        if self._base.count is None:
-            return self._base
-        return Rate(self._base.count * self._share, self._base.period_s)
-
-    @property
-    def _step_s(self) -> float:
-        return max(STEP_S, 5 / self._base.per_second)
-
-    def cut(self, now_s: float, recent: int) -> None:
-        """Halve the rate; the way back starts at `now_s`. `recent`: what left in the last second."""
-        if self._base.count is None:
-            self._base = Rate(max(LEAST_BASE, float(recent)))
-        self._share = max(FLOOR, self._share / 2)
-        self._next_step_s = now_s + self._step_s
-
-    def hold(self, until_s: float) -> None:
-        """Start the way back at `until_s`."""
-        self._next_step_s = until_s + self._step_s
-
-    def climb(self, now_s: float) -> bool:
-        """Take the steps that are due; tell whether there were any."""
-        if self._share >= 1 or now_s < self._next_step_s:
-            return False
-        steps = 1 + int((now_s - self._next_step_s) / self._step_s)
-        self._next_step_s += steps * self._step_s
-        self._share += steps * STEP
-        if self._share > 1 - STEP / 2:
-            self._share, self._base = 1.0, self._configured
-        return True
 
 
 class Pacer:
@@ -209,11 +132,14 @@ class Pacer:
         self._stop = stop
         self._now = now
         self.meter = Meter(rate.period_s)
-        self._guard = _Guard(rate)
-        self._ramp = _Ramp(rate)
+        self._guard = Guard(rate)
+        self._ramp = Ramp(rate)
         self._limiter = _limiter(rate)
         self._free_at_first: float | None = 1.0
         self._has_token = False
+        self._held = False
+        self._waits: dict[asyncio.Timeout, None] = {}
+        """Those that an order ends."""
         self._at_gate = asyncio.Lock()
         self._approaching = asyncio.Lock()
         self._near = 0
@@ -224,13 +150,41 @@ class Pacer:
         """The rate allowed just now, as a `pace` record says it."""
         return str(self._ramp.rate)
 
+    @property
+    def limit(self) -> str:
+        """The rate that was configured, or that an operator set since."""
+        return str(self._ramp.configured)
+
+    @property
+    def held(self) -> bool:
+        """Whether an operator holds everything."""
+        return self._held
+
+    def set_rate(self, rate: Rate) -> None:
+        """Let this be the configured rate from now on; after a complaint of the server's it is climbed to."""
+        now_s = self._loop.time()
+        self._guard = self._guard.followed_by(rate, now_s, self.meter.recent(now_s))
+        self._ramp.aim_at(rate)
+        self._rate_changed()
+        self._end_waits()
+
+    def hold(self) -> None:
+        """Let nothing leave until `go_on`, whatever the server says; what is on the wire comes to its end."""
+        self._held = True
+
+    def go_on(self) -> None:
+        """End the hold, and nothing else: a pause that the server asked for lasts as long as it said."""
+        self._held = False
+        self._ramp.hold(max(self._loop.time(), self._paused_until_s))
+        self._end_waits()
+
     async def approach(self) -> None:
         """Wait, without a connection, until a departure is less than about `AHEAD_S` away."""
         self._climb()
         if self._approaching.locked() or self._far_s() > 0:
             async with self._approaching:
                 while (far_s := self._far_s()) > 0:
-                    await asyncio.sleep(min(far_s, _LONGEST_LOOK_S))
+                    await self._wait(asyncio.sleep(min(far_s, _LONGEST_LOOK_S)))
                     self._climb()
         self._near += 1
 
@@ -259,7 +213,7 @@ class Pacer:
             self._pause(retry_after_s, "the server asked for a pause")
             return
         now_s = self._loop.time()
-        if self._pause_s() or now_s - self._last_cut_s < CUT_AT_MOST_EVERY_S:
+        if self._server_pause_s() or now_s - self._last_cut_s < CUT_AT_MOST_EVERY_S:
             return
         before = self.rate
         self._cut(now_s)
@@ -286,12 +240,15 @@ class Pacer:
         return min(most, math.ceil(rate.per_second * free_s))
 
     def _pause_s(self) -> float:
+        return math.inf if self._held else self._server_pause_s()
+
+    def _server_pause_s(self) -> float:
         return max(0.0, self._paused_until_s - self._loop.time())
 
     def _far_s(self) -> float:
         """Return how much too early it is to take a connection for one more departure."""
         now_s = self._loop.time()
-        due_s = max(self._paused_until_s, now_s + self._guard.wait_s(now_s))
+        due_s = now_s + max(self._pause_s(), self._guard.wait_s(now_s))
         per_second = self._ramp.rate.per_second
         if self.meter.last_s is not None:
             due_s = max(due_s, self.meter.last_s + 1 / per_second)
@@ -300,14 +257,31 @@ class Pacer:
     async def _turn_has_come(self) -> bool:
         """Wait for pause, flow and window, one after the other; tell whether all three still agree."""
         if pause_s := self._pause_s():
-            await asyncio.sleep(pause_s)
+            await self._wait(asyncio.sleep(min(pause_s, LONGEST_PAUSE_S)))
         elif not self._has_token and self._limiter is not None:
-            await self._take_token(self._limiter)
+            await self._wait(self._take_token(self._limiter))
         elif wait_s := self._guard.wait_s(self._loop.time()):
-            await asyncio.sleep(wait_s)
+            await self._wait(asyncio.sleep(wait_s))
         else:
             return True
         return False
+
+    async def _wait(self, waiting: Awaitable[None]) -> None:
+        """Await this, or until an order changes what it waits for."""
+        timeout = asyncio.timeout(None)
+        try:
+            async with timeout:
+                self._waits[timeout] = None
+                await waiting
+        except TimeoutError:
+            pass
+        finally:
+            self._waits.pop(timeout, None)
+
+    def _end_waits(self) -> None:
+        waits, self._waits = self._waits, {}
+        for timeout in waits:
+            timeout.reschedule(self._loop.time())
 
     async def _take_token(self, limiter: AsyncLimiter) -> None:
         if self._free_at_first is not None:
@@ -332,7 +306,7 @@ class Pacer:
         wait_s = min(wait_s, LONGEST_PAUSE_S)
         # Other clients of the vendor were told the same second.
         wait_s += random.uniform(0, min(_LONGEST_JITTER_S, wait_s * _JITTER_SHARE))  # noqa: S311 - no secret
-        now_s, was_paused_s = self._loop.time(), self._pause_s()
+        now_s, was_paused_s = self._loop.time(), self._server_pause_s()
         if wait_s <= was_paused_s:
             return
         self._paused_until_s = now_s + wait_s

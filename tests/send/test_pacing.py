@@ -23,7 +23,7 @@ from runner.outcomes import (
     UNKNOWN_CODE,
     AttemptFailed,
 )
-from runner.send import pacing
+from runner.send import guard, pacing, ramp
 from runner.send.pacing import Meter, PaceChange, Pacer, retrying
 from runner.settings import Rate, parse_rate
 from runner.stop import Stop, Stopping
@@ -190,7 +190,7 @@ async def test_departures_are_spread_over_the_second():
     assert min(gaps) > 0.045
     first_window_ends = gaps.pop(19)
     assert max(gaps) < 0.065
-    assert first_window_ends < 0.065 + pacing.START_MARGIN_S
+    assert first_window_ends < 0.065 + guard.START_MARGIN_S
 
 
 @pytest.mark.parametrize("rate", ["20/s", "200/s", "1000/s"])
@@ -199,7 +199,7 @@ async def test_requests_that_a_busy_server_reads_late_at_the_start_do_not_meet_t
     """While many connections open, what goes over the first of them is read up to 65 ms late."""
     lane = Lane(rate)
     arrived_s = []
-    for quiet_s in (0.0, pacing.QUIET_S + 0.1):
+    for quiet_s in (0.0, guard.QUIET_S + 0.1):
         await asyncio.sleep(quiet_s)
         left = await lane.work(3)
         arrived_s += [max(at, left[0] + 0.065) for at in left]
@@ -709,6 +709,6 @@ async def test_what_came_while_the_process_was_stopped_is_read_before_the_attemp
 
 
 def test_the_documented_numbers_are_the_ones_in_force():
-    assert (pacing.FLOOR, pacing.STEP, pacing.STEP_S) == (0.05, 0.1, 2.0)
+    assert (ramp.FLOOR, ramp.STEP, ramp.STEP_S) == (0.05, 0.1, 2.0)
     assert pacing.LONGEST_PAUSE_S == 600
     assert Rate(20.0).whole == 20
