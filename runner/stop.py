@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from runner.errors import Exit
+from runner.errors import Exit, RunnerError
 
 __all__ = ["Interruptible", "Stop", "StopReason", "Stopping"]
 
@@ -33,6 +33,8 @@ class StopReason:
     exit_code: Exit = Exit.STOPPED
     even_if_done: bool = False
     """True: it decides the exit code although no batch is left open (a cap, a broken audit)."""
+    remedy: str = ""
+    """What is to be done before anything can go on, if that is known."""
 
 
 class Interruptible:
@@ -106,7 +108,9 @@ class Stop:
     def __bool__(self) -> bool:
         return self.reason is not None
 
-    def request(self, why: str, exit_code: Exit = Exit.STOPPED, *, even_if_done: bool = False) -> None:
+    def request(
+        self, why: str, exit_code: Exit = Exit.STOPPED, *, even_if_done: bool = False, remedy: str = ""
+    ) -> None:
         """Tell the run to stop.
 
         The first reason is kept, but for one that decides even if all is done: a cap or a broken audit that
@@ -114,10 +118,14 @@ class Stop:
         """
         first = self.reason is None
         if self.reason is None or (even_if_done and not self.reason.even_if_done):
-            self.reason = StopReason(why, exit_code, even_if_done)
+            self.reason = StopReason(why, exit_code, even_if_done, remedy)
         if first:
             for wait in list(self.waiting):
                 wait.interrupt()
+
+    def fail(self, error: RunnerError) -> None:
+        """Tell the run to stop for an error that counts although nothing may be left open."""
+        self.request(error.message, even_if_done=True, remedy=error.hint)
 
     def abandon(self) -> None:
         """Leave now, without waiting for what is on the wire."""

@@ -212,7 +212,7 @@ class DiskFile:
         elif found is None and size > self._growing:
             found = f"somebody else wrote to it: it has {size:,} bytes, not {self._growing:,}"
         if found is not None:
-            raise Stopped(f"audit {self.path}: {found}", hint="if it was moved, put it back, then resume")
+            raise Stopped(f"audit {self.path}: {found}", hint="if it was moved, put it back")
 
     def close(self) -> None:
         """Close the file and free its lock, after a sync that is under way.
@@ -238,7 +238,7 @@ def _write_whole(descriptor: int, data: bytes) -> None:
 
 def _not_writable(error: OSError) -> Stopped:
     why = f"audit not writable: {error.strerror or error}"
-    return Stopped(why, hint="make room or mend the disk, then resume")
+    return Stopped(why, hint="make room or mend the disk")
 
 
 def encode_record(record: Record, *, chain: str) -> tuple[bytes, str]:

@@ -50,7 +50,7 @@ def _as_confirmed() -> Iterator[None]:
         yield
     except RunnerError as error:
         why = f"the plan is no longer what was confirmed: {error.message}"
-        raise Stopped(why, hint=error.hint) from error
+        raise Stopped(why, hint="put the plan back as it was confirmed") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,10 @@ class SessionEnd:
 
     summary: SummaryRecord
     fold: Fold
-    unrecorded: str | None
-    """Why the summary could not be written into the audit; None: it was."""
+    unrecorded: str = ""
+    """Why the summary could not be written into the audit; empty: it was."""
+    remedy: str = ""
+    """What is to be done before `resume` can go on, if that is known."""
 
 
 async def carry_out(request: RunRequest, screen: Console) -> SessionEnd:
@@ -167,8 +169,10 @@ async def _carry_out(
     if len(fold.sessions) == before:  # not even its first record could be written
         raise Refused(f"nothing was sent: {summary.why}", hint=_ROOM)
     screen.settle(Exit(summary.exit_code))
-    stamped = fold.last_summary if unrecorded is None else None
-    return SessionEnd(stamped or summary, fold, unrecorded)
+    if unrecorded is not None:
+        return SessionEnd(summary, fold, unrecorded.why, unrecorded.hint)
+    remedy = stop.reason.remedy if stop.reason is not None else ""
+    return SessionEnd(fold.last_summary or summary, fold, remedy=remedy)
 
 
 async def _confirmed_vendor(

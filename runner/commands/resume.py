@@ -11,7 +11,7 @@ from runner.audit.reader import read_first
 from runner.audit.records import Record, SummaryRecord
 from runner.commands.command_call import CommandResult
 from runner.commands.evidence import check_is_plan_of, plan_beside
-from runner.commands.execute import RunFiles
+from runner.commands.execute import RunFiles, SessionEnd
 from runner.commands.new_audit import began
 from runner.commands.questions import confirmed, fresh_enough
 from runner.commands.sending import Sending, check_origin, send_rest, shown_run
@@ -83,7 +83,7 @@ def _go_on(files: RunFiles, fold: Fold, sending: Sending) -> CommandResult[RunRe
         summary = fold.last_summary if fold.complete else _add_summary(files, fold, sending.screen)
         assert summary is not None  # noqa: S101 - a complete fold has one
         code = Exit.OK if fold.totals().all_confirmed else Exit.PARTIAL
-        return shown_run(summary, fold, files, sending, exit_code=code)
+        return shown_run(SessionEnd(summary, fold), files, sending, exit_code=code)
     options, screen = sending.options, sending.screen
     questions = fresh_enough(audit_age(fold, utc_now()), "audit", options, screen)
     if (why := was_capped(fold)) is not None:

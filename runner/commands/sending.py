@@ -20,11 +20,11 @@ from runner.access import Access, origin_of
 from runner.audit.fold import Fold
 from runner.audit.records import Mode, SummaryRecord
 from runner.commands.command_call import CommandResult
-from runner.commands.execute import RunFiles, RunRequest, carry_out
+from runner.commands.execute import RunFiles, RunRequest, SessionEnd, carry_out
 from runner.commands.new_audit import reserve_audit
 from runner.commands.new_plan import Scratch, temporary_folder
 from runner.commands.questions import confirmed
-from runner.errors import AuditDamaged, Exit, Refused, RunNames, RunnerError, speaking_of
+from runner.errors import AuditDamaged, Exit, Refused, RunNames, RunnerError, Stopped, speaking_of
 from runner.invocation import command
 from runner.options import ResumeOptions
 from runner.output.console import Console
@@ -138,9 +138,7 @@ def _carry_out(
     except RunnerError as error:
         with speaking_of(_names(spec, files, sending, error)):
             raise
-    if ended.unrecorded is not None:
-        sending.screen.warn(f"the summary could not be written into {files.audit}: {ended.unrecorded}")
-    return shown_run(ended.summary, ended.fold, files, sending)
+    return shown_run(ended, files, sending)
 
 
 def _names(spec: RunSpec, files: RunFiles, sending: Sending, error: RunnerError) -> RunNames:
@@ -159,31 +157,30 @@ def _names(spec: RunSpec, files: RunFiles, sending: Sending, error: RunnerError)
 
 
 def shown_run(
-    summary: SummaryRecord,
-    fold: Fold,
-    files: RunFiles,
-    sending: Sending,
-    *,
-    exit_code: Exit | None = None,
+    ended: SessionEnd, files: RunFiles, sending: Sending, *, exit_code: Exit | None = None
 ) -> CommandResult[RunResult]:
     """Return what a run ended with.
 
     Args:
-        summary: Its last session's, whether or not it could be written.
-        fold: Of the whole audit.
+        ended: Its last session.
         files: The audit, and its plan.
         sending: How the vendor is reached.
         exit_code: Where it is not the summary's: nothing was left to do.
     """
-    access = sending.access
-    report = make_report(files.audit, fold, plan=files.plan, access=access.given)
+    access, summary, fold = sending.access, ended.summary, ended.fold
+    unrecorded = summary if ended.unrecorded else None
+    report = make_report(files.audit, fold, plan=files.plan, access=access.given, unrecorded=unrecorded)
+    hint = _hint(report, ended.remedy)
+    if ended.unrecorded:
+        words = f"the summary could not be written into {files.audit}: {ended.unrecorded}"
+        sending.screen.show_error(Stopped(words, hint=hint))
     why = f": {report.why}" if report.why else ""
     said = {name: getattr(summary, name) for name in SummaryRecord.__struct_fields__}
     code = summary.exit_code if exit_code is None else int(exit_code)
     result = sending.ends_as(
         **{**said, "exit_code": code},
         message=f"{STATE_WORDS[summary.status]}{why}",
-        hint=_hint(report),
+        hint=hint or None,
         job=report.job,
         run_id=report.run_id,
         audit=report.audit,
@@ -193,13 +190,15 @@ def shown_run(
         chain=fold.chain if fold.complete else "",
         refused_users=report.refused_users,
     )
-    return CommandResult(result, lambda: report_text(report))
+    return CommandResult(result, lambda: report_text(report, first=ended.remedy))
 
 
-def _hint(report: Report) -> str | None:
+def _hint(report: Report, remedy: str) -> str:
     """Return what to do about what is left, if anything is."""
     if report.next is None:
-        return None
+        return remedy
+    if remedy:
+        return f"{remedy}, then type: {report.next}"
     if any(cause.error == "refused" for cause in report.causes) and not report.batches.open:
         listed = command("report", Path(report.audit), "--failed", f"{report.audit}.csv")
         return f"numbers that the vendor refuses for what they are stay so; they are listed by: {listed}"

@@ -5,6 +5,7 @@ masked, and nothing that came from a server reaches a terminal with control char
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -46,6 +47,7 @@ def make_report(
     plan: PlanFile | None = None,
     access: AccessOptions | None = None,
     running: bool = False,
+    unrecorded: SummaryRecord | None = None,
 ) -> Report:
     """Return the report of an audit.
 
@@ -55,9 +57,11 @@ def make_report(
         plan: The one beside it; without it, phones of doubtful open batches are not told apart.
         access: Flags that the command to type next needs.
         running: A process holds the audit: it writes on.
+        unrecorded: How its last session ended, where that could not be written.
     """
     totals = fold.totals(None if plan is None else plan.phones_of)
-    run, last = fold.first_run, fold.sessions[-1]
+    run = fold.first_run
+    last = replace(fold.sessions[-1], summary=unrecorded) if unrecorded else fold.sessions[-1]
     return Report(
         job=run.job,
         run_id=run.run_id,
@@ -88,7 +92,9 @@ def make_report(
             p95=fold.durations.percentile(0.95),
             max=fold.durations.percentile(1.0),
         ),
-        sessions=tuple(_session(session, running=running and session is last) for session in fold.sessions),
+        sessions=tuple(
+            _session(session, running=running and session is last) for session in (*fold.sessions[:-1], last)
+        ),
         torn_bytes=0 if running else fold.torn_bytes,
         head=fold.chain,
     )
@@ -161,10 +167,15 @@ def _cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else printable(str(value))
 
 
-def report_text(report: Report) -> str:
-    """Return a report for people, without a final newline."""
+def report_text(report: Report, *, first: str = "") -> str:
+    """Return a report for people, without a final newline.
+
+    Args:
+        report: What it says.
+        first: What is to be done before the command to type next can work.
+    """
     parts = [_head(report), _totals(report), _notes(report), _causes_text(report), _timings(report)]
-    parts += [_sessions_text(report), _next(report)]
+    parts += [_sessions_text(report), _next(report, first)]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
@@ -286,9 +297,11 @@ def span(seconds: float | None) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60} min"
 
 
-def _next(report: Report) -> list[str]:
+def _next(report: Report, first: str) -> list[str]:
     if report.next is None:
-        return []
+        return [f"to do: {first}"] if first else []
+    if first:
+        return [f"to go on: {first}, then: {report.next}"]
     if report.batches.open or report.status == "killed":
         return [f"to go on: {report.next}"]
     return [f"to try what was not confirmed again: {report.next}"]

@@ -54,7 +54,7 @@ class Dispatch:
         try:
             self._delivery.leave_open()
         except RunnerError as error:
-            self._stop.request(error.message, even_if_done=True)
+            self._stop.fail(error)
 
     def _abandon(self) -> None:
         """Leave now: what is on the wire is not waited for and stays open."""
@@ -68,7 +68,7 @@ class Dispatch:
         except Stopping:
             pass
         except RunnerError as error:
-            self._stop.request(error.message, even_if_done=True)
+            self._stop.fail(error)
         except asyncio.CancelledError:
             if not self._stop:
                 raise

@@ -135,7 +135,7 @@ class Feed:
             work = next(self._works, None)
         except OSError as error:
             raise Stopped(
-                f"the plan cannot be read: {error.strerror or error}", hint="mend the disk, then resume"
+                f"the plan cannot be read: {error.strerror or error}", hint="mend the disk"
             ) from error
         self._exhausted = work is None
         return work

@@ -98,7 +98,7 @@ class Session:
         works: Iterator[Work],
         rejected: Iterable[Record] = (),
         last_look: Callable[[], None] = lambda: None,
-    ) -> tuple[SummaryRecord, str | None]:
+    ) -> tuple[SummaryRecord, Stopped | None]:
         """Send the batches and return the summary record, and why it does not stand in the audit, if so.
 
         Args:
@@ -122,15 +122,15 @@ class Session:
         except Stopping:
             pass
         except Stopped as stopped:
-            self.stop.request(stopped.why, even_if_done=True)
+            self.stop.fail(stopped)
         self._check_books()
         summary = self._summary(loop.time() - started_s)
         try:
             self.journal.append(summary)
             await self.journal.sync()
         except Stopped as stopped:
-            self.stop.request(stopped.why, even_if_done=True)
-            return self._summary(loop.time() - started_s), stopped.why
+            self.stop.fail(stopped)
+            return self._summary(loop.time() - started_s), stopped
         return summary, None
 
     async def _write_rejected(self, records: Iterable[Record]) -> None:

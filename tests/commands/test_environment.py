@@ -1,6 +1,7 @@
 """Full disks, links, small limits, odd files: each a clear refusal or a stop that loses nothing."""
 
 import os
+import re
 import shutil
 import subprocess
 
@@ -81,6 +82,13 @@ def test_a_limit_on_the_size_of_files_stops_the_run_and_resume_goes_on(program, 
     ended = program.shell(f"ulimit -f 12; exec $RUN run {job} {' '.join(FAST)} --audit a.jsonl")
     assert ended.code == 3, ended.err
     assert 0 < len(sandbox.deletions()) < 60
+    headline, *rest = ended.out.splitlines()
+    assert headline == "job – stopped early"
+    assert any(re.fullmatch(" *why +audit not writable: .+", line) for line in rest[:5]), ended.out
+    assert re.fullmatch("to go on: make room or mend the disk, then: .* resume a.jsonl", rest[-1])
+    said = "error: the summary could not be written into a.jsonl: audit not writable: "
+    hint = "make room or mend the disk, then type: .* resume a.jsonl"
+    assert re.search(f"^{said}.*\n  -> {hint}$", ended.err, re.MULTILINE), ended.err
     program("resume", "a.jsonl", "--yes").expect(0)
     check_evidence(program.folder / "a.jsonl", sandbox)
     assert sandbox.stats()["rows_left"] == 0

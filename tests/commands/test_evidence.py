@@ -84,6 +84,8 @@ def test_a_run_whose_audit_vanishes_before_its_last_record_does_not_end_0(progra
     audit.unlink()
     ended = started.wait().expect(3)
     assert "removed" in ended.record["why"]
+    assert ended.record["message"] == f"stopped early: {ended.record['why']}"
+    assert ended.record["hint"].startswith("if it was moved, put it back")
     assert ended.record["batches"]["deleted"] == 1
     assert sandbox.left() == []
 
@@ -109,6 +111,7 @@ def test_a_plan_removed_after_its_last_batch_was_read_is_noticed_at_the_end(prog
     ended = started.wait().expect(3)
     assert "a.jsonl.plan: it was changed after it was verified: it is gone" in ended.record["why"]
     assert (ended.record["status"], ended.record["batches"]["deleted"]) == ("stopped", 1)
+    assert ended.record["hint"] == "put the plan back as it was confirmed"
     assert read_audit(audit)[-1]["exit_code"] == 3
 
 
