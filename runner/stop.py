@@ -38,57 +38,69 @@ class StopReason:
 
 
 class Interruptible:
-    """An async context that ends with `Stopping` when the run stops, and may turn into a timeout.
+    """A context that ends with `Stopping` when the run stops, and may turn into a timeout.
 
-    It is an `asyncio.timeout` without a deadline. `arm(seconds)` takes it out of the stop's reach and gives
-    it a deadline instead (the request is on the wire now); past that it raises TimeoutError.
+    It works as `asyncio.timeout` does, by cancelling the task that entered it. `arm(seconds)` takes it out of
+    the stop's reach and gives it a deadline instead (the request is on the wire now); past that it raises
+    TimeoutError.
     """
 
-    def __init__(self, stop: "Stop") -> None:
+    __slots__ = ("_cancelling", "_handle", "_interrupted", "_stop", "_struck", "_task", "recallable")
+
+    def __init__(self, stop: "Stop", *, recallable: bool) -> None:
+        self.recallable = recallable
         self._stop = stop
-        self._timeout = asyncio.timeout(None)
-        self._timer: asyncio.TimerHandle | None = None
-        self.armed = False
+        self._handle: asyncio.Handle | None = None
+        """What strikes next."""
+        self._interrupted = self._struck = False
 
-    def arm(self, seconds: float) -> None:
-        """From now on ignore the stop and raise TimeoutError after `seconds`."""
-        self.keep()
-        self.armed = True
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(seconds, self._time_is_up, loop.time() + seconds)
-
-    def _time_is_up(self, due_s: float) -> None:
-        """Time out, unless it was this process that stood still: then what came meanwhile is read first."""
-        now_s = asyncio.get_running_loop().time()
-        self._timeout.reschedule(now_s + (GRACE_S if now_s - due_s > LATE_S else 0.0))
-
-    def keep(self) -> None:
-        """From now on ignore the stop."""
-        self._stop.waiting.pop(self, None)
-        self._timeout.reschedule(None)
-
-    def interrupt(self) -> None:
-        """End the wait at the next turn of the loop."""
-        self._timeout.reschedule(asyncio.get_running_loop().time())
-
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         self._stop.check()
-        await self._timeout.__aenter__()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - whoever waits is in a task
+        self._task, self._cancelling = task, task.cancelling()
         self._stop.waiting[self] = None
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.waiting.pop(self, None)
-        if self._timer is not None:
-            self._timer.cancel()
-        try:
-            await self._timeout.__aexit__(kind, error, trace)
-        except TimeoutError:
-            if self.armed:
-                raise
-            raise Stopping from None
+        if self._handle is not None:
+            self._handle.cancel()
+        if (
+            self._struck
+            and self._task.uncancel() <= self._cancelling
+            and kind is not None
+            and issubclass(kind, asyncio.CancelledError)
+        ):
+            raise (Stopping if self._interrupted else TimeoutError) from None
+
+    def arm(self, seconds: float) -> None:
+        """From now on ignore the stop and raise TimeoutError after `seconds`; Stopping if it came before."""
+        if self._interrupted:
+            raise Stopping
+        self._stop.waiting.pop(self, None)
+        loop = asyncio.get_running_loop()
+        self._handle = loop.call_later(seconds, self._time_is_up, loop.time() + seconds)
+
+    def interrupt(self) -> None:
+        """End the wait at the next turn of the loop."""
+        if not self._interrupted:
+            self._interrupted = True
+            self._handle = asyncio.get_running_loop().call_soon(self._strike)
+
+    def _time_is_up(self, due_s: float) -> None:
+        """Time out, unless it was this process that stood still: then what came meanwhile is read first."""
+        loop = asyncio.get_running_loop()
+        if loop.time() - due_s > LATE_S:
+            self._handle = loop.call_later(GRACE_S, self._strike)
+        else:
+            self._strike()
+
+    def _strike(self) -> None:
+        self._struck = True
+        self._task.cancel()
 
 
 class Stop:
@@ -137,11 +149,20 @@ class Stop:
         if self.reason is not None:
             raise Stopping
 
-    def interruptible(self) -> Interruptible:
-        """Return a context for one wait; entering it when the run is to stop raises `Stopping`."""
-        return Interruptible(self)
+    def interruptible(self, *, recallable: bool = False) -> Interruptible:
+        """Return a context for one wait; entering it when the run is to stop raises `Stopping`.
+
+        One that is `recallable` ends so at a `recall`, too.
+        """
+        return Interruptible(self, recallable=recallable)
+
+    def recall(self) -> None:
+        """Call back the attempts that have not left: they end with `Stopping`, and the run goes on."""
+        for wait in list(self.waiting):
+            if wait.recallable:
+                wait.interrupt()
 
     async def sleep(self, seconds: float) -> None:
         """Sleep that long, or raise `Stopping` as soon as the run is to stop."""
-        async with self.interruptible():
+        with self.interruptible():
             await asyncio.sleep(seconds)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import gzip
 import itertools
 import tracemalloc
@@ -10,7 +11,9 @@ import aiohttp
 import pytest
 import tenacity
 import yarl
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
+from aiohttp.http_exceptions import HttpProcessingError
 from aiolimiter import AsyncLimiter
 
 from tests.support.rawserver import cut, http, raw_server, success
@@ -30,67 +33,6 @@ async def test_aiohttp_sends_an_idempotent_request_twice_behind_the_callers_back
         assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize("reset", [False, True])
-async def test_an_own_error_from_a_middleware_ends_the_repetition(reset):
-    class Lost(aiohttp.ClientError):
-        pass
-
-    passes = []
-
-    async def once(request, handler):
-        passes.append(request)
-        try:
-            return await handler(request)
-        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            raise Lost from error
-
-    async with raw_server(cut(reset=reset), success()) as server, aiohttp.ClientSession() as session:
-        with pytest.raises(Lost):
-            await fetch(session, server.base_url, middlewares=(once,))
-        assert len(server.requests) == len(passes) == 1
-
-
-async def test_a_middleware_may_hand_the_same_request_on_again_over_another_connection():
-    class Stale(aiohttp.ClientError):
-        pass
-
-    connections = []
-
-    class Request(ClientRequest):
-        async def send(self, conn):
-            connections.append(conn.protocol)
-            if len(connections) == 1:
-                raise Stale
-            return await super().send(conn)
-
-    async def replace(request, handler):
-        try:
-            return await handler(request)
-        except Stale:
-            return await handler(request)
-
-    async with raw_server(success()) as server, aiohttp.ClientSession(request_class=Request) as session:
-        await fetch(session, server.base_url, middlewares=(replace,))
-        assert server.on_of_request == [2]
-    assert connections[0] is not connections[1]
-    assert connections[0].transport is None
-
-
-async def test_a_given_content_length_stands_alone_when_there_is_no_data():
-    headers = {}
-
-    class Request(ClientRequest):
-        async def send(self, conn):
-            headers.update(self.headers)
-            assert self.headers.getall("Content-Length") == ["7"]
-            self.headers["Content-Length"] = "0"
-            return await super().send(conn)
-
-    async with raw_server(success()) as server, aiohttp.ClientSession(request_class=Request) as session:
-        await fetch(session, server.base_url, headers={"Content-Length": "7"})
-    assert headers["Content-Length"] == "7"
-
-
 async def test_a_redirect_is_followed_as_delete_with_its_body_unless_forbidden():
     async with raw_server(success()) as other:
         redirect = http(b"", 307, [f"Location: {other.base_url}/y"])
@@ -102,28 +44,6 @@ async def test_a_redirect_is_followed_as_delete_with_its_body_unless_forbidden()
                 pass
         assert other.requests[0].startswith(b"DELETE /y")
         assert other.requests[0].endswith(b"phones")
-
-
-async def test_no_cookie_is_kept_by_the_dummy_jar():
-    jar = aiohttp.DummyCookieJar()
-    reply = http(b"", headers=["Set-Cookie: a=b"])
-    async with raw_server(reply) as server, aiohttp.ClientSession(cookie_jar=jar) as session:
-        await fetch(session, server.base_url)
-        await fetch(session, server.base_url)
-        assert b"Cookie" not in server.requests[1]
-
-
-async def test_the_headers_of_a_session_go_to_the_proxy_as_well_and_those_of_a_request_do_not():
-    """Why the token is in no default header."""
-    headers = {"Authorization": "Bearer sesame"}
-    async with raw_server(http(b"", 407)) as proxy:
-        async with aiohttp.ClientSession(headers=headers, proxy=proxy.base_url) as session:
-            with pytest.raises(aiohttp.ClientHttpProxyError):
-                await fetch(session, "https://localhost:1")
-        async with aiohttp.ClientSession(proxy=proxy.base_url) as session:
-            with pytest.raises(aiohttp.ClientHttpProxyError):
-                await fetch(session, "https://localhost:1", headers=headers)
-        assert [b"sesame" in request for request in proxy.requests] == [True, False]
 
 
 def test_an_own_timeout_has_every_part_none_unless_given():
@@ -162,47 +82,148 @@ def test_every_error_of_the_client_is_one_that_the_runner_classes():
     }
 
 
+# --- aiohttp: connections without a session, as `api` uses them
+
+
+class Counted(ResponseHandler):
+    """A connection that is ready for replies from its first moment, and sees each come."""
+
+    def __init__(self, loop):
+        super().__init__(loop)
+        self.came = []
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self.set_response_params(read_until_eof=True, auto_decompress=False)
+
+    def feed_data(self, data, size=0):
+        self.came.append(data[0].code)
+        super().feed_data(data, size)
+
+
+class Connecting(aiohttp.TCPConnector):
+    """Makes connections of that kind, and counts them."""
+
+    created = 0
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._factory = functools.partial(Counted, self._loop)
+
+    async def _create_connection(self, req, traces, timeout):
+        self.created += 1
+        return await super()._create_connection(req, traces, timeout)
+
+
+@contextlib.asynccontextmanager
+async def connecting(base_url, timeout_s=5, proxy=None, **options):
+    """Give a function that returns a connection, made with one request that is never sent."""
+    loop = asyncio.get_running_loop()
+    origin = ClientRequest("GET", yarl.URL(base_url), loop=loop, proxy=proxy and yarl.URL(proxy))
+    timeout = aiohttp.ClientTimeout(connect=timeout_s, sock_connect=timeout_s)
+    async with Connecting(**options) as connector:
+        connect = functools.partial(connector.connect, origin, [], timeout)
+        connect.connector, connect.origin = connector, origin
+        yield connect
+
+
+async def ask(connection):
+    connection.protocol.transport.write(b"DELETE / HTTP/1.1\r\n\r\n")
+    return await connection.protocol.read()
+
+
+async def read_all(content):
+    pieces = []
+    while not content.at_eof():
+        pieces.append(await content.readany())
+    return b"".join(pieces)
+
+
+async def test_one_request_that_is_never_sent_opens_connections_and_they_are_kept_and_read_for_ever():
+    async with raw_server(http(b"abc")) as server, connecting(server.base_url) as connect:
+        for _ in range(3):
+            connection = await connect()
+            message, content = await ask(connection)
+            assert (message.code, await read_all(content)) == (200, b"abc")
+            assert connection.protocol.came == [200] * (1 + len(server.requests) - 1)
+            connection.release()
+        assert server.connections == connect.connector.created == 1
+        assert server.requests == [b"DELETE / HTTP/1.1\r\n\r\n"] * 3
+
+
+async def test_the_host_of_a_request_is_written_as_the_server_wants_it():
+    async with connecting("https://h:443/a") as connect, connecting("http://[::1]:8080") as other:
+        assert connect.origin.headers["Host"] == "h"
+        assert other.origin.headers["Host"] == "[::1]:8080"
+        assert "Authorization" not in connect.origin.headers
+
+
+@pytest.mark.parametrize("how", ["close", "unread", "force_close"])
+async def test_a_connection_that_is_closed_unread_or_to_be_closed_is_not_used_again(how):
+    async with raw_server(http(b"abc")) as server, connecting(server.base_url) as connect:
+        for _ in range(2):
+            connection = await connect()
+            _, content = await ask(connection)
+            if how == "unread":
+                server.writers[-1].write(b"HTTP/1.1 200 OK\r\n")
+            else:
+                await read_all(content)
+            await asyncio.sleep(0.02)
+            if how == "force_close":
+                connection.protocol.force_close()
+            wanted = {"unread": not content.is_eof(), "force_close": True}.get(how, False)
+            assert connection.protocol.should_close >= wanted
+            connection.close() if how != "force_close" else connection.release()
+        assert server.connections == 2
+
+
+async def test_interim_replies_are_messages_of_their_own():
+    interim = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    async with raw_server(interim + http(b"abc")) as server, connecting(server.base_url) as connect:
+        connection = await connect()
+        assert (await ask(connection))[0].code == 103
+        assert (await connection.protocol.read())[0].code == 200
+        assert connection.protocol.came == [103, 200]
+        connection.close()
+
+
 @pytest.mark.parametrize("reply", [b"garbage\r\n\r\n", http(b"", headers=[f"X-{n}: y" for n in range(300)])])
-async def test_an_unparsable_reply_has_a_status_400_that_nobody_sent(reply):
-    async with raw_server(reply) as server, aiohttp.ClientSession() as session:
-        with pytest.raises(aiohttp.ClientResponseError) as caught:
-            await fetch(session, server.base_url)
-    assert caught.value.status == 400
+async def test_an_unparsable_reply_is_no_error_of_the_client(reply):
+    async with raw_server(reply) as server, connecting(server.base_url) as connect:
+        connection = await connect()
+        with pytest.raises(HttpProcessingError):
+            await ask(connection)
+        connection.close()
 
 
-async def test_the_repr_of_a_response_error_shows_the_authorization_header():
-    async with raw_server(b"garbage\r\n\r\n") as server, aiohttp.ClientSession() as session:
-        with pytest.raises(aiohttp.ClientResponseError) as caught:
-            await fetch(session, server.base_url, headers={"Authorization": "Bearer sesame"})
-    assert "sesame" in repr(caught.value)
-    assert "sesame" not in str(caught.value)
-
-
-async def test_a_body_cut_short_of_its_length_is_an_error():
-    async with raw_server(cut(http(b"abc", length=9))) as server, aiohttp.ClientSession() as session:
-        with pytest.raises(aiohttp.ClientPayloadError):
-            await fetch(session, server.base_url)
-
-
-# --- aiohttp: reading
-
-
-async def test_readany_ends_with_an_empty_piece():
-    empty = b"HTTP/1.1 204 No Content\r\n\r\n"
-    async with raw_server(http(b"abc"), empty) as server, aiohttp.ClientSession() as session:
-        for pieces in ([b"abc", b""], [b""]):
-            async with session.get(server.base_url) as response:
-                assert [await response.content.readany() for _ in pieces] == pieces
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (cut(), aiohttp.ServerDisconnectedError),
+        (cut(reset=True), (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)),
+        (cut(b"HTTP/1.1 200 OK\r\nContent-"), aiohttp.ServerDisconnectedError),
+        (cut(http(b"abc", length=9)), aiohttp.ClientPayloadError),
+        (cut(http(b"9\r\n{", headers=["Transfer-Encoding: chunked"])), aiohttp.ClientPayloadError),
+    ],
+)
+async def test_a_reply_that_is_cut_is_an_error_of_the_client(reply, error):
+    async with raw_server(reply) as server, connecting(server.base_url) as connect:
+        connection = await connect()
+        with pytest.raises(error):
+            await read_all((await ask(connection))[1])
+        connection.close()
 
 
 async def test_nothing_is_unpacked_when_that_is_off():
     packed = gzip.compress(b" " * 50_000_000)
     reply = http(packed, headers=["Content-Encoding: gzip"])
-    async with raw_server(reply) as server, aiohttp.ClientSession(auto_decompress=False) as session:
+    async with raw_server(reply) as server, connecting(server.base_url) as connect:
         tracemalloc.start()
         try:
-            assert await fetch(session, server.base_url) == packed
+            connection = await connect()
+            assert await read_all((await ask(connection))[1]) == packed
             assert tracemalloc.get_traced_memory()[1] < 5_000_000
+            connection.close()
         finally:
             tracemalloc.stop()
 
@@ -218,61 +239,62 @@ async def test_a_body_that_is_not_read_stops_coming():
             await writer.drain()
             sent += 65536
 
-    async with raw_server(flood) as server, aiohttp.ClientSession() as session, session.get(server.base_url):
+    async with raw_server(flood) as server, connecting(server.base_url) as connect:
+        connection = await connect()
+        await ask(connection)
         await asyncio.sleep(0.2)
         assert sent < 20_000_000
+        connection.close()
 
 
-async def test_a_reply_that_nobody_asked_for_is_the_next_answer_unless_should_close_is_looked_at():
-    flags = []
-
-    class Request(ClientRequest):
-        async def send(self, conn):
-            flags.append(conn.protocol.should_close)
-            return await super().send(conn)
-
+async def test_a_reply_that_nobody_asked_for_is_the_next_answer_unless_somebody_counts():
     async def twice(_reader, writer):
         writer.write(http(b"one"))
         await asyncio.sleep(0.02)
         writer.write(http(b"late"))
 
-    async with (
-        raw_server(twice, http(b"two")) as server,
-        aiohttp.ClientSession(request_class=Request) as session,
-    ):
-        assert await fetch(session, server.base_url) == b"one"
-        await asyncio.sleep(0.1)
-        assert await fetch(session, server.base_url) == b"late"
-    assert flags == [False, True]
+    async with raw_server(twice, http(b"two")) as server, connecting(server.base_url) as connect:
+        for said in (b"one", b"late"):
+            connection = await connect()
+            assert await read_all((await ask(connection))[1]) == said
+            connection.release()
+            await asyncio.sleep(0.1)
 
 
 async def test_the_connector_keeps_to_its_limit():
-    async def slow(_reader, writer):
+    async with raw_server(success()) as server, connecting(server.base_url, limit=2) as connect:
+        held = [await connect(), await connect()]
+        waiting = asyncio.create_task(connect())
         await asyncio.sleep(0.02)
-        writer.write(success())
+        assert not waiting.done()
+        held[0].close()
+        (await waiting).close()
+        held[1].close()
+        assert connect.connector.created == 3
 
-    connector = aiohttp.TCPConnector(limit=2)
-    async with raw_server(slow) as server, aiohttp.ClientSession(connector=connector) as session:
-        await asyncio.gather(*(fetch(session, server.base_url) for _ in range(8)))
-        assert server.connections == 2
+
+async def test_connecting_in_vain_ends_with_the_bare_timeout_of_its_own():
+    async def silent(reader, _writer):
+        await reader.read()
+
+    async with raw_server(silent) as server:
+        url = server.base_url.replace("http:", "https:")
+        async with connecting(url, timeout_s=0.1) as connect:
+            with pytest.raises(TimeoutError):
+                await connect()
+
+
+async def test_a_proxy_is_told_the_host_and_nothing_else_that_is_ours():
+    """Why the token is in no header of the request that connections are made with."""
+    async with raw_server(http(b"", 407)) as proxy:
+        async with connecting("https://localhost:1", proxy=proxy.base_url) as connect:
+            with pytest.raises(aiohttp.ClientHttpProxyError):
+                await connect()
+        names = {line.partition(b":")[0].lower() for line in proxy.requests[0].split(b"\r\n")[1:] if line}
+        assert names <= {b"host", b"accept", b"accept-encoding", b"user-agent"}
 
 
 # --- yarl
-
-
-async def test_a_connector_creates_a_connection_only_where_none_is_kept():
-    """`api` spaces them there."""
-    created = []
-
-    class Connector(aiohttp.TCPConnector):
-        async def _create_connection(self, req, traces, timeout):
-            created.append(1)
-            return await super()._create_connection(req, traces, timeout)
-
-    async with raw_server(success()) as server, aiohttp.ClientSession(connector=Connector()) as session:
-        await fetch(session, server.base_url)
-        await fetch(session, server.base_url)
-        assert (len(created), server.connections) == (1, 1)
 
 
 def test_yarl_sends_an_encoded_url_as_it_is_written():
@@ -471,14 +493,3 @@ async def test_a_lock_is_first_come_first_served_even_when_a_waiter_is_cancelled
     lock.release()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert order == [1, 2, 4, 5]
-
-
-async def test_a_timeout_that_has_struck_cannot_be_put_off():
-    """Why a stop takes an attempt out of its reach before the request is written, never after."""
-    with pytest.raises(RuntimeError):  # noqa: PT012 - the whole scope is what is tested
-        async with asyncio.timeout(None) as timeout:
-            timeout.reschedule(asyncio.get_running_loop().time() - 1)
-            try:
-                await asyncio.sleep(1)
-            except asyncio.CancelledError:
-                timeout.reschedule(asyncio.get_running_loop().time() + 1)

@@ -1,4 +1,4 @@
-"""One attempt over one owned HTTP session: connection, gate, wire, reply.
+"""One attempt over the connections of one client: connection, gate, wire, reply.
 
 Keeps its part of promises 3 and 5: one `send` is at most one request on the wire, and every way in which it
 can end is classed by the outcome table, here and nowhere else. The order is fixed: near the gate, then a
@@ -7,30 +7,32 @@ redirect, keep a cookie, repeat a request by itself, unpack a reply, read one wi
 that may belong to another request, or show the token.
 """
 
+import asyncio
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urlencode
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-from aiohttp.client_reqrep import ClientResponse
+from aiohttp.client_reqrep import ClientRequest
+from aiohttp.http import RawResponseMessage
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import StreamReader
 from yarl import URL
 
 from runner.access import Token
-from runner.api.connection import Attempt, Connector, GatedRequest, Peer
+from runner.api.connection import Attempt, Connector, Line, Peer
 from runner.api.replies import (
     Clean,
     RawReply,
     check_envelope,
     cleaner,
-    parse_date,
-    parse_quota_reset,
-    parse_retry_after,
+    read_advice,
     read_reply,
     read_total,
 )
@@ -55,41 +57,24 @@ IDLE_S: Final = 4.0
 MOST_BODY: Final = 64 * 1024
 
 _USER_AGENT = "bulk-delete"
-
-
-class _Headers:
-    """The headers of every request, made once; without a repr, for the token is in them.
-
-    They are no default of the session: aiohttp would send those to a proxy as well, in its CONNECT.
-    """
-
-    __slots__ = ("revealed",)
-
-    def __init__(self, token: Token) -> None:
-        self.revealed = {
-            "Authorization": f"Bearer {token.reveal()}",
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": _USER_AGENT,
-        }
+_PATH = re.compile(r"(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._~-]+)+")
 
 
 @dataclass(frozen=True, slots=True)
 class _Wiring:
     """What a client is opened with."""
 
-    session: aiohttp.ClientSession
-    headers: _Headers
+    line: Line
+    peer: Peer
     base_url: str
-    gate: Gate
+    base_path: str
+    headers: str = field(repr=False)
+    """Of every request, each with its line's end: the token is in them."""
     stop: Stop
     timeout_s: float
     now: WallClock
     on_note: Callable[[str], None]
     clean: Clean
-    proxy: str | None
-    peer: Peer
 
 
 class Client:
@@ -104,13 +89,13 @@ class Client:
 
     async def send(self, request: DeleteRequest, on_left: Callable[[], None]) -> Reply:
         """Make exactly one attempt to delete, through the gate (see `model.Sender`)."""
-        url = self._url(f"/agent-api/user/{request.target.user_id}/del_customer")
-        answer = await self._attempt("DELETE", url, request.body, on_left)
+        head = self._head("DELETE", f"/agent-api/user/{request.target.user_id}/del_customer")
+        answer = await self._attempt(head, request.body, on_left)
         reply = read_reply(answer, self._wiring.clean)
         if answer.quota_reset_s:
             # An audit that cannot be written says so again at the next record; this reply is not lost for it.
             with suppress(Stopped):
-                self._wiring.gate.quota_exhausted(answer.quota_reset_s)
+                self._wiring.line.gate.quota_exhausted(answer.quota_reset_s)
         return reply
 
     async def check_token(self) -> str:
@@ -120,7 +105,7 @@ class Client:
             AttemptFailed: It is not, or nobody could be asked; its `kind` and `message` say which.
             Stopping: The run was told to stop first.
         """
-        answer = await self._attempt("GET", self._url("/agent-api/token"), b"", _nothing)
+        answer = await self._attempt(self._head("GET", "/agent-api/token"), b"", _nothing)
         return check_envelope(answer, self._wiring.clean)
 
     async def list_total(self, target: Target, phone: str | None = None) -> int:
@@ -143,33 +128,34 @@ class Client:
             query.append(("phone", phone))
         if target.encryption:
             query.append(("encryption", "true"))
-        url = self._url(f"/agent-api/user/{target.user_id}/get_customer", urlencode(query))
-        return read_total(await self._attempt("GET", url, b"", _nothing), self._wiring.clean)
+        head = self._head("GET", f"/agent-api/user/{target.user_id}/get_customer", urlencode(query))
+        return read_total(await self._attempt(head, b"", _nothing), self._wiring.clean)
 
-    def _url(self, path: str, query: str = "") -> URL:
-        """Return the URL exactly as written; a path that would be sent as another is a bug."""
-        written = self._wiring.base_url + path
-        url = URL(f"{written}?{query}" if query else written, encoded=True)
-        as_written = url.raw_path.endswith(path) and url.raw_query_string == query and not url.raw_fragment
-        if not as_written or not {".", ".."}.isdisjoint(path.split("/")):
-            raise AssertionError(f"{path!r} would be sent as {url.raw_path_qs!r}")
-        return url
-
-    async def _attempt(self, method: str, url: URL, body: bytes, on_left: Callable[[], None]) -> RawReply:
+    def _head(self, method: str, path: str, query: str = "") -> str:
+        """Return a request up to its body's length; a path that a server might read as another is a bug."""
+        if not _PATH.fullmatch(path):
+            raise AssertionError(f"{path!r} would be sent as another path")
         wiring = self._wiring
+        line = f"{method} {wiring.base_path}{path}{query and '?'}{query} HTTP/1.1\r\n"
+        return line + wiring.headers
+
+    async def _attempt(self, head: str, body: bytes, on_left: Callable[[], None]) -> RawReply:
+        wiring = self._wiring
+        length = f"Content-Length: {len(body)}\r\n\r\n" if body else "\r\n"
+        request = (head + length).encode("ascii") + body
         attempt: Attempt | None = None
         try:
-            async with wiring.stop.interruptible() as wait:
-                await wiring.gate.approach()
-                attempt = Attempt(wiring.gate, wiring.stop, wait, wiring.timeout_s, body, on_left)
-                return self._if_proven(attempt, await self._exchange(attempt, method, url))
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+            with wiring.stop.interruptible(recallable=True) as wait:
+                await wiring.line.gate.approach()
+                attempt = Attempt(wiring.line, wait, wiring.timeout_s, request)
+                return self._if_proven(attempt, await self._exchange(attempt, on_left))
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             if attempt is None:
                 raise
             return self._if_proven(attempt, self._end(attempt, error))
         finally:
             if attempt is not None:
-                wiring.gate.attempt_over(left=attempt.left)
+                wiring.line.gate.attempt_over(left=attempt.left)
             self._note_peer()
 
     def _if_proven(self, attempt: Attempt, answer: RawReply) -> RawReply:
@@ -195,46 +181,37 @@ class Client:
             with suppress(Stopped):
                 self._wiring.on_note(words)
 
-    async def _exchange(self, attempt: Attempt, method: str, url: URL) -> RawReply:
-        headers = self._wiring.headers.revealed
-        if attempt.body:
-            headers = {**headers, "Content-Length": str(len(attempt.body))}
-        async with self._wiring.session.request(
-            method,
-            url,
-            headers=headers,
-            allow_redirects=False,
-            proxy=self._wiring.proxy,
-            middlewares=(attempt.over,),
-        ) as response:
-            attempt.response = response
-            return self._answer(response, *await _read_bounded(response))
+    async def _exchange(self, attempt: Attempt, on_left: Callable[[], None]) -> RawReply:
+        connection = await attempt.leave()
+        try:
+            on_left()
+            assert connection.protocol is not None  # noqa: S101 - it was written to
+            attempt.reply, content = await connection.protocol.read()
+            answer = self._answer(attempt.reply, *await _read_bounded(content))
+        except BaseException:
+            connection.close()
+            raise
+        connection.release()
+        return answer
 
-    def _answer(self, response: ClientResponse, body: bytes = b"", flaw: str = "") -> RawReply:
-        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    def _answer(self, reply: RawResponseMessage, body: bytes = b"", flaw: str = "") -> RawReply:
+        encoding = reply.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in {"identity", ""}:
             flaw = "the body is encoded, which was not asked for"
-        # The server's moments are moments of its own clock, which need not be ours.
-        now = parse_date(response.headers.get("Date")) or self._wiring.now()
-        return RawReply(
-            response.status,
-            b"" if flaw else body,
-            retry_after_s=parse_retry_after(response.headers.get("Retry-After"), now),
-            quota_reset_s=parse_quota_reset(response.headers, now),
-            flaw=flaw,
-        )
+        retry_after_s, quota_reset_s = read_advice(reply.headers, self._wiring.now)
+        return RawReply(reply.code, b"" if flaw else body, retry_after_s, quota_reset_s, flaw)
 
     def _end(self, attempt: Attempt, error: Exception) -> RawReply:
         """Class a broken exchange; a status other than 200 that came in whole still decides alone."""
-        status = attempt.response.status if attempt.response is not None else None
-        if attempt.response is not None and status != 200:
-            return self._answer(attempt.response)
+        status = None if attempt.reply is None else attempt.reply.code
+        if attempt.reply is not None and status != 200:
+            return self._answer(attempt.reply)
         kind, words = CUT, f"the connection broke: {error}"
         if not attempt.left:
             kind, words = _why_not_connected(error)
         elif isinstance(error, TimeoutError):
             kind, words = TIMEOUT, f"no whole reply within {self._wiring.timeout_s:g} s"
-        elif isinstance(error, aiohttp.ClientResponseError | ValueError):
+        elif isinstance(error, HttpProcessingError | ValueError):
             # Its status 400 is aiohttp's own: the server may well have processed the request.
             kind, words = BAD_REPLY, f"the reply is not HTTP: {error}"
         raise AttemptFailed(
@@ -246,17 +223,12 @@ def _nothing(_words: str = "") -> None:
     """Be told, and need not know."""
 
 
-async def _read_bounded(response: ClientResponse) -> tuple[bytes, str]:
-    """Return a body of at most `MOST_BODY` bytes, or what is wrong with it."""
-    chunks: list[bytes] = []
-    length = 0
-    while chunk := await response.content.readany():
-        chunks.append(chunk)
-        length += len(chunk)
-        if length > MOST_BODY:
-            response.close()
-            return b"", f"the body is longer than {MOST_BODY} bytes"
-    return b"".join(chunks), ""
+async def _read_bounded(content: StreamReader) -> tuple[bytes, str]:
+    """Return a body of at most `MOST_BODY` bytes, or what is wrong with it: it was not read to its end."""
+    body = await content.readany()
+    while not content.at_eof() and len(body) <= MOST_BODY:
+        body += await content.readany()
+    return (body, "") if len(body) <= MOST_BODY else (b"", f"the body is longer than {MOST_BODY} bytes")
 
 
 def _why_not_connected(error: Exception) -> tuple[FailureKind, str]:
@@ -301,38 +273,44 @@ async def open_client(
         Refused: The CA file cannot be used.
     """
     peer = Peer()
-    connect_s = min(CONNECT_TIMEOUT_S, timeout_s)
     trust = _trust(ca_file) if base_url.startswith("https:") else True
-    connector = Connector(peer, ssl=trust, limit=concurrency, keepalive_timeout=IDLE_S, ttl_dns_cache=60)
-    async with _session(connector, connect_s) as session:
-        proxy = _proxy(base_url) if proxy_from_env else None
+    proxy = _proxy(base_url) if proxy_from_env else None
+    origin = ClientRequest(
+        "GET", URL(base_url), loop=asyncio.get_running_loop(), ssl=trust, proxy=URL(proxy) if proxy else None
+    )
+    connect_s = min(CONNECT_TIMEOUT_S, timeout_s)
+    connect = aiohttp.ClientTimeout(connect=connect_s, sock_connect=connect_s)
+    connector = Connector(peer, limit=concurrency, keepalive_timeout=IDLE_S, ttl_dns_cache=60)
+    async with connector:
         yield Client(
             _Wiring(
-                session=session,
-                headers=_Headers(token),
+                line=Line(connector, origin, connect, gate),
+                peer=peer,
                 base_url=base_url,
-                gate=gate,
+                base_path=URL(base_url, encoded=True).raw_path.rstrip("/"),
+                headers=_headers(origin.headers["Host"], token),
                 stop=stop,
                 timeout_s=timeout_s,
                 now=now,
                 on_note=on_note,
                 clean=cleaner(token),
-                proxy=proxy,
-                peer=peer,
             )
         )
 
 
-def _session(connector: Connector, connect_s: float) -> aiohttp.ClientSession:
-    """Open aiohttp's session with everything off that it would do by itself."""
-    return aiohttp.ClientSession(
-        connector=connector,
-        timeout=aiohttp.ClientTimeout(connect=connect_s, sock_connect=connect_s),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        request_class=GatedRequest,
-        auto_decompress=False,
-        trust_env=False,
+def _headers(host: str, token: Token) -> str:
+    """Return the headers of every request; a proxy's CONNECT has others, and no token."""
+    lines = (
+        f"Host: {host}",
+        f"Authorization: Bearer {token.reveal()}",
+        "Content-Type: application/json",
+        "Accept: application/json",
+        "Accept-Encoding: identity",
+        f"User-Agent: {_USER_AGENT}",
     )
+    if any("\r" in line or "\n" in line for line in lines):
+        raise AssertionError("a header holds a line break")
+    return "".join(f"{line}\r\n" for line in lines)
 
 
 def _trust(ca_file: str | None) -> ssl.SSLContext:

@@ -15,7 +15,7 @@ from typing import Final, TypeGuard
 from urllib.parse import quote
 
 from runner.access import Token
-from runner.model import Reply
+from runner.model import Reply, WallClock
 from runner.outcomes import BAD_REPLY, AttemptFailed, FailureKind, kind_of_envelope, kind_of_http
 from runner.strict_json import STRICT
 from runner.text import printable
@@ -29,6 +29,7 @@ __all__ = [
     "parse_date",
     "parse_quota_reset",
     "parse_retry_after",
+    "read_advice",
     "read_reply",
     "read_total",
 ]
@@ -71,6 +72,17 @@ def cleaner(token: Token) -> Clean:
         return printable(secrets.sub("***", text)[:MOST_WORDS]).strip()
 
     return clean
+
+
+def read_advice(headers: Mapping[str, str], now: WallClock) -> tuple[float | None, float | None]:
+    """Return the seconds of `Retry-After`, and those until the quota is filled again, where headers tell.
+
+    The server's moments are moments of its own clock, which need not be ours: they count from its `Date`.
+    """
+    if "Retry-After" not in headers and "X-RateLimit-Remaining" not in headers:
+        return None, None
+    moment = parse_date(headers.get("Date")) or now()
+    return parse_retry_after(headers.get("Retry-After"), moment), parse_quota_reset(headers, moment)
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:

@@ -179,7 +179,7 @@ class Console:
         if not self.may_ask:
             raise Refused(f"not confirmed: {question}", hint=f"there is no terminal to ask on: add {unless}")
         self._write(f"{question} [y/N] ")
-        async with stop.interruptible():
+        with stop.interruptible():
             answer = await _read_answer()
         if answer.strip().lower() not in {"y", "yes"}:
             raise Refused("declined; nothing was sent")

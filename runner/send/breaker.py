@@ -16,7 +16,7 @@ from typing import Final
 from runner.audit.records import BREAKER
 from runner.outcomes import AttemptFailed, NextStep
 from runner.send.delivery import Ended
-from runner.stop import Interruptible, Stop
+from runner.stop import Stop
 
 __all__ = ["TRIAL_PAUSES_S", "Breaker", "Counts"]
 
@@ -92,8 +92,6 @@ class Breaker:
     _pauses: int = 0
     _untrusted: int = 0
     _timer: asyncio.TimerHandle | None = None
-    _recall: Stop = field(default_factory=Stop)
-    """Calls back the attempts that have not left yet, when the way is blocked."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -123,10 +121,6 @@ class Breaker:
                 self._trial_seq = seq
                 return
             await self._change()
-
-    def permit(self) -> Interruptible:
-        """Return a context that ends with `Stopping` when the way is blocked, until its `keep` is called."""
-        return self._recall.interruptible()
 
     def departed(self, *, retry: bool) -> None:
         """Note that a request left."""
@@ -203,8 +197,7 @@ class Breaker:
             return
         self._pauses += 1
         self._way, self._trial_seq = _Way.BLOCKED, None
-        recall, self._recall = self._recall, Stop()
-        recall.request(why)
+        self.stop.recall()
         self._timer = loop.call_later(pause_s, self._try)
         self.on_pause(pause_s, f"{BREAKER}{why}{self.counts.last_words()}")
 
@@ -226,5 +219,5 @@ class Breaker:
         self._changed = asyncio.Event()
 
     async def _change(self) -> None:
-        async with self.stop.interruptible():
+        with self.stop.interruptible():
             await self._changed.wait()

@@ -18,7 +18,7 @@ from runner.outcomes import INTERRUPTED, AttemptFailed, NextStep
 from runner.phones import mask_echoes
 from runner.send.isolation import Part, cut
 from runner.send.pacing import retrying
-from runner.stop import Interruptible, Stop, Stopping
+from runner.stop import Stop, Stopping
 
 __all__ = ["Delivery", "Ended", "StillOpen"]
 
@@ -42,10 +42,6 @@ class SendPermit(Protocol):
 
     async def wait_for_permit(self, seq: int) -> None:
         """Wait until this batch may make an attempt; raise `Stopping` when it never will."""
-        ...
-
-    def permit(self) -> Interruptible:
-        """Return a context that ends with `Stopping` when the permit is withdrawn, until it is `keep`-ed."""
         ...
 
     def departed(self, *, retry: bool) -> None:
@@ -249,19 +245,8 @@ class Delivery:
 
     async def _pass(self, request: DeleteRequest, part: Part, progress: BatchProgress) -> Reply:
         """Send with a permit; where that is withdrawn before the request left, wait for it anew."""
-        while True:
-            await self.traffic.wait_for_permit(progress.work.batch.seq)
-            try:
-                async with self.traffic.permit() as permit:
-                    return await self._send_once(request, part, progress, permit)
-            except Stopping:
-                self.stop.check()
 
-    async def _send_once(
-        self, request: DeleteRequest, part: Part, progress: BatchProgress, permit: Interruptible
-    ) -> Reply:
         def left() -> None:
-            permit.keep()
             self.traffic.departed(retry=part.departures > 0)
             progress.started_s = progress.started_s or asyncio.get_running_loop().time()
             progress.on_the_wire = True
@@ -269,7 +254,12 @@ class Delivery:
             part.departures += 1
             progress.attempts += 1
 
-        return await self.sender.send(request, left)
+        while True:
+            await self.traffic.wait_for_permit(progress.work.batch.seq)
+            try:
+                return await self.sender.send(request, left)
+            except Stopping:
+                self.stop.check()
 
     def _note(self, failure: AttemptFailed, part: Part, progress: BatchProgress) -> None:
         part.failure = failure

@@ -114,7 +114,7 @@ class Feed:
 
     async def _until(self, event: asyncio.Event) -> None:
         event.clear()
-        async with self._stop.interruptible():
+        with self._stop.interruptible():
             await event.wait()
 
     async def _next_block(self, size: int) -> list[Work]:

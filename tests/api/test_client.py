@@ -774,7 +774,7 @@ async def test_a_base_url_with_a_path_keeps_it():
 async def test_a_path_that_would_be_sent_as_another_is_a_bug(path):
     async with client_of("http://127.0.0.1:1") as client:
         with pytest.raises(AssertionError, match="would be sent as"):
-            client._url(path)
+            client._head("DELETE", path)
 
 
 # --- stop, cancellation

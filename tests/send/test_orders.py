@@ -254,7 +254,7 @@ async def test_a_stop_ends_the_waits_of_a_hold():
 
     async def worker():
         try:
-            async with lane.stop.interruptible():
+            with lane.stop.interruptible():
                 await lane.attempt()
         except Stopping:
             ended.append(lane.loop.time())

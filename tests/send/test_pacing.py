@@ -538,7 +538,7 @@ async def test_a_stop_ends_every_wait_at_once():
 
     async def worker():
         try:
-            async with lane.stop.interruptible():
+            with lane.stop.interruptible():
                 await lane.attempt()
         except Stopping:
             ended.append(lane.loop.time())
@@ -685,7 +685,7 @@ async def _armed_wait(reply_in_s, held_for_s=0.0):
     """Wait for a reply for 5 s, while the loop is held for that long; return the seconds that it took."""
     loop = asyncio.get_running_loop()
     started_s = loop.time()
-    async with Stop().interruptible() as wait:
+    with Stop().interruptible() as wait:
         wait.arm(5)
         loop.block(held_for_s)
         await asyncio.sleep(reply_in_s)

@@ -329,7 +329,7 @@ class Line:
             return True
 
         try:
-            async with self.stop.interruptible() as wait:
+            with self.stop.interruptible(recallable=True) as wait:
                 await self.gate.approach()
                 approached = True
                 await self._connect(weather, request)

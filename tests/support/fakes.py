@@ -107,14 +107,14 @@ class ScriptedApi:
             self.seen[request.body] += 1
             if isinstance(answer, AttemptFailed) and not answer.left:
                 raise answer
-            left = True
             attempt.arm(self.timeout_s)
+            left = True
             self.requests.append(request)
             self.sent_at.append(asyncio.get_running_loop().time())
             return True
 
         try:
-            async with self.stop.interruptible() as attempt:
+            with self.stop.interruptible(recallable=True) as attempt:
                 await self.gate.approach()
                 try:
                     await self.gate.leave(depart)
