@@ -84,9 +84,8 @@ class DiskFile:
             make_private_folder(path.parent)
             file = cls(create_private(path, append=True), path, new=True)
         except FileExistsError as error:
-            raise Refused(
-                f"the audit {path} exists", hint="an audit is never written over: resume it, or name another"
-            ) from error
+            hint = "an audit is never written over: name another with --audit"
+            raise Refused(f"the audit {path} exists", hint=hint) from error
         except OSError as error:
             raise Refused(f"the audit {path} cannot be made: {error.strerror}") from error
         try:

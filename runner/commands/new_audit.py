@@ -17,9 +17,11 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
+from runner.audit.reader import read_first
 from runner.commands.evidence import plan_beside
-from runner.errors import Busy, Refused
+from runner.errors import Busy, Refused, RunnerError
 from runner.files import make_private_folder, sync_folder
+from runner.invocation import command
 from runner.locks import lock_descriptor
 from runner.plan.file import PlanFile, is_plan
 from runner.process import utc_now
@@ -97,7 +99,9 @@ def _claim(audit: Path) -> AuditPlace:
     try:
         return AuditPlace(audit, _locked_plan(audit))
     except FileExistsError as error:
-        hint = "an audit is never written over: resume it, or name another"
+        hint = "nothing is written over: name another with --audit"
+        if _is_audit(audit):  # whether it is to be resumed, rerun or left, its report knows
+            hint += f", or see what this one is and how to go on: {command('report', audit)}"
         raise Refused(f"{error.filename} exists", hint=hint) from error
     except OSError as error:
         raise Refused(
@@ -170,6 +174,14 @@ def began(audit: Path) -> bool:
     except FileNotFoundError:
         return False
     return bool(found.st_size or not stat.S_ISREG(found.st_mode) or not is_plan(plan_beside(audit)))
+
+
+def _is_audit(path: Path) -> bool:
+    """Tell whether a file begins as an audit does; False for what cannot be read."""
+    try:
+        return read_first(path) is not None
+    except RunnerError:
+        return False
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

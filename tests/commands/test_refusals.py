@@ -284,8 +284,16 @@ def test_base_urls_that_could_give_the_token_away(program, sandbox):
 def test_an_audit_that_exists_is_never_written_over(program, sandbox):
     job = program.job({USER: PHONES})
     file = program.write("a.jsonl", "mine\n")
-    refused(program("run", job, "--yes", "--audit", file), sandbox, "a.jsonl")
+    refused(program("run", job, "--yes", "--audit", file), sandbox, "a.jsonl", "name another with --audit\n")
     assert file.read_text() == "mine\n"
+
+
+def test_an_audit_that_exists_is_named_with_a_command_that_works(program):
+    job = program.job({USER: PHONES})
+    program("run", job, "--yes", "--audit", "a.jsonl").expect(0)
+    refusal = program("run", job, "--yes", "--json", "--audit", "a.jsonl").expect(2).record
+    _, _, typed = refusal["hint"].partition("how to go on: ")
+    assert program.shell(typed).expect(0).out.startswith("job – complete")
 
 
 def test_a_plan_that_lies_where_the_new_one_would_is_never_written_over(program, sandbox):
