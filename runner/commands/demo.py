@@ -16,10 +16,12 @@ from runner.access import Access, Token
 from runner.audit.fold import fold_audit
 from runner.commands.command_call import CommandResult
 from runner.commands.demo_data import DemoFiles, DemoTruth, measure_demo, next_steps, prepare_demo
+from runner.commands.evidence import find_plan
 from runner.commands.run import run
 from runner.errors import Exit, Refused
 from runner.options import RunOptions
 from runner.output.console import Console
+from runner.output.report import make_report, report_text
 from runner.output.results import DemoResult, RunResult
 from runner.sandbox import Pool, Running, SandboxSettings, serve
 
@@ -41,21 +43,33 @@ def demo(seed: int, keep: Path | None, screen: Console) -> CommandResult[DemoRes
         access = Access(running.url, Token(files.settings.token))
         done = run([str(files.job)], None, replace(_OPTIONS, audit=audit), access, screen)
     truth = measure_demo(files, running.ledger)
-    holds, words = _judge(files, truth, audit)
+    fold = fold_audit(audit, verify_chain=True)
+    holds, words = _judge(files, truth, fold.totals().count)
+    report, steps = make_report(audit, fold, plan=find_plan(audit)), next_steps(audit)
     ended = {name: getattr(done.result, name) for name in RunResult.__struct_fields__}
     result = DemoResult(
-        **{**ended, "exit_code": int(Exit.OK if holds else Exit.PARTIAL)},
+        **{
+            **ended,
+            "exit_code": int(Exit.OK if holds else Exit.PARTIAL),
+            "message": words[-1],
+            # Its sandbox is gone: nothing that sends could go on.
+            "hint": f"type: {steps[0]}",
+            "next": steps[0],
+        },
         holds=holds,
         deleted_rows=truth.deleted_rows,
         unseen_rows=truth.unseen_rows,
         outside_deleted=truth.outside_deleted,
     )
-    return CommandResult(result, lambda: "\n".join([done.text(), "", *words]))
+    text = [report_text(report, goes_on=False), "", *words, "try next:", *(f"  {step}" for step in steps)]
+    return CommandResult(result, lambda: "\n".join(text))
 
 
-def _judge(files: DemoFiles, truth: DemoTruth, audit: Path) -> tuple[bool, list[str]]:
-    """Tell whether the audit told the truth, in words too, with what to try next."""
-    count = fold_audit(audit, verify_chain=True).totals().count
+def _judge(files: DemoFiles, truth: DemoTruth, count: int) -> tuple[bool, list[str]]:
+    """Tell whether the audit told the truth, in words too, of which the last are the verdict.
+
+    `count` are the rows that it says were deleted.
+    """
     faults = ", ".join(f"{name} x{times}" for name, times in sorted(truth.faults.items()))
     honest = count <= truth.deleted_rows <= count + truth.unseen_rows and not truth.outside_deleted
     return honest, [
@@ -66,8 +80,6 @@ def _judge(files: DemoFiles, truth: DemoTruth, audit: Path) -> tuple[bool, list[
         ),
         f"  rows of numbers outside the job: {files.outside:,} before, {truth.outside_deleted} deleted",
         "the audit holds" if honest else "THE AUDIT DOES NOT HOLD: please report this",
-        "try next:",
-        *(f"  {step}" for step in next_steps(audit)),
     ]
 
 

@@ -167,15 +167,16 @@ def _cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else printable(str(value))
 
 
-def report_text(report: Report, *, first: str = "") -> str:
+def report_text(report: Report, *, first: str = "", goes_on: bool = True) -> str:
     """Return a report for people, without a final newline.
 
     Args:
         report: What it says.
         first: What is to be done before the command to type next can work.
+        goes_on: False: there is nothing to type, for the vendor is gone.
     """
     parts = [_head(report), _totals(report), _notes(report), _causes_text(report), _timings(report)]
-    parts += [_sessions_text(report), _next(report, first)]
+    parts += [_sessions_text(report), _next(report, first) if goes_on else []]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 

@@ -136,7 +136,11 @@ def test_sandbox_says_where_it_listens(program, held):
 
 @pytest.mark.slow
 def test_demo(program, held):
-    assert held(program("demo", "--json"), 0, "demo")["holds"] is True
+    told = held(program("demo", "--keep", "kept", "--json"), 0, "demo")
+    assert (told["holds"], told["status"]) == (True, "partial")
+    assert told["message"] == "the audit holds", "its code is 0, whatever its run ended with"
+    assert told["hint"] == f"type: {told['next']}"
+    assert "partial" in program.shell(told["next"]).expect(0).out, "its sandbox is gone: nothing can go on"
 
 
 ERRORS = {

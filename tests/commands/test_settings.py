@@ -101,4 +101,4 @@ def test_demo_needs_no_token_no_network_and_leaves_an_audit_that_verifies(progra
     ended.expect(0)
     (audit,) = (program.folder / "kept").rglob("*.jsonl")
     program("verify", audit).expect(0)
-    assert "audit" in ended.out + ended.err
+    assert " rerun " not in ended.out, "its sandbox is gone"
