@@ -8,7 +8,7 @@ without phones exists only for an entry that said `delete_window` (promise 1), a
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -68,6 +68,8 @@ class Batch:
     seq: int
     target: Target
     phones: tuple[str, ...]
+    listed: bytes = field(default=b"", repr=False, compare=False)
+    """These very phones as a JSON list, where a plan's line gave it; else empty."""
 
     def __post_init__(self) -> None:
         check_phones(self.target, self.phones)
@@ -79,7 +81,8 @@ def check_phones(target: Target, phones: Sequence[str]) -> None:
         raise ValueError("a batch has phones, or deletes a window, never both or neither")
     if len(phones) > MAX_PHONES:
         raise ValueError(f"{len(phones)} phones in one batch; {MAX_PHONES} at most")
-    if len(set(phones)) != len(phones) or not all(phones):
+    distinct = set(phones)
+    if len(distinct) != len(phones) or "" in distinct:
         raise ValueError("a phone is empty or stands twice in one batch")
 
 
@@ -111,15 +114,19 @@ class DeleteRequest:
     @classmethod
     def of(cls, target: Target, phones: tuple[str, ...]) -> "DeleteRequest":
         """Build the request (README, vendor's API); ValueError for every shape that `Batch` refuses."""
-        check_phones(target, phones)
-        body: dict[str, object] = {}
-        if phones:
-            body["phone"] = phones
+        return cls.whole(Batch(0, target, phones))
+
+    @classmethod
+    def whole(cls, batch: Batch) -> "DeleteRequest":
+        """Build the request for a whole batch, out of the bytes that are ready."""
+        target, fields = batch.target, []
+        if batch.phones:
+            fields.append(b'"phone":' + (batch.listed or orjson.dumps(batch.phones)))
         if target.created_at is not None:
-            body["created_at"] = target.created_at
+            fields.append(b'"created_at":' + orjson.dumps(target.created_at))
         if target.encryption:
-            body["encryption"] = True
-        return cls(target, phones, orjson.dumps(body))
+            fields.append(b'"encryption":true')
+        return cls(target, batch.phones, b"{%b}" % b",".join(fields))
 
 
 @dataclass(frozen=True, slots=True)

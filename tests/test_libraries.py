@@ -405,7 +405,7 @@ def fresh(**options):
 
 
 async def test_a_shared_async_retrying_swallows_failures():
-    """Its state is per thread, not per task: why `retrying` makes a fresh one for each call."""
+    """Its state is per thread, not per task: why `retried` makes a fresh one for each call."""
     shared = fresh(wait=tenacity.wait_fixed(0.001))
     swallowed = []
 

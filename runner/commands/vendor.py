@@ -6,6 +6,7 @@ Whatever is asked passes the same gate as deletions, so that the rate stays one 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from runner.access import Access
 from runner.api.client import Client, open_client
@@ -14,7 +15,7 @@ from runner.model import Target
 from runner.outcomes import AttemptFailed
 from runner.output.console import Console
 from runner.process import utc_now
-from runner.send.pacing import Pacer, retrying
+from runner.send.pacing import Pacer, retried
 from runner.settings import Limits
 from runner.stop import Stop, Stopping
 
@@ -37,7 +38,7 @@ class Vendor:
             AttemptFailed: It could not be read.
             Stopping: The run was told to stop first.
         """
-        return await retrying(self.max_attempts, self.stop)(self._attempt, target, phone)
+        return await retried(partial(self._attempt, target, phone), self.max_attempts, self.stop)
 
     async def _attempt(self, target: Target, phone: str | None) -> int:
         try:

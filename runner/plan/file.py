@@ -105,8 +105,7 @@ class PlanFile:
 
     def _batch(self, parser: BatchLines, line: bytes, seq: int) -> Batch:
         try:
-            target, phones = parser.parse(line, seq)
-            return Batch(seq, target, tuple(phones))
+            return parser.parse(line, seq)
         except ValueError as error:
             raise AuditDamaged(str(self.path), seq + 1, str(error), hint=_ALTERED) from error
 
@@ -228,7 +227,8 @@ class _BodyCheck:
 
     def _line(self, line: bytes) -> None:
         seq = len(self.sizes) + 1
-        target, phones = self._parser.parse(line, seq)
+        batch = self._parser.parse(line, seq)
+        target, phones = batch.target, batch.phones
         if target.delete_window:
             self._windows[seq] = target
         elif self._windows:

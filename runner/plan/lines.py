@@ -9,7 +9,7 @@ from typing import Final
 
 import orjson
 
-from runner.model import MAX_PHONES, Target
+from runner.model import Batch, Target
 
 __all__ = ["MAX_LINE_BYTES", "BatchLines", "batch_prefix"]
 
@@ -39,8 +39,8 @@ class BatchLines:
         self._prefix = b""
         self._target: Target | None = None
 
-    def parse(self, line: bytes, seq: int) -> tuple[Target, list[str]]:
-        """Return what a line says.
+    def parse(self, line: bytes, seq: int) -> Batch:
+        """Return the batch that a line is.
 
         Raises:
             ValueError: It is not the line that stands for one batch with this `seq`.
@@ -53,9 +53,7 @@ class BatchLines:
         if target is None:
             target = _parse_target(prefix)
             self._prefix, self._target = prefix, target
-        if target.delete_window == bool(has_phones):
-            raise ValueError("a batch has phones, or deletes a window, never both or neither")
-        return target, _parse_phones(phones) if has_phones else []
+        return Batch(seq, target, _parse_phones(phones) if has_phones else (), phones)
 
 
 def _parse_target(prefix: bytes) -> Target:
@@ -81,17 +79,14 @@ def _parse_target(prefix: bytes) -> Target:
     return target
 
 
-def _parse_phones(raw: bytes) -> list[str]:
+def _parse_phones(raw: bytes) -> tuple[str, ...]:
     phones = orjson.loads(raw)
-    if type(phones) is not list or not 1 <= len(phones) <= MAX_PHONES:
-        raise ValueError("a batch has 1 to 100 phones")
+    if type(phones) is not list:
+        raise ValueError("phones are a list")
     try:
         "".join(phones)
     except TypeError:
         raise ValueError("a phone that is no text") from None
-    distinct = set(phones)
-    if len(distinct) != len(phones) or "" in distinct:
-        raise ValueError("a phone is empty or stands twice in one batch")
     if orjson.dumps(phones) != raw:
         raise ValueError("phones in a form that no plan has")
-    return phones
+    return tuple(phones)

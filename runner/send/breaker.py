@@ -111,7 +111,8 @@ class Breaker:
         self._in_hand -= 1
         if seq is not None and self._trial_seq == seq:
             self._trial_seq = None
-        self._wake()
+        if not self.clear:
+            self._wake()
 
     async def wait_for_permit(self, seq: int) -> None:
         """Wait until this batch may make an attempt; raise `Stopping` when it never will."""

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from runner.audit.records import BatchRecord, BatchStatus, OpenRecord, Record, SendingRecord
@@ -17,7 +18,7 @@ from runner.model import DeleteRequest, Prior, Reply, Sender, Work, phones_sha25
 from runner.outcomes import INTERRUPTED, AttemptFailed, NextStep
 from runner.phones import mask_echoes
 from runner.send.isolation import Part, cut
-from runner.send.pacing import retrying
+from runner.send.pacing import retried
 from runner.stop import Stop, Stopping
 
 __all__ = ["Delivery", "Ended", "StillOpen"]
@@ -213,10 +214,12 @@ class Delivery:
             progress.settled.append(part)
 
     async def _send(self, part: Part, progress: BatchProgress) -> None:
-        request = DeleteRequest.of(progress.work.batch.target, part.phones)
-        retry = retrying(self.max_attempts, self.stop)
+        batch = progress.work.batch
+        whole = part.phones is batch.phones
+        request = DeleteRequest.whole(batch) if whole else DeleteRequest.of(batch.target, part.phones)
+        attempt = partial(self._attempt, request, part, progress)
         try:
-            part.confirmed(await retry(self._attempt, request, part, progress))
+            part.confirmed(await retried(attempt, self.max_attempts, self.stop))
         except AttemptFailed as failure:
             part.unconfirmed(failure)
             if failure.kind.then is NextStep.STOP:
@@ -308,9 +311,7 @@ class Delivery:
         if work.protected and work.batch.phones:
             parts.append(_protected_part(work))
         worst = max(parts, key=lambda part: _SEVERITY[part.status])
-        gone = {phone for part in parts if part.status == "deleted" for phone in part.phones}
-        left = [phone for phone in work.batch.phones if phone not in gone]
-        also = [phone for phone in work.batch.phones if phone in gone] if self.audit_all_phones else []
+        left, gone = _left_and_gone(work.batch.phones, parts)
         counts = [part.reply.count for part in parts if part.reply is not None]
         self.recorder.append(
             BatchRecord(
@@ -328,7 +329,7 @@ class Delivery:
                 uncertain_attempts=progress.uncertain,
                 **_words(worst),
                 duration_ms=progress.duration_ms(),
-                phone=(*left, *also),
+                phone=(*left, *gone) if self.audit_all_phones else left,
             )
         )
         self._announced.pop(work.batch.seq, None)
@@ -349,8 +350,20 @@ class Delivery:
         return ended
 
 
+def _left_and_gone(phones: tuple[str, ...], parts: Sequence[Part]) -> tuple[tuple[str, ...], ...]:
+    """Return the phones that are not confirmed, and those that are, each in the batch's order."""
+    deleted = [part for part in parts if part.status == "deleted"]
+    if len(deleted) in {0, len(parts)}:
+        return ((), phones) if deleted else (phones, ())
+    gone = {phone for part in deleted for phone in part.phones}
+    left = tuple(phone for phone in phones if phone not in gone)
+    return left, tuple(phone for phone in phones if phone in gone)
+
+
 def _progress_of(work: Work) -> BatchProgress:
-    phones = tuple(phone for phone in work.batch.phones if phone not in work.protected)
+    phones = work.batch.phones
+    if work.protected:
+        phones = tuple(phone for phone in phones if phone not in work.protected)
     parts = [Part(phones, tainted=work.prior.uncertain > 0)] if phones or not work.batch.phones else []
     return BatchProgress(work, work.prior.attempts, work.prior.uncertain, deque(parts))
 

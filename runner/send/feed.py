@@ -98,8 +98,10 @@ class Feed:
 
     def left(self, seq: int) -> None:
         """Note that a request of this batch has left, or that none will soon."""
-        self._to_leave.discard(seq)
-        self._wanted.set()
+        if seq in self._to_leave:
+            self._to_leave.remove(seq)
+            if self._room():
+                self._wanted.set()
 
     def skip_user(self, user_id: str) -> None:
         """Send nothing more of this user."""
@@ -144,7 +146,7 @@ class Feed:
         """End a batch that is not to be sent, and tell whether it was one."""
         if work.batch.target.user_id in self._skipped_users:
             self._delivery.end_unsent(work, "skipped")
-        elif work.batch.phones and work.protected.issuperset(work.batch.phones):
+        elif work.protected and work.protected.issuperset(work.batch.phones):
             self._delivery.end_unsent(work, "protected")
         else:
             return False

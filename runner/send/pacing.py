@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from aiolimiter import AsyncLimiter
 from tenacity import (
@@ -38,7 +38,7 @@ from runner.send.ramp import Ramp
 from runner.settings import Rate
 from runner.stop import Stop
 
-__all__ = ["Meter", "PaceChange", "Pacer", "retrying"]
+__all__ = ["Meter", "PaceChange", "Pacer", "retried"]
 
 BURST_S: Final = 0.02
 """After a hiccup at most what belongs to this much time leaves at once."""
@@ -47,6 +47,7 @@ AHEAD_S: Final = 5.0
 LONGEST_PAUSE_S: Final = 600.0
 CUT_AT_MOST_EVERY_S: Final = 1.0
 
+_Result = TypeVar("_Result")
 _LONGEST_JITTER_S = 1.0
 _JITTER_SHARE = 0.05
 _LONGEST_LOOK_S = 1.0
@@ -369,20 +370,30 @@ def _back_off_s(state: RetryCallState) -> float:
     return _full_jitter(state)
 
 
-def retrying(max_attempts: int, stop: Stop) -> AsyncRetrying:
-    """Return a fresh retry, to be called once with a function and its arguments; never shared by tasks.
+def _again(error: BaseException) -> bool:
+    return isinstance(error, AttemptFailed) and error.kind.retried
+
+
+async def retried(attempt: Callable[[], Awaitable[_Result]], max_attempts: int, stop: Stop) -> _Result:
+    """Return what an attempt returns, made up to `max_attempts` times; a first success pays for no retry.
 
     Tries again only after an `AttemptFailed` that the outcome table tries again; the last failure is raised
     as it is. Waits end with `Stopping`.
     """
+    try:
+        return await attempt()
+    except AttemptFailed as failure:
+        first = [failure]
 
-    def again(error: BaseException) -> bool:
-        return isinstance(error, AttemptFailed) and error.kind.retried
+    async def go_on() -> _Result:
+        if first:
+            raise first.pop()
+        return await attempt()
 
-    return AsyncRetrying(
+    return await AsyncRetrying(
         sleep=stop.sleep,
         stop=stop_after_attempt(max_attempts),
         wait=_back_off_s,
-        retry=retry_if_exception(again),
+        retry=retry_if_exception(_again),
         reraise=True,
-    )
+    )(go_on)

@@ -24,7 +24,7 @@ from runner.outcomes import (
     AttemptFailed,
 )
 from runner.send import guard, pacing, ramp
-from runner.send.pacing import Meter, PaceChange, Pacer, retrying
+from runner.send.pacing import Meter, PaceChange, Pacer, retried
 from runner.settings import Rate, parse_rate
 from runner.stop import Stop, Stopping
 from tests.support.simclock import SimulatedLoop, run_simulated
@@ -611,7 +611,7 @@ class Calls:
 async def test_what_the_table_retries_is_retried_up_to_max_attempts(kind):
     calls = Calls(*(AttemptFailed(kind, left=True, message=str(n)) for n in range(9)))
     with pytest.raises(AttemptFailed) as caught:
-        await retrying(4, Stop())(calls)
+        await retried(calls, 4, Stop())
     assert len(calls.at_s) == 4
     assert caught.value.message == "3"
 
@@ -621,7 +621,7 @@ async def test_what_the_table_retries_is_retried_up_to_max_attempts(kind):
 async def test_what_the_table_ends_is_not_retried(kind):
     calls = Calls(AttemptFailed(kind, left=True), "never")
     with pytest.raises(AttemptFailed):
-        await retrying(6, Stop())(calls)
+        await retried(calls, 6, Stop())
     assert len(calls.at_s) == 1
 
 
@@ -630,7 +630,7 @@ async def test_what_the_table_ends_is_not_retried(kind):
 async def test_only_failed_attempts_are_retried(error):
     calls = Calls(error, "never")
     with pytest.raises(type(error)):
-        await retrying(6, Stop())(calls)
+        await retried(calls, 6, Stop())
     assert len(calls.at_s) == 1
 
 
@@ -640,7 +640,7 @@ async def test_back_off_is_full_jitter_and_capped():
     for _ in range(60):
         calls = Calls(*(AttemptFailed(SERVER, left=True) for _ in range(10)))
         with pytest.raises(AttemptFailed):
-            await retrying(10, Stop())(calls)
+            await retried(calls, 10, Stop())
         waits.append([later - earlier for earlier, later in itertools.pairwise(calls.at_s)])
     for n, cap in enumerate([0.5, 1, 2, 4, 8, 16, 30, 30, 30]):
         nth = [wait[n] for wait in waits]
@@ -653,7 +653,7 @@ async def test_back_off_is_full_jitter_and_capped():
 async def test_where_the_gate_pauses_the_retry_adds_no_wait():
     calls = Calls(AttemptFailed(RATE_LIMITED, left=True, retry_after_s=30.0), "done")
     started_s = asyncio.get_running_loop().time()
-    assert await retrying(3, Stop())(calls) == "done"
+    assert await retried(calls, 3, Stop()) == "done"
     assert calls.at_s[1] - started_s < 0.01
 
 
@@ -662,7 +662,7 @@ async def test_advice_of_zero_seconds_still_backs_off():
     waits = set()
     for _ in range(5):
         calls = Calls(AttemptFailed(RATE_LIMITED, left=True, retry_after_s=0.0), "done")
-        await retrying(3, Stop())(calls)
+        await retried(calls, 3, Stop())
         waits.add(round(calls.at_s[1] - calls.at_s[0], 4))
     assert len(waits) > 1
 
@@ -674,7 +674,7 @@ async def test_a_stop_ends_the_back_off_with_stopping():
     loop = asyncio.get_running_loop()
     loop.call_later(20, stop.request, "enough")
     with pytest.raises(Stopping):
-        await retrying(30, stop)(calls)
+        await retried(calls, 30, stop)
     assert loop.time() < 1020.01
 
 
