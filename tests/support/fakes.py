@@ -13,7 +13,6 @@ import orjson
 from runner.audit.fold import Fold
 from runner.audit.journal import AppendFile, Journal
 from runner.audit.records import RejectedRecord, as_json
-from runner.errors import Exit
 from runner.model import Batch, DeleteRequest, Gate, Prior, Reply, Sender, Target, WallClock, Work
 from runner.outcomes import TIMEOUT, AttemptFailed, FailureKind, kind_of_http
 from runner.plan.header import PlanTotals
@@ -34,10 +33,10 @@ class NotedStop(Stop):
 
     at_s: float | None = None
 
-    def request(self, why, exit_code=Exit.STOPPED, *, even_if_done=False) -> None:
+    def request(self, *args, **given) -> None:
         if self.reason is None:
             self.at_s = asyncio.get_running_loop().time()
-        super().request(why, exit_code, even_if_done=even_if_done)
+        super().request(*args, **given)
 
 
 class MemoryFile:
