@@ -138,7 +138,11 @@ def origin_of(base_url: str) -> tuple[str, str]:
 
 
 def parse_base_url(text: str) -> str:
-    """Return the base URL, normalised, so that equal origins are equal texts; `http` only to this machine."""
+    """Return the base URL, normalised, so that equal origins are equal texts; `http` only to this machine.
+
+    Raises:
+        ValueError: It is none, or one with a user, a query or a fragment.
+    """
     text = text.strip()
     if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
         raise ValueError("base URL: plain ASCII only; write a host of other letters as xn--…")

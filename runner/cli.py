@@ -73,7 +73,7 @@ def run(
     """
     if dry_run:
         _plan(jobs, user_id, PlanOptions(limits=options.limits), access, output)
-    from runner.commands.run import run as run_jobs  # noqa: PLC0415
+    from runner.commands.run import run as run_jobs
 
     screen = _screen(output)
     _end(run_jobs(jobs, user_id, options, _open(access, screen), screen))
@@ -114,7 +114,7 @@ def _plan(
     access: AccessOptions,
     output: OutputOptions,
 ) -> None:
-    from runner.commands.plan import plan as plan_jobs  # noqa: PLC0415
+    from runner.commands.plan import plan as plan_jobs
 
     screen = _screen(output)
     vendor = _open(access, screen) if options.probe else None
@@ -129,7 +129,7 @@ def _plan(
 @OUTPUT
 def resume(audit: Path, options: ResumeOptions, access: AccessOptions, output: OutputOptions) -> None:
     """Go on with an interrupted run: send exactly the batches that AUDIT has no end for."""
-    from runner.commands.resume import resume as resume_run  # noqa: PLC0415
+    from runner.commands.resume import resume as resume_run
 
     screen = _screen(output)
     _end(resume_run(audit, options, _open(access, screen), screen))
@@ -155,7 +155,7 @@ def rerun(
     output: OutputOptions,
 ) -> None:
     """Run again, with a new plan and audit, what ended failed, unknown or not_sent."""
-    from runner.commands.rerun import rerun as rerun_audits  # noqa: PLC0415
+    from runner.commands.rerun import rerun as rerun_audits
 
     screen = _screen(output)
     _end(rerun_audits(audits, only, options, _open(access, screen), screen))
@@ -168,7 +168,7 @@ def rerun(
 @OUTPUT
 def report(audits: tuple[Path, ...], html: Path | None, failed: Path | None, output: OutputOptions) -> None:
     """Show totals, failures by cause, by user, and timings of audits."""
-    from runner.commands.report import report as report_audits  # noqa: PLC0415
+    from runner.commands.report import report as report_audits
 
     screen = _screen(output)
     _end(report_audits(audits, screen, os.environ, html=html, failed=failed))
@@ -182,7 +182,7 @@ def report(audits: tuple[Path, ...], html: Path | None, failed: Path | None, out
 @OUTPUT
 def verify(audits: tuple[Path, ...], head: str | None, output: OutputOptions) -> None:
     """Check integrity: 0 whole, 1 damaged, 3 intact but without an end (killed, torn, cut)."""
-    from runner.commands.verify import verify as verify_audits  # noqa: PLC0415
+    from runner.commands.verify import verify as verify_audits
 
     _screen(output)
     _end(verify_audits(audits, head=head))
@@ -193,7 +193,7 @@ def verify(audits: tuple[Path, ...], head: str | None, output: OutputOptions) ->
 @OUTPUT
 def check(access: AccessOptions, output: OutputOptions) -> None:
     """Check base URL, TLS and token without deleting: 0 or 3."""
-    from runner.commands.check import check as check_access  # noqa: PLC0415
+    from runner.commands.check import check as check_access
 
     screen = _screen(output)
     _end(check_access(_open(access, screen), screen))
@@ -219,7 +219,7 @@ def check(access: AccessOptions, output: OutputOptions) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Write where it listens as one JSON object.")
 def sandbox(**flags: Any) -> None:
     """Serve the vendor's API on this machine, with data and faults, to rehearse against."""
-    from runner.commands.sandbox import sandbox as serve_sandbox  # noqa: PLC0415
+    from runner.commands.sandbox import sandbox as serve_sandbox
 
     raise SystemExit(int(serve_sandbox(**flags)))
 
@@ -232,7 +232,7 @@ def sandbox(**flags: Any) -> None:
 @OUTPUT
 def demo(seed: int, keep: Path | None, output: OutputOptions) -> None:
     """Run a job of 50,000 rows against a sandbox with faults: no set-up, no network, no token."""
-    from runner.commands.demo import demo as run_demo  # noqa: PLC0415
+    from runner.commands.demo import demo as run_demo
 
     screen = _screen(output)
     _end(run_demo(seed, keep, screen))
@@ -243,7 +243,7 @@ def demo(seed: int, keep: Path | None, output: OutputOptions) -> None:
 @OUTPUT
 def schema(what: Literal["job", "audit", "result"], output: OutputOptions) -> None:
     """Print the JSON Schema of the job file, of an audit line, or of what --json writes."""
-    from runner.commands.schema import schema as show_schema  # noqa: PLC0415
+    from runner.commands.schema import schema as show_schema
 
     _screen(output)
     _end(show_schema(what))
@@ -261,7 +261,7 @@ def _screen(output: OutputOptions) -> "Console":
 
 def _open(access: AccessOptions, screen: "Console") -> "Access":
     """Return how the vendor is reached; raises Refused where the URL or the token is no good."""
-    from runner.access import read_access  # noqa: PLC0415
+    from runner.access import read_access
 
     found = read_access(access, os.environ)
     screen.hide(found.token)
@@ -275,8 +275,8 @@ def _end(done: "CommandResult[Result]") -> None:
 
 def main() -> None:
     """Run the program; the entry point of `bulk-delete` and `python -m runner`."""
-    from runner.process import harden, ignore_signals  # noqa: PLC0415
-    from runner.streams import open_streams  # noqa: PLC0415
+    from runner.process import harden, ignore_signals
+    from runner.streams import open_streams
 
     open_streams()
     harden()
@@ -287,7 +287,7 @@ def main() -> None:
 
 def _run_cli(call: CommandCall) -> int:
     """Run the command line and return the exit code; after an error no signal is heard any more."""
-    from runner.process import hold_signals  # noqa: PLC0415
+    from runner.process import hold_signals
 
     try:
         cli.main(standalone_mode=False, obj=call)

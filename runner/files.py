@@ -12,16 +12,30 @@ from pathlib import Path
 from runner.errors import Refused
 
 __all__ = [
+    "already_there",
     "copy_private",
     "create_private",
     "make_private_folder",
     "open_own",
+    "refuse_existing",
     "sync_folder",
     "what_became",
     "write_private",
 ]
 
 _PRIVATE_FOLDER = 0o700
+
+
+def refuse_existing(*paths: Path | None) -> None:
+    """Raise Refused where something stands already at one of these places, even a dangling link."""
+    for path in paths:
+        if path is not None and os.path.lexists(path):
+            raise already_there(path)
+
+
+def already_there(path: Path) -> Refused:
+    """Return the refusal to write over what stands at a place."""
+    return Refused(f"{path} exists already", hint="name another file: nothing is written over")
 
 
 def create_private(path: Path, *, append: bool = False) -> int:

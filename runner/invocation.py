@@ -15,7 +15,7 @@ from typing import Final
 
 from runner.options import AccessOptions
 
-__all__ = ["access_flags", "command", "program"]
+__all__ = ["command", "program"]
 
 _NAME: Final = "bulk-delete"
 

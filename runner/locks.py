@@ -24,6 +24,7 @@ import orjson
 from runner.errors import Busy, Refused
 from runner.files import make_private_folder
 from runner.model import WallClock
+from runner.process import utc_now
 
 __all__ = ["Holder", "holder_of", "lock_descriptor", "origin_lock", "state_directory"]
 
@@ -50,12 +51,12 @@ class Holder:
         return f"process {self.pid}" + (f", started {self.start}" if self.start else "")
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 def state_directory() -> Path:
-    """Return `$XDG_STATE_HOME/bulk-delete`, else `~/.local/state/bulk-delete`; nothing is created."""
+    """Return `$XDG_STATE_HOME/bulk-delete`, else `~/.local/state/bulk-delete`; nothing is created.
+
+    Raises:
+        Refused: No home is known.
+    """
     given = os.environ.get("XDG_STATE_HOME", "")
     # A relative path there is invalid by the XDG specification and would make the lock depend on the folder.
     if given.startswith("/"):
@@ -203,7 +204,7 @@ async def origin_lock(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     on_wait: Callable[[Holder], None] | None = None,
     directory: Path | None = None,
-    now: WallClock = _now,
+    now: WallClock = utc_now,
 ) -> AsyncIterator[Path]:
     """Hold the lock of an origin for as long as the context lasts; yields the lock file's path.
 

@@ -68,7 +68,7 @@ class Rate:
 
 
 def parse_rate(text: str) -> Rate:
-    """Parse `20/s`, `90/m`, `0.5/s` or `unlimited`."""
+    """Parse `20/s`, `90/m`, `0.5/s` or `unlimited`; raises ValueError for anything else."""
     if text == "unlimited":
         return Rate(None)
     match = _RATE.fullmatch(text)
@@ -78,7 +78,7 @@ def parse_rate(text: str) -> Rate:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Parse `90`, `90s`, `30m`, `4h` or `2d`; longer than nothing."""
+    """Parse `90`, `90s`, `30m`, `4h` or `2d`; longer than nothing, or ValueError is raised."""
     match = _DURATION.fullmatch(text)
     if match is None or int(match[1]) == 0:
         raise ValueError(f"duration {text!r}: write 90, 90s, 30m, 4h or 2d, above 0")
@@ -89,7 +89,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def parse_percent(text: str) -> float:
-    """Parse `5%` into 0.05; at most 100%."""
+    """Parse `5%` into 0.05; raises ValueError above 100% and for anything else."""
     match = _PERCENT.fullmatch(text)
     if match is None or float(match[1]) > 100:
         raise ValueError(f"share {text!r}: write a percentage from 0% to 100%, such as 5%")

@@ -34,7 +34,7 @@ class _Wrapped(io.TextIOBase):
             self._on_terminal = False
 
     @property
-    def encoding(self) -> str:  # type: ignore[override] # read here, where the base class has a plain attribute
+    def encoding(self) -> str:  # type: ignore[override]  # read here, where the base class has a plain attribute
         """The encoding of what is written."""
         return self._stream.encoding or "utf-8"
 

@@ -9,6 +9,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tokenize
 import tomllib
 from datetime import UTC, datetime
 from functools import cache
@@ -279,6 +280,77 @@ def test_what_others_import_is_public():
             if name.startswith("runner.") and room in MODULES and name.removeprefix("runner.") not in MODULES:
                 hidden |= {f"{name} (by {module})"} if what not in (public_names(room) or ()) else set()
     assert hidden == set()
+
+
+def test_what_is_public_is_used_by_others():
+    """Types aside: what a public function takes or returns is public."""
+    idle = set()
+    texts = {path: path.read_text(encoding="utf-8") for path in [*FILES, *(ROOT / "tests").rglob("*.py")]}
+    for module, path in MODULES.items():
+        others = "\n".join(text for other, text in texts.items() if other != path)
+        for name in public_names(module) or ():
+            is_type = name[0].isupper() and not name.isupper()
+            if not is_type and not re.search(rf"\b{name}\b", others):
+                idle.add(f"{module}: {name}")
+    assert idle == set()
+
+
+def test_no_two_classes_share_a_name():
+    classes = [
+        (node.name, module)
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.ClassDef)
+    ]
+    names_of_classes = [name for name, _ in classes]
+    assert [pair for pair in classes if names_of_classes.count(pair[0]) > 1] == []
+
+
+OURS = re.compile(r"class (\w+)\((?:RunnerError|Refused|Exception|ValueError|AuditDamaged)\)")
+
+
+def raised_in(function):
+    """The names of the errors that a function raises by itself."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            made = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+            yield getattr(made, "id", "")
+
+
+def public_functions(body):
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name[0] != "_":
+            yield node
+        elif isinstance(node, ast.ClassDef) and node.name[0] != "_":
+            yield from public_functions(node.body)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_public_function_says_which_errors_it_raises(module):
+    ours = {"ValueError", "AttemptFailed"}.union(
+        *(OURS.findall(path.read_text(encoding="utf-8")) for path in FILES)
+    )
+    silent = {
+        f"{function.name}: {error}"
+        for function in public_functions(tree(module).body)
+        for error in raised_in(function)
+        if error in ours and error not in (ast.get_docstring(function) or "")
+    }
+    assert silent == set()
+
+
+TOLD = re.compile(r"# (?:noqa(?:: [A-Z0-9, ]+)?|type: ignore(?:\[[a-z-, ]+\])?)(?P<why>.*)")
+
+
+def test_what_a_checker_is_told_to_pass_over_has_its_reason():
+    bare = []
+    for path in [*FILES, *(ROOT / "tests").rglob("*.py")]:
+        with path.open("rb") as file:
+            for token in tokenize.tokenize(file.readline):
+                told = TOLD.match(token.string) if token.type == tokenize.COMMENT else None
+                if told and not re.search(r"\w{3}", told["why"]):
+                    bare.append(f"{path.relative_to(ROOT)}:{token.start[0]}")
+    assert bare == []
 
 
 # ---- what a user meets --------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from aiohttp.tracing import Trace
 from runner.model import Gate
 from runner.stop import Interruptible
 
-__all__ = ["IN_HAND_S", "MOST_INTERIM", "OPENING_S", "Attempt", "Connector", "Line", "Peer"]
+__all__ = ["IN_HAND_S", "MOST_INTERIM", "Attempt", "Connector", "Line", "Peer"]
 
 IN_HAND_S: Final = 10.0
 """A connection that waited longer at the gate is not used; something on the way may have forgotten it."""

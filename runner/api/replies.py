@@ -26,7 +26,6 @@ __all__ = [
     "RawReply",
     "check_envelope",
     "cleaner",
-    "parse_date",
     "parse_quota_reset",
     "parse_retry_after",
     "read_advice",

@@ -7,7 +7,7 @@ cannot have happened.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -350,13 +350,6 @@ class Fold:
     def is_ended(self, seq: int) -> bool:
         """Tell whether a batch has its `batch` record."""
         return bool(self._state[seq])
-
-    def open_seqs(self) -> Iterator[int]:
-        """Yield the batches without a `batch` record, in plan order."""
-        seq = self._state.find(0, 1)
-        while seq > 0:
-            yield seq
-            seq = self._state.find(0, seq + 1)
 
     def prior(self, seq: int) -> Prior:
         """Return what was done for an open batch so far; an intent without an end is an uncertain attempt."""

@@ -60,9 +60,9 @@ class CommandCall:
 
     def open(self, output: OutputOptions) -> "Console":
         """Open the screen as the flags say, and warn of variables that mean nothing."""
-        from runner.access import environment_warnings  # noqa: PLC0415
-        from runner.output.console import Console, Verbosity  # noqa: PLC0415
-        from runner.process import hold_signals  # noqa: PLC0415
+        from runner.access import environment_warnings
+        from runner.output.console import Console, Verbosity
+        from runner.process import hold_signals
 
         self.output = output
         verbosity = Verbosity(output.quiet, output.verbose, log_json=output.log_format == "json")
@@ -77,8 +77,8 @@ class CommandCall:
         All is decided and written down: a signal from now on changes nothing. A result that cannot be done
         costs a verb that only reads its code; what a run did stays what it is.
         """
-        from runner.output.results import as_json  # noqa: PLC0415
-        from runner.process import hold_signals  # noqa: PLC0415
+        from runner.output.results import as_json
+        from runner.process import hold_signals
 
         hold_signals()
         if self.settled is not None:
@@ -91,7 +91,7 @@ class CommandCall:
 
     def explain(self, error: Exception) -> int:
         """Say what went wrong, where --json was asked for as an object too, and return the exit code."""
-        from runner.access import Token, looks_like_token  # noqa: PLC0415
+        from runner.access import Token, looks_like_token
 
         told = in_our_words(error)
         for word in filter(looks_like_token, sys.argv[1:]):
@@ -103,7 +103,7 @@ class CommandCall:
 
     def left(self, leave: SystemExit) -> int:
         """Return the exit code of a verb that has left: by itself, or because a signal came."""
-        from runner.process import Terminated, hold_signals  # noqa: PLC0415
+        from runner.process import Terminated, hold_signals
 
         if isinstance(leave, Terminated):
             hold_signals()
@@ -120,7 +120,7 @@ class CommandCall:
 
     def _write_object(self, error: RunnerError) -> None:
         """Write the one object of a verb that has no other; the flags may not have been read yet."""
-        from runner.output.results import as_json, error_result  # noqa: PLC0415
+        from runner.output.results import as_json, error_result
 
         if self.output.as_json or "--json" in sys.argv[1:]:
             with suppress(RunnerError):  # it was said on standard error

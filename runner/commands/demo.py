@@ -31,7 +31,12 @@ _OPTIONS: Final = RunOptions(reason="a rehearsal", operator="demo", yes=True)
 
 
 def demo(seed: int, keep: Path | None, screen: Console) -> CommandResult[DemoResult]:
-    """Run the demo's job against a sandbox with faults, and hold the audit against what really happened."""
+    """Run the demo's job against a sandbox with faults, and hold the audit against what really happened.
+
+    Raises:
+        Refused: `keep` is not empty, or no sandbox can be started.
+        RunnerError: As `run` does.
+    """
     folder = Path(tempfile.mkdtemp(prefix="bulk-delete-demo-")) if keep is None else keep
     if keep is not None and keep.exists() and any(keep.iterdir()):
         raise Refused(f"{keep} is not empty", hint="name a new folder: nothing is written over")

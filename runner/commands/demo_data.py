@@ -19,7 +19,6 @@ from runner.invocation import command
 from runner.sandbox import FaultSettings, Ledger, Pool, SandboxSettings
 
 __all__ = [
-    "DEMO_JOB",
     "DemoFiles",
     "DemoTruth",
     "find_jobs_dir",
@@ -91,7 +90,7 @@ class DemoTruth:
 
 
 def find_jobs_dir() -> Path:
-    """Return the folder of job files: in the installed package, or beside it in a checkout."""
+    """Return the folder of job files, installed or in a checkout; raises Refused where there is none."""
     here = Path(__file__).resolve().parent.parent
     for place in (here / "jobs", here.parent / "jobs"):
         if (place / DEMO_JOB).is_file():

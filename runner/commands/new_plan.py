@@ -32,7 +32,11 @@ class Scratch:
 
 
 def only_plan(jobs: Sequence[str], user_id: str | None) -> Path | None:
-    """Return the plan that the arguments name, if they name one; it cannot be mixed with anything."""
+    """Return the plan that the arguments name, if they name one; it cannot be mixed with anything.
+
+    Raises:
+        Refused: A plan is named together with other jobs, or with a user.
+    """
     plans = [job for job in jobs if job != "-" and is_plan(Path(job))]
     if not plans:
         return None

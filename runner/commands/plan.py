@@ -4,15 +4,13 @@ Without `--probe` it cannot reach the network: no client is made, and its module
 """
 
 import asyncio
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from runner.access import Access
 from runner.commands.command_call import CommandResult
 from runner.commands.new_plan import Scratch, draft_plan, only_plan, temporary_folder
-from runner.errors import Refused
-from runner.files import copy_private
+from runner.files import copy_private, refuse_existing
 from runner.invocation import command
 from runner.job.arguments import read_jobs
 from runner.options import AccessOptions, PlanOptions
@@ -46,10 +44,14 @@ def plan(
         screen: Where words go.
         given: Flags for the command to type next.
         probe: The vendor, to ask how many rows match; None: nobody is asked.
+
+    Raises:
+        Refused: A job, a list or a rule does not allow it, `options` names a file that exists, or the
+            listing cannot be read.
+        AuditDamaged: A plan is altered.
+        Busy: `probe` is asked, and a run holds the origin.
     """
-    for path in (options.out, options.rejects):
-        if path is not None and os.path.lexists(path):
-            raise Refused(f"{path} exists", hint="name another file: nothing is written over")
+    refuse_existing(options.out, options.rejects)
     with temporary_folder() as folder:
         scratch = Scratch(folder / "plan", folder / "rejects")
         made, written = _made_plan(jobs, user_id, scratch, options, screen)

@@ -11,7 +11,7 @@ from runner.audit.reader import read_unconfirmed
 from runner.commands.command_call import CommandResult
 from runner.commands.evidence import find_plan
 from runner.errors import Refused, RunNames, speaking_of
-from runner.files import create_private, write_private
+from runner.files import create_private, refuse_existing, write_private
 from runner.locks import holder_of
 from runner.options import AccessOptions
 from runner.output.console import Console
@@ -40,10 +40,12 @@ def report(
         env: Says which base URL a command to type would reach by itself.
         html: Write one page there.
         failed: Write every number that is not confirmed there, as CSV.
+
+    Raises:
+        Refused: An audit cannot be read, or `html` or `failed` exists or cannot be written.
+        AuditDamaged: An audit or its plan is not what was written.
     """
-    for path in (html, failed):
-        if path is not None and os.path.lexists(path):
-            raise Refused(f"{path} exists", hint="name another file: nothing is written over")
+    refuse_existing(html, failed)
     reports, rows = [], []
     for audit in audits:
         running = holder_of(audit) is not None

@@ -32,7 +32,11 @@ def sandbox(
     quiet: bool,
     as_json: bool,
 ) -> Exit:
-    """Serve until a signal comes; where it listens is said at once."""
+    """Serve until a signal comes; where it listens is said at once.
+
+    Raises:
+        Refused: A flag has no meaning, or the port is taken.
+    """
     try:
         settings = SandboxSettings(
             token=token,

@@ -206,7 +206,7 @@ def _hint(report: Report, remedy: str) -> str:
 
 
 def check_origin(audit: Path, fold: Fold, sending: Sending) -> None:
-    """Refuse an audit of another origin; another path on the same one is only said aloud."""
+    """Raise Refused of an audit of another origin; another path on the same one is only said aloud."""
     before, now = fold.last_run.base_url, sending.access.base_url
     if origin_of(before) != origin_of(now):
         raise Refused(
@@ -218,7 +218,11 @@ def check_origin(audit: Path, fold: Fold, sending: Sending) -> None:
 
 
 def rules_of(audit: Path, fold: Fold, plan: PlanFile) -> tuple[Limits, Safety]:
-    """Return the limits and safety rules of an audit's last session; safety is the plan's in every one."""
+    """Return the limits and safety rules of an audit's last session; safety is the plan's in every one.
+
+    Raises:
+        AuditDamaged: They are unreadable, or the safety rules are not the plan's.
+    """
     last = fold.last_run
     try:
         limits, safety = limits_from_json(last.limits).over(Limits()), safety_from_json(last.safety)

@@ -206,12 +206,12 @@ def _first_line(text: str) -> dict[str, Any] | None:
 
 def _job_of_requests(arg: str) -> Job:
     name = "stdin" if arg == "-" else default_name(arg)
-    return replace(_SILENT, name=name, request_files=("-" if arg == "-" else os.path.abspath(arg),))  # noqa: PTH100
+    return replace(_SILENT, name=name, request_files=("-" if arg == "-" else os.path.abspath(arg),))  # noqa: PTH100 - links stay
 
 
 def _job_of_list(arg: str, user_id: str) -> Job:
     place = "standard input" if arg == "-" else arg
-    spec = ListSpec(paths=("-" if arg == "-" else os.path.abspath(arg),), place=place)  # noqa: PTH100
+    spec = ListSpec(paths=("-" if arg == "-" else os.path.abspath(arg),), place=place)  # noqa: PTH100 - links stay
     name = "stdin" if arg == "-" else default_name(arg)
     return replace(_SILENT, name=name, entries=(Entry(place=place, user_id=user_id, lists=spec),))
 

@@ -65,7 +65,11 @@ def zone(name: str) -> ZoneInfo:
 
 
 def parse_instant(text: str) -> datetime:
-    """Parse `YYYY-MM-DD HH:MM:SS`, exactly that and a real date; the result is a naive wall time."""
+    """Parse `YYYY-MM-DD HH:MM:SS`, exactly that and a real date; the result is a naive wall time.
+
+    Raises:
+        ValueError: It is anything else.
+    """
     match = _INSTANT.fullmatch(text)
     if match is None:
         raise ValueError("write a date and time as YYYY-MM-DD HH:MM:SS")

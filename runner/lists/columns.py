@@ -16,6 +16,7 @@ from runner.lists.headers import fold_name, looks_like_phone, names_phone, names
 from runner.lists.hints import hint_of_key, hint_of_table
 from runner.lists.rows import ColumnRead, HowFound, ListSpec, Rows
 from runner.phones import BadPhone, PhoneRule, mask, mask_text, normalise
+from runner.text import printable
 
 __all__ = ["SAMPLE_ROWS", "TITLE_ROWS", "Layout", "find_header", "find_layout", "names_columns", "rows_of"]
 
@@ -375,8 +376,8 @@ class _Finder:
 
 
 def _shown(name: str) -> str:
-    """Return a header as it may be shown: numbers masked, unprintable characters as ?."""
-    return mask_text("".join([char if char.isprintable() else "?" for char in name[:_SHOWN_NAME]]))
+    """Return a header as it may be shown: bounded, and numbers masked."""
+    return mask_text(printable(name[:_SHOWN_NAME]))
 
 
 def rows_of(

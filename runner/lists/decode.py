@@ -31,9 +31,7 @@ else:
 __all__ = [
     "MAX_INPUT_BYTES",
     "MAX_LINE",
-    "MAX_RATIO",
     "MAX_STDIN_BYTES",
-    "RATIO_FREE_BYTES",
     "Readable",
     "Source",
     "open_source",
@@ -107,7 +105,11 @@ class Source:
         return hint_at(self.place, self.name, f"encoding: {encoding}", what)
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield the unpacked bytes from the start, within the bounds."""
+        """Yield the unpacked bytes from the start, within the bounds.
+
+        Raises:
+            Fault: The file is damaged, cannot be read, or holds more than that.
+        """
         self.file.seek(0)
         total = 0
         ratio_bound = max(RATIO_FREE_BYTES, self.size * MAX_RATIO)
@@ -178,7 +180,7 @@ def _open_file(path: str, place: str, stdin: Readable | None) -> BinaryIO:
             raise Fault(place, f"{path}: this is a directory", hint="Name its files: DIRECTORY/*.csv")
         if not stat.S_ISREG(mode):
             raise Fault(place, f"{path}: no regular file", hint="Give a pipe's end as standard input: -")
-        return open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb", 0)  # noqa: PTH123
+        return open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb", 0)  # noqa: PTH123 - of a descriptor
     except FileNotFoundError as error:
         raise Fault(place, f"{path}: there is no such file") from error
     except (OSError, ValueError) as error:
@@ -215,7 +217,7 @@ def _check_unchanged(source: Source, before: os.stat_result) -> None:
         return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
     try:
-        after = (os.fstat(source.file.fileno()), os.stat(source.name))  # noqa: PTH116
+        after = (os.fstat(source.file.fileno()), os.stat(source.name))  # noqa: PTH116 - a name, no Path
     except OSError as error:
         raise source.fault("the file went away while it was read") from error
     if any(identity(found) != identity(before) for found in after):

@@ -16,7 +16,6 @@ from typing import Any, BinaryIO
 from xml.parsers import expat
 
 __all__ = [
-    "MAX_WORKBOOK_BYTES",
     "PLAIN_TEXT",
     "SPACE_KEPT",
     "Parts",
@@ -267,7 +266,7 @@ def parse_part(
 
 
 def check_root(tag: str, root: str, part: str) -> None:
-    """Refuse a part that begins with anything else: one in a language of another time would look empty."""
+    """Raise Unreadable of a part that begins with anything else: in another language it would look empty."""
     if local_name(tag) != root and tag != f"{_RELATIONSHIPS}{root}":
         raise Unreadable(f"a damaged workbook: {part} is no {root} that is known")
 
@@ -321,7 +320,11 @@ class XmlScan:
     # ---- reading
 
     def steps(self) -> Iterator[None]:
-        """Read on; comes back after every piece, so that what was taken can be handed out."""
+        """Read on; comes back after every piece, so that what was taken can be handed out.
+
+        Raises:
+            Unreadable: The part is no XML, or not what it should be.
+        """
         for piece, begin in self._pieces():
             self._check_utf8(piece)
             at, size = 0, len(piece)

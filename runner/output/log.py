@@ -5,12 +5,12 @@ nothing in a line is obeyed by a terminal. Lines go to a function; what becomes 
 """
 
 from collections.abc import Callable, MutableMapping
-from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 import orjson
 import structlog
 
+from runner.process import utc_now
 from runner.text import printable
 
 __all__ = ["Log", "make_log"]
@@ -53,7 +53,7 @@ class _LogLines:
 
 def _dated(_logger: Any, _method: str, event: _Event) -> _Event:
     """Put what every line has in front, date and offset first, and leave out what has no value."""
-    at = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+    at = utc_now().astimezone().isoformat(timespec="seconds")
     first = {"at": at, "level": event.pop("level"), "event": event.pop("event")}
     return {**first, **{name: value for name, value in event.items() if value is not None}}
 

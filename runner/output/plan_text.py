@@ -5,9 +5,7 @@ windows exactly as they would be sent. It decides nothing and counts nothing: ev
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
-
-import orjson
+from typing import Final
 
 from runner.output.report import align, span
 from runner.phones import KINDS, REASONS
@@ -16,7 +14,7 @@ from runner.plan.header import PlanHeader, PlanSource, PlanWindow
 from runner.settings import Limits
 from runner.text import printable
 
-__all__ = ["describe_plan", "plan_json", "scope"]
+__all__ = ["describe_plan", "scope"]
 
 _MOST_SOURCES: Final = 100
 _MOST_USERS: Final = 10
@@ -38,16 +36,6 @@ def scope(header: PlanHeader) -> str:
         last = max(window.created_at[1] for window in header.windows)
         parts.append(f"everything imported in {_many(totals.windows, 'window')} from {first} to {last}")
     return f"{' and '.join(parts)}, of {_many(totals.users, 'user')}" if parts else "nothing"
-
-
-def plan_json(plan: PlanFile) -> dict[str, Any]:
-    """Return what a plan says of itself, its numbers by user among it, as one JSON-ready dict."""
-    return {
-        **orjson.loads(plan.header.to_json()),
-        "users": plan.users,
-        "more_users": plan.header.totals.users - len(plan.users),
-        "sha256": plan.sha256,
-    }
 
 
 def describe_plan(plan: PlanFile, *, limits: Limits, base_url: str | None = None) -> str:

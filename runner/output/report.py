@@ -28,7 +28,7 @@ from runner.phones import mask_text
 from runner.plan.file import PlanFile
 from runner.text import printable, width
 
-__all__ = ["STATE_WORDS", "align", "make_report", "next_command", "report_text", "span"]
+__all__ = ["STATE_WORDS", "align", "make_report", "report_text", "span"]
 
 STATE_WORDS: Final = {
     "complete": "complete, every batch was confirmed",

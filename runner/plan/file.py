@@ -20,21 +20,17 @@ from typing import Final
 
 from runner.errors import AuditDamaged
 from runner.model import Batch, Target
-from runner.plan.blocks import BlockReader, Cut, Seal, Sealing, check_in_place, lines_of, open_regular
 from runner.plan.by_user import UserNumbers, UserTally
 from runner.plan.header import MAX_HEADER_BYTES, PlanHeader
 from runner.plan.lines import MAX_LINE_BYTES, BatchLines
+from runner.plan.sealed_file import BlockReader, Seal, Sealing, check_in_place, lines_of, open_regular
 from runner.plan.write import DIGEST_BYTES, digest_field, new_plan_file
 
-__all__ = ["PlanCut", "PlanFile", "copy_plan", "is_plan", "read_plan"]
+__all__ = ["PlanFile", "copy_plan", "is_plan", "read_plan"]
 
 _MAGIC: Final = b'{"type":"plan",'
 _HEX: Final = re.compile(rb"[0-9a-f]{64}")
 _ALTERED: Final = "Plan again: a plan is applied exactly as it was written, or not at all."
-
-
-class PlanCut(AuditDamaged):
-    """A plan whose end is missing; nothing else was found wrong with it."""
 
 
 def is_plan(path: Path) -> bool:
@@ -147,8 +143,7 @@ def read_plan(path: Path) -> PlanFile:
     """Verify a whole plan: its digest, its header, and every batch, in bounded memory.
 
     Raises:
-        AuditDamaged: It is no plan, of another version, or altered; with the line where that shows.
-        PlanCut: Its end is missing.
+        AuditDamaged: It is no plan, of another version, altered or cut; with the line where that shows.
         Refused: It cannot be opened.
     """
     descriptor = open_regular(path)
@@ -194,7 +189,7 @@ def _parse_header(path: Path, line: bytes) -> tuple[PlanHeader, bytes]:
     if not line.startswith(_MAGIC):
         raise AuditDamaged(str(path), 1, "this is no plan", hint="A plan is made by: plan JOB --out FILE")
     if not line.endswith(b"\n"):
-        raise PlanCut(str(path), 1, "the header is cut", hint=_ALTERED)
+        raise AuditDamaged(str(path), 1, "the header is cut", hint=_ALTERED)
     found = _HEX.search(line, len(line) - DIGEST_BYTES) if len(line) > DIGEST_BYTES else None
     if found is None or not line.endswith(digest_field(found[0])):
         raise AuditDamaged(str(path), 1, "the header has no digest", hint=_ALTERED)
@@ -222,8 +217,8 @@ class _BodyCheck:
             for line in lines_of(chunks, MAX_LINE_BYTES):
                 self._line(line)
         except ValueError as error:
-            damage = PlanCut if isinstance(error, Cut) else AuditDamaged
-            raise damage(str(self._path), len(self.sizes) + 2, str(error), hint=_ALTERED) from error
+            at = len(self.sizes) + 2
+            raise AuditDamaged(str(self._path), at, str(error), hint=_ALTERED) from error
 
     def _line(self, line: bytes) -> None:
         seq = len(self.sizes) + 1
@@ -243,7 +238,7 @@ class _BodyCheck:
         totals = self._header.totals
         if len(self.sizes) < totals.batches:
             what = f"it ends after {len(self.sizes):,} of {totals.batches:,} batches"
-            raise PlanCut(str(self._path), len(self.sizes) + 1, what, hint=_ALTERED)
+            raise AuditDamaged(str(self._path), len(self.sizes) + 1, what, hint=_ALTERED)
         seen = (len(self.sizes), self._phones, len(self._windows))
         if seen != (totals.batches, totals.unique, totals.windows):
             raise self._untrue("totals")

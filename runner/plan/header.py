@@ -229,7 +229,11 @@ class PlanHeader(
 
     @property
     def made_at(self) -> datetime:
-        """Return when the plan was made: where it names the day alone, when that began."""
+        """Return when the plan was made: where it names the day alone, when that began.
+
+        Raises:
+            ValueError: What stands there is no time.
+        """
         if self.at is None:
             return datetime.combine(date.fromisoformat(self.made.on), time(), UTC)
         at = datetime.fromisoformat(self.at)

@@ -16,6 +16,7 @@ from typing import BinaryIO, Final
 from msgspec import structs
 
 from runner.errors import Refused
+from runner.files import refuse_existing
 from runner.job.entries import Entry, Job, Table
 from runner.job.requests import read_requests
 from runner.lists.read import read_rows
@@ -41,7 +42,7 @@ from runner.plan.protect_file import read_protect_file
 from runner.plan.rules import check_plan
 from runner.plan.spill import open_private, spill_full
 from runner.plan.tally import SourceCount, Tally
-from runner.plan.write import refuse_existing, write_plan
+from runner.plan.write import write_plan
 from runner.settings import Safety, limits_to_json, safety_to_json
 from runner.text import encodable
 
@@ -191,13 +192,21 @@ class Planner:
             )
 
     def add_window(self, window: PlanWindow) -> None:
-        """Add a batch that deletes by window alone; its `seq` is given when the plan is finished."""
+        """Add a batch that deletes by window alone; its `seq` is given when the plan is finished.
+
+        Raises:
+            Refused: There are more windows than a plan may hold.
+        """
         self._windows.setdefault(window.target, []).append(window)
         if len(self._windows) > _MAX_WINDOWS:
             raise Refused(f"more than {_MAX_WINDOWS:,} windows", hint="Choose longer slices.")
 
     def add_phones(self, target: Target, phones: Sequence[str]) -> None:
-        """Add phones that are normalised already (what `rerun` has)."""
+        """Add phones that are normalised already (what `rerun` has).
+
+        Raises:
+            Refused: One of them is a number that no plan can have made.
+        """
         if not all(phone.isprintable() and phone for phone in phones):
             raise Refused("a number that no plan can have made: empty, or with a line break in it")
         self._tally.total.rows += len(phones)

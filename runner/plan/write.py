@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from runner.errors import Refused
-from runner.files import create_private, sync_folder
+from runner.files import already_there, create_private, refuse_existing, sync_folder
 from runner.plan.header import MAX_HEADER_BYTES, PlanHeader
 
-__all__ = ["DIGEST_BYTES", "digest_field", "new_plan_file", "refuse_existing", "write_plan"]
+__all__ = ["DIGEST_BYTES", "digest_field", "new_plan_file", "write_plan"]
 
 _CHUNK: Final = 1 << 20
 _DIGEST_HEX: Final = 64
@@ -71,23 +71,13 @@ def new_plan_file(path: Path) -> Iterator[BinaryIO]:
         _put(beside, path)
         sync_folder(path.parent)
     except FileExistsError as error:
-        raise _exists(path) from error
+        raise already_there(path) from error
     except OSError as error:
         hint = "Choose another path, or make room on the disk."
         raise Refused(f"{path}: cannot be written: {error.strerror}", hint=hint) from error
     finally:
         with suppress(OSError):  # gone already, or never there; the error that matters is under way
             beside.unlink()
-
-
-def refuse_existing(path: Path) -> None:
-    """Raise Refused where something stands already, even a dangling link."""
-    if os.path.lexists(path):
-        raise _exists(path)
-
-
-def _exists(path: Path) -> Refused:
-    return Refused(f"{path} exists already", hint="Choose another path: a plan never takes a file's place.")
 
 
 def _put(beside: Path, path: Path) -> None:

@@ -119,9 +119,9 @@ class Dice:
 
     def __init__(self, faults: FaultSettings) -> None:
         self.faults = faults
-        self.rng = random.Random(faults.seed)  # noqa: S311 - a rehearsal wants its accidents repeatable
+        self.rng = random.Random(faults.seed)  # noqa: S311 - drawn again from the same seed, no secret - a rehearsal wants its accidents repeatable
         """For everything else that is left to chance: jitter, kinds of garbage, ways to lose a reply."""
-        self._draws = random.Random(f"{faults.seed}/draws")  # noqa: S311
+        self._draws = random.Random(f"{faults.seed}/draws")  # noqa: S311 - drawn again from the same seed, no secret
         self._script = deque(faults.script)
         self._names = list(faults.shares)
         self._bounds = list(accumulate(faults.shares.values()))

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-__all__ = ["VENDOR_TIME", "CustomerRow", "Pool", "Swept", "Window", "is_time", "now_text"]
+__all__ = ["VENDOR_TIME", "CustomerRow", "Pool", "Swept", "Window", "is_time"]
 
 Window = tuple[str, str]
 """From, to, both included. Times are text in one fixed format, so that their order is the text's order."""

@@ -112,7 +112,6 @@ def agree(fold, model):
     names = ("count", "empty", "uncertain", "attempts", "assumed", "open")
     assert found == tuple(others[key] for key in names)
     still_open = [seq for seq in model.plan if model.end(seq) is None]
-    assert list(fold.open_seqs()) == still_open
     assert fold.ended == len(model.plan) - len(still_open)
     for seq in model.plan:
         assert fold.is_ended(seq) == (seq not in still_open)

@@ -12,10 +12,9 @@ from msgspec.structs import replace
 from runner.errors import AuditDamaged, Refused
 from runner.lists.rows import ColumnRead
 from runner.model import Batch, Target
-from runner.plan.file import PlanCut, copy_plan, is_plan, read_plan
+from runner.plan.file import copy_plan, is_plan, read_plan
 from runner.plan.header import Made, PlanSource, PlanTotals, PlanWindow, Reject
 from runner.plan.lines import batch_prefix
-from runner.plan.verify import verify_plan
 from runner.plan.write import write_plan
 from runner.settings import LimitsGiven, Rate, Safety
 from tests.support.plans import body_of, header_of
@@ -218,32 +217,23 @@ def test_every_changed_byte_is_noticed(plan):
         assert caught.value.exit_code == 2
 
 
-def test_every_cut_is_noticed_and_told_from_a_change(plan):
+def test_every_cut_is_noticed(plan):
     raw = plan.read_bytes()
     for at in [*range(15, len(raw), 11), len(raw) - 1, raw.rindex(b"\n", 0, -1) + 1]:
         plan.write_bytes(raw[:at])
-        with pytest.raises(PlanCut):
+        with pytest.raises(AuditDamaged, match=r"is cut|no digest|it ends after"):
             read_plan(plan)
-        assert verify_plan(plan).state == "cut"
 
 
-def test_a_whole_plan_is_found_whole_and_an_altered_one_altered_with_its_place(plan):
-    found = verify_plan(plan)
-    assert (found.state, found.line, found.what) == (
-        "whole",
-        0,
-        "a plan, whole: 4 batches, 153 numbers, 1 windows",
-    )
-    assert found.plan == read_plan(plan)
+def test_an_altered_plan_is_found_altered_with_its_place(plan):
     raw = plan.read_bytes()
     plan.write_bytes(raw.replace(b'{"seq":3,', b'{"seq":4,'))
-    found = verify_plan(plan)
-    assert (found.state, found.line, found.plan) == ("altered", 4, None)
-    assert found.what == "no whole batch with the next seq"
-    plan.write_bytes(raw.replace(b"138", b"139", 1))
-    assert verify_plan(plan).state == "altered"
+    with pytest.raises(AuditDamaged) as caught:
+        read_plan(plan)
+    assert (caught.value.line, caught.value.what) == (4, "no whole batch with the next seq")
     plan.write_bytes(raw + b'{"seq":5,"user_id":"u","phone":["1"]}\n')
-    assert verify_plan(plan).state == "altered"
+    with pytest.raises(AuditDamaged):
+        read_plan(plan)
 
 
 def test_of_what_is_no_plan_nothing_is_found(tmp_path):
@@ -254,8 +244,9 @@ def test_of_what_is_no_plan_nothing_is_found(tmp_path):
         "d": b'{"type"',
     }.items():
         (tmp_path / name).write_bytes(raw)
-        assert verify_plan(tmp_path / name) is None
-    assert verify_plan(tmp_path) is verify_plan(tmp_path / "missing") is None
+        assert not is_plan(tmp_path / name)
+    assert not is_plan(tmp_path)
+    assert not is_plan(tmp_path / "missing")
 
 
 @pytest.mark.parametrize(

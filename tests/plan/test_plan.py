@@ -658,7 +658,7 @@ def test_a_missing_folder_for_temporary_files_is_refused(tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("rows", [10, 50_000])
 def test_a_full_disk_is_refused_with_a_hint(tmp_path, monkeypatch, rows):
-    monkeypatch.setattr(spill.tempfile, "TemporaryFile", lambda **_: open("/dev/full", "w+b"))  # noqa: SIM115, PTH123
+    monkeypatch.setattr(spill.tempfile, "TemporaryFile", lambda **_: open("/dev/full", "w+b"))  # noqa: SIM115, PTH123 - the spill closes it
     with pytest.raises(Refused) as caught:
         plan_of(job_of(Entry("a:1", "u", tuple(map(phone, range(rows))))), tmp_path)
     assert "TMPDIR" in caught.value.hint

@@ -9,7 +9,7 @@ import pytest
 
 from runner.errors import AuditDamaged, Exit, Refused
 from runner.model import Target
-from runner.plan import blocks
+from runner.plan import sealed_file
 from runner.plan.file import copy_plan, read_plan
 from runner.plan.protect import ProtectList
 from tests.support.fakes import live_session, phones
@@ -32,7 +32,7 @@ def forge(path, block, times=50):
     """Overwrite numbers in place, in the middle of a block, and put the times of the file back."""
     before = path.stat()
     with path.open("r+b") as file:
-        file.seek(block * blocks.BLOCK_BYTES + blocks.BLOCK_BYTES // 2)
+        file.seek(block * sealed_file.BLOCK_BYTES + sealed_file.BLOCK_BYTES // 2)
         file.readline()
         line = file.readline()
         file.seek(-len(line), os.SEEK_CUR)
@@ -82,7 +82,7 @@ def test_a_change_under_way_yields_nothing_of_the_block_that_changed(plan, how):
     assert words in error.message
     asked = [phone for batch in (*first, *taken) for phone in batch.phones]
     assert asked == list(PHONES[: len(asked)])
-    assert len(asked) < blocks.BLOCK_BYTES // 11
+    assert len(asked) < sealed_file.BLOCK_BYTES // 11
 
 
 @pytest.mark.parametrize("how", CHANGES)
@@ -91,7 +91,7 @@ def test_a_change_before_the_first_batch_yields_nothing_before_it(plan, how):
     change(plan.path)
     taken, error = drain(plan.batches())
     assert words in error.message
-    assert len(taken) * 100 < blocks.BLOCK_BYTES // 11
+    assert len(taken) * 100 < sealed_file.BLOCK_BYTES // 11
     if "forged" not in how:
         assert taken == []
         with pytest.raises(AuditDamaged, match=words):
@@ -129,7 +129,7 @@ def test_what_changes_no_byte_changes_nothing(plan, harmless):
 
 def test_every_batch_comes_whole_out_of_blocks_of_any_size(plan, monkeypatch, tmp_path):
     wanted = list(plan.batches())
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(sealed_file, "BLOCK_BYTES", 1000)
     small = read_plan(plan.path)
     assert list(small.batches()) == wanted
     assert list(copy_plan(small, tmp_path / "c.plan").batches()) == wanted
@@ -147,7 +147,7 @@ def test_a_read_that_fails_is_an_error_of_ours(plan, monkeypatch):
     def fail(*_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(blocks.os, "pread", fail)
+    monkeypatch.setattr(sealed_file.os, "pread", fail)
     with pytest.raises(AuditDamaged, match="cannot be read: Input/output error"):
         list(batches)
     with pytest.raises(AuditDamaged, match="cannot be read"):

@@ -18,7 +18,6 @@ from runner.errors import AuditDamaged, Refused
 __all__ = [
     "BLOCK_BYTES",
     "BlockReader",
-    "Cut",
     "Seal",
     "Sealing",
     "check_in_place",
@@ -192,16 +191,11 @@ def _read(path: Path, descriptor: int, offset: int) -> bytes:
     return b"".join(pieces)
 
 
-class Cut(ValueError):
-    """A file ends before its end."""
-
-
 def lines_of(blocks: Iterator[bytes], most_bytes: int) -> Iterator[bytes]:
     r"""Yield the lines of a file, without their newlines; lines end at `\n` only.
 
     Raises:
-        ValueError: A line is longer than `most_bytes` or so.
-        Cut: The last line has no end.
+        ValueError: A line is longer than `most_bytes` or so, or the last one has no end.
     """
     pieces: list[bytes] = []
     for block in blocks:
@@ -214,4 +208,4 @@ def lines_of(blocks: Iterator[bytes], most_bytes: int) -> Iterator[bytes]:
         if len(pieces) * BLOCK_BYTES > most_bytes + BLOCK_BYTES:
             raise ValueError("a line that is longer than any batch")
     if any(pieces):
-        raise Cut("the last line is cut")
+        raise ValueError("the last line is cut")
