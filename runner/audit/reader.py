@@ -38,7 +38,7 @@ _NEWLINE = 0x0A
 _TAIL = len(b',"chain":""}\n') + 64
 _CHAIN = slice(-67, -3)
 _FIRST = b'{"type":"run"'
-_CHAINED = re.compile(rb',"chain":"[0-9a-f]{64}"\}\n')
+_CHAINED = re.compile(rb',"chain":"[0-9a-f]{64}"\}\r?\n')
 
 
 class Inconsistent(ValueError):
@@ -131,14 +131,15 @@ class AuditLines:
 def check_is_audit(path: Path, descriptor: int) -> None:
     """Raise Refused unless an open file is an audit, be it torn or damaged: nobody else's file is called so.
 
-    It is one when it begins like one, as far as it goes, or when there is a chained record near its start.
+    It is one when there is a chained record near its start, or when all it has is the torn start of one.
     """
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         raise Refused(f"{path} is no audit: it is no regular file")
     head = os.pread(descriptor, _BLOCK, 0)
     if not head:
         raise Refused(f"{path} is empty: no audit", hint=NOTHING_SENT)
-    if not (head.startswith(_FIRST) or _FIRST.startswith(head) or _CHAINED.search(head)):
+    torn = b"\n" not in head and head[: len(_FIRST)] == _FIRST[: len(head)]
+    if not torn and not _CHAINED.search(head):
         raise Refused(f"{path} is no audit", hint="an audit's first line begins with " + _FIRST.decode())
 
 

@@ -40,10 +40,9 @@ def _verified(path: Path, heads: Sequence[str]) -> Verified:
 
 
 def _text(item: Verified) -> str:
-    lines = [f"{item.audit or item.plan}: {item.state.value}: {item.what}"]
-    if item.kind == "audit":
-        lines.append(f"  head {item.head}")
-    return "\n".join(lines)
+    if item.kind == "plan":
+        return f"{item.plan}: {item.state.value}: {item.what}"
+    return f"{item.audit}: {item.state.value}: {item.what}\n  head {item.head}"
 
 
 def _audit(audit: Path, heads: Sequence[str]) -> Verified:

@@ -98,4 +98,5 @@ class StrangerWatch:
                 f"the first {STRANGERS} users were refused and nothing was ever confirmed:"
                 " the base URL's path is wrong, or the token sees nobody",
                 even_if_done=True,
+                remedy="mend the base URL, or take a token that sees these users",
             )

@@ -103,7 +103,7 @@ def test_verify_of_a_whole_audit_is_0(program, audit, two_sessions):
 def test_verify_of_a_plan_says_what_it_is_and_whether_it_is_whole(program, audit):
     plan = program.folder / "a.jsonl.plan"
     out = program("verify", plan).expect(0).out
-    assert "whole: a plan, as it was written: it deletes 250 numbers, of 1 user" in out
+    assert out == f"{plan}: whole: a plan, as it was written: it deletes 250 numbers, of 1 user\n"
     assert "damaged" not in out
     (item,) = program("verify", plan, "--json").expect(0).record["items"]
     assert (item["kind"], item["state"], item["records"], item["job"]) == ("plan", "whole", 3, "job")
@@ -121,7 +121,14 @@ def test_verify_of_a_plan_that_stands_by_itself_names_no_audit(program):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "hello\n", '{"type":"header"}\n', "PK\x03\x04", '{"user_id":"u","phone":["13912345678"]}\n'],
+    [
+        "",
+        "hello\n",
+        '{"type":"header"}\n',
+        '{"type":"run","id":7}\n{"type":"end","id":7}\n',
+        "PK\x03\x04",
+        '{"user_id":"u","phone":["13912345678"]}\n',
+    ],
 )
 def test_verify_of_somebody_elses_file_is_no_audit_and_never_damaged(program, content):
     program.write("x", content)
@@ -139,6 +146,7 @@ DAMAGE = {
     "a space more": lambda lines: [line.replace(b'"seq":1', b'"seq": 1') for line in lines],
     "a blank line": lambda lines: [lines[0], b"\n", *lines[1:]],
     "something after the chain": lambda lines: [*lines[:-1], lines[-1].replace(b'"}\n', b'","x":1}\n')],
+    "line ends of another system": lambda lines: [line.replace(b"\n", b"\r\n") for line in lines],
     "garbage in the middle": lambda lines: [lines[0], b"\xff\x00\n", *lines[1:]],
 }
 

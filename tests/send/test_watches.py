@@ -175,6 +175,7 @@ def test_three_users_that_are_refused_before_anything_was_confirmed_stop_the_run
     assert len(rig.api.requests) == 3
     assert (rig.summary["status"], rig.summary["exit_code"]) == ("stopped", Exit.STOPPED)
     assert "the base URL's path is wrong, or the token sees nobody" in rig.summary["why"]
+    assert rig.stop.reason.remedy.startswith("mend the base URL, or ")
     assert rig.summary["batches"]["failed"] == 3
 
 
