@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from runner.errors import Interrupted as Interrupted
     from runner.errors import Refused as Refused
     from runner.errors import RunnerError as RunnerError
+    from runner.library import pace_run as pace_run
     from runner.library import plan_job as plan_job
     from runner.library import report_audits as report_audits
     from runner.library import rerun_audits as rerun_audits
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     from runner.library import run_job as run_job
     from runner.library import verify_audits as verify_audits
     from runner.options import AccessOptions as AccessOptions
+    from runner.options import PaceOptions as PaceOptions
     from runner.options import PlanOptions as PlanOptions
     from runner.options import ResumeOptions as ResumeOptions
     from runner.options import RunOptions as RunOptions
+    from runner.output.results import PaceResult as PaceResult
     from runner.output.results import PlanResult as PlanResult
     from runner.output.results import Report as Report
     from runner.output.results import ReportResult as ReportResult
@@ -37,9 +40,20 @@ __version__ = "1.0.0"
 
 _ROOMS: Final = {
     "errors": ("AuditDamaged", "Busy", "Faults", "Interrupted", "Refused", "RunnerError"),
-    "library": (*("plan_job", "report_audits", "rerun_audits", "resume_run", "run_job", "verify_audits"),),
-    "options": ("AccessOptions", "PlanOptions", "ResumeOptions", "RunOptions"),
-    "output.results": ("PlanResult", "Report", "ReportResult", "RunResult", "Verified", "VerifyResult"),
+    "library": (
+        "pace_run",
+        *("plan_job", "report_audits", "rerun_audits", "resume_run", "run_job", "verify_audits"),
+    ),
+    "options": ("AccessOptions", "PaceOptions", "PlanOptions", "ResumeOptions", "RunOptions"),
+    "output.results": (
+        "PaceResult",
+        "PlanResult",
+        "Report",
+        "ReportResult",
+        "RunResult",
+        "Verified",
+        "VerifyResult",
+    ),
     "settings": ("LimitsGiven", "Rate"),
 }
 _ROOM_OF: Final = {name: room for room, names in _ROOMS.items() for name in names}
@@ -51,6 +65,8 @@ __all__ = [
     "Faults",
     "Interrupted",
     "LimitsGiven",
+    "PaceOptions",
+    "PaceResult",
     "PlanOptions",
     "PlanResult",
     "Rate",
@@ -64,6 +80,7 @@ __all__ = [
     "Verified",
     "VerifyResult",
     "__version__",
+    "pace_run",
     "plan_job",
     "report_audits",
     "rerun_audits",

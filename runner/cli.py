@@ -14,9 +14,9 @@ import click
 from runner import __version__
 from runner.commands.command_call import CommandCall
 from runner.errors import Exit, Refused
-from runner.flags import ACCESS, LIMITS, NEW_AUDIT, OF_A_SESSION, OUTPUT, PATH, USER_ID, takes
+from runner.flags import ACCESS, LIMITS, NEW_AUDIT, OF_A_SESSION, OUTPUT, PACE, PATH, USER_ID, takes
 from runner.invocation import command
-from runner.options import AccessOptions, OutputOptions, PlanOptions, ResumeOptions, RunOptions
+from runner.options import AccessOptions, OutputOptions, PaceOptions, PlanOptions, ResumeOptions, RunOptions
 
 if TYPE_CHECKING:
     from runner.access import Access
@@ -159,6 +159,23 @@ def rerun(
 
     screen = _screen(output)
     _end(rerun_audits(audits, only, options, _open(access, screen), screen))
+
+
+@cli.command()
+@click.argument("audit", type=PATH)
+@PACE
+@OUTPUT
+def pace(audit: Path, *, pause: bool, go_on: bool, output: OutputOptions, **orders: Any) -> None:
+    """Show what the process that runs AUDIT is doing; let it send faster, slower, or nothing for a while."""
+    from runner.commands.pace import pace as steer  # noqa: PLC0415
+
+    if pause and go_on:
+        raise click.UsageError("--pause and --go-on are the contrary of each other")
+    options = PaceOptions(pause=pause or (False if go_on else None), **orders)
+    if (options.operator or options.reason) and options.rate is None and options.pause is None:
+        raise click.UsageError("--operator and --reason go with --rate, --pause or --go-on")
+    _screen(output)
+    _end(steer(audit, options))
 
 
 @cli.command(epilog=_EPILOG)

@@ -11,7 +11,7 @@ import click
 from runner.options import AccessOptions, OutputOptions
 from runner.settings import LimitsGiven, parse_duration, parse_rate
 
-__all__ = ["ACCESS", "LIMITS", "NEW_AUDIT", "OF_A_SESSION", "OUTPUT", "PATH", "USER_ID", "takes"]
+__all__ = ["ACCESS", "LIMITS", "NEW_AUDIT", "OF_A_SESSION", "OUTPUT", "PACE", "PATH", "USER_ID", "takes"]
 
 
 class _Parsed(click.ParamType[Any]):
@@ -33,6 +33,11 @@ class _Parsed(click.ParamType[Any]):
 _RATE = _Parsed("rate", parse_rate)
 _DURATION = _Parsed("duration", lambda text: parse_duration(text).total_seconds())
 PATH = click.Path(path_type=Path)
+
+
+def all_of(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a decorator that adds flags as they are."""
+    return lambda command: functools.reduce(lambda given, option: option(given), reversed(options), command)
 
 
 def takes(name: str, kind: type[Any], *options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -112,6 +117,16 @@ LIMITS = takes(
         metavar="DURATION",
         help="Of this session: 90, 30m, 4h [none].",
     ),
+)
+
+PACE = all_of(
+    click.option(
+        "--rate", type=_RATE, metavar="N/s|N/m|unlimited", help="Requests that may leave from now on."
+    ),
+    click.option("--pause", is_flag=True, help="Let nothing leave until --go-on."),
+    click.option("--go-on", is_flag=True, help="End the pause."),
+    click.option("--reason", metavar="TEXT", help="Why, for the audit."),
+    click.option("--operator", metavar="NAME", help="Who, for the audit."),
 )
 
 OF_A_SESSION = (

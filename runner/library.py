@@ -17,16 +17,17 @@ from typing import Generic, TextIO, TypeVar
 
 from runner.access import Access, read_access
 from runner.commands.command_call import CommandResult
+from runner.commands.pace import pace
 from runner.commands.plan import plan
 from runner.commands.report import report
 from runner.commands.verify import verify
 from runner.errors import Exit, Interrupted
-from runner.options import AccessOptions, PlanOptions, ResumeOptions, RunOptions
+from runner.options import AccessOptions, PaceOptions, PlanOptions, ResumeOptions, RunOptions
 from runner.output.console import Console, Verbosity
-from runner.output.results import PlanResult, ReportResult, Result, RunResult, VerifyResult
+from runner.output.results import PaceResult, PlanResult, ReportResult, Result, RunResult, VerifyResult
 from runner.stop import Stop
 
-__all__ = ["plan_job", "report_audits", "rerun_audits", "resume_run", "run_job", "verify_audits"]
+__all__ = ["pace_run", "plan_job", "report_audits", "rerun_audits", "resume_run", "run_job", "verify_audits"]
 
 Names = str | Path | Sequence[str | Path]
 """One path or several."""
@@ -137,6 +138,22 @@ def rerun_audits(
     return _Call(
         lambda screen: rerun(_paths(audits), only, options, _reached(access, screen), screen), log
     ).result()
+
+
+def pace_run(
+    audit: str | Path, *, options: PaceOptions | None = None, log: TextIO | None = None
+) -> PaceResult:
+    """Return what the run of an audit is doing just now, after the orders that are given.
+
+    Args:
+        audit: One that a process on this machine runs, as this user.
+        options: The orders; none: it is only looked at.
+        log: Where words go.
+
+    Raises:
+        Refused: Nothing runs it, it cannot be reached, or it takes no such order just now.
+    """
+    return _Call(lambda _screen: pace(Path(audit), options or PaceOptions()), log).result()
 
 
 def report_audits(

@@ -8,9 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from runner.settings import LimitsGiven
+from runner.settings import LimitsGiven, Rate
 
-__all__ = ["AccessOptions", "AuditPhones", "OutputOptions", "PlanOptions", "ResumeOptions", "RunOptions"]
+__all__ = [
+    "AccessOptions",
+    "AuditPhones",
+    "OutputOptions",
+    "PaceOptions",
+    "PlanOptions",
+    "ResumeOptions",
+    "RunOptions",
+]
 
 AuditPhones = Literal["left", "all"]
 """Which numbers a `batch` record lists: those not confirmed, or all that were asked."""
@@ -71,6 +79,23 @@ class RunOptions(ResumeOptions):
 
     audit: Path | None = None
     or_resume: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PaceOptions:
+    """An operator's orders to a run that is under way; none: it is only looked at.
+
+    Args:
+        rate: The rate that is configured from now on.
+        pause: True: nothing leaves until somebody says False.
+        operator: Who, for the audit.
+        reason: Why, for the audit.
+    """
+
+    rate: Rate | None = None
+    pause: bool | None = None
+    operator: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

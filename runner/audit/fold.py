@@ -40,15 +40,9 @@ from runner.errors import AuditDamaged
 from runner.model import Prior
 from runner.outcomes import USER_REFUSED_WORDS
 from runner.phones import mask_echoes
+from runner.settings import Rate
 
-__all__ = [
-    "Fold",
-    "PhonesOf",
-    "SessionRecords",
-    "Totals",
-    "feed_lines",
-    "fold_audit",
-]
+__all__ = ["Fold", "PhonesOf", "Session", "Totals", "feed_lines", "fold_audit"]
 
 _CODE: dict[str, int] = {status: code for code, status in enumerate(STATUSES, start=1)}
 _DELETED, _UNKNOWN, _NOT_SENT = _CODE["deleted"], _CODE["unknown"], _CODE["not_sent"]
@@ -141,6 +135,8 @@ class Fold:
         """Between a run record and its summary."""
         self.paused_until: datetime | None = None
         """When the last pause that the server asked for ends."""
+        self.ordered_rate: Rate | None = None
+        """The rate that an operator set last in this session; None: the session's own holds."""
         self._attempts = 0
         self._assumed = 0
         self._phones_of = phones_of
@@ -180,12 +176,13 @@ class Fold:
         elif type(record) is OpenRecord:
             self._leave_open(record)
         elif type(record) is PaceRecord:
-            self._note_pause(record)
+            self._note_pace(record)
         elif type(record) is SummaryRecord:
             self._finish(record)
 
-    def _note_pause(self, record: PaceRecord) -> None:
-        """Remember a pause that the server asked for; one of the breaker is over with its session."""
+    def _note_pace(self, record: PaceRecord) -> None:
+        """Remember what the server asked for, and an operator; other pauses end with their session."""
+        self.ordered_rate = record.ordered_rate or self.ordered_rate
         if record.until is not None and not record.why.startswith(BREAKER):
             until = datetime.fromisoformat(record.until).astimezone(UTC)
             self.paused_until = until if self.paused_until is None else max(until, self.paused_until)
@@ -200,6 +197,7 @@ class Fold:
         elif _identity(record) != _identity(self.first_run):
             raise Inconsistent("a later session has another plan or origin than the first")
         self._settle()
+        self.ordered_rate = None
         self.sessions.append(SessionRecords(record))
         self.in_session = True
 

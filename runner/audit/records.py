@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from runner.model import MAX_PHONES, Target
 from runner.outcomes import ERROR_WORDS
+from runner.settings import Rate, parse_rate
 
 __all__ = [
     "ADDED_LATER",
@@ -20,7 +21,9 @@ __all__ = [
     "BREAKER",
     "COMMON_FIELDS",
     "FIELDS",
+    "GO_ON",
     "MALFORMED",
+    "PAUSE",
     "SESSION_FIGURES",
     "STATUSES",
     "BatchEnd",
@@ -60,6 +63,10 @@ STATUSES: Final[tuple[BatchStatus, ...]] = ("deleted", "failed", "unknown", "not
 BREAKER: Final = "breaker: "
 """How the reason of a pause begins that the server did not ask for."""
 
+PAUSE: Final = "pause"
+GO_ON: Final = "go-on"
+"""Orders of an operator; every other one is a rate."""
+
 _Counter = Annotated[int, Meta(ge=0)]
 _Phones = Annotated[int, Meta(ge=0, le=MAX_PHONES)]
 _Seconds = Annotated[float, Meta(ge=0)]
@@ -69,6 +76,9 @@ _Hex = Annotated[str, Meta(extra_json_schema={"pattern": "^[0-9a-f]{64}$"})]
 _Instant = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 _Version = Annotated[int, Meta(extra_json_schema={"const": AUDIT_VERSION})]
 _ErrorWord = Annotated[str | None, Meta(extra_json_schema={"enum": [*ERROR_WORDS, None]})]
+_Order = Annotated[
+    str | None, Meta(extra_json_schema={"pattern": r"^(pause|go-on|unlimited|[0-9]+(\.[0-9]+)?/[sm])$"})
+]
 _Numbers = Annotated[tuple[str, ...], Meta(max_length=MAX_PHONES)]
 
 
@@ -208,11 +218,24 @@ class BatchEnd(_Tagged, tag="batch", frozen=True):
 
 
 class PaceRecord(_Stamped, tag="pace", frozen=True, kw_only=True):
-    """A changed rate (`12.5/s`), or a pause of everybody until a moment."""
+    """A changed rate (`12.5/s`), or a pause of everybody until a moment.
+
+    `order` is what an operator wanted, if one did: `pause`, `go-on`, or the rate that is configured from then
+    on; after a complaint of the server's, `rate` is less than that for a while. `operator` and `reason`: who
+    gave the order, and why.
+    """
 
     rate: str
     until: _Instant | None
     why: str
+    order: _Order = None
+    operator: str | None = None
+    reason: str | None = None
+
+    @property
+    def ordered_rate(self) -> Rate | None:
+        """The rate that an operator set, if that is what was ordered; ValueError where it is none."""
+        return None if self.order in {None, PAUSE, GO_ON} else parse_rate(str(self.order))
 
 
 class RejectedRecord(_Stamped, tag="rejected", frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from runner.audit.fold import Fold
 from runner.audit.journal import DiskFile, Journal
 from runner.audit.records import BatchRecord, Record, RejectedRecord, SummaryRecord
 from runner.commands.monitor import SessionMonitor
+from runner.commands.steering import SteeredRun, open_to_orders
 from runner.commands.vendor import Vendor, reach_vendor, stoppable
 from runner.errors import Broken, Exit, Refused, RunnerError, Stopped
 from runner.locks import origin_lock
@@ -157,7 +158,8 @@ async def _carry_out(
     )
     monitor.watch(fold, vendor.pacer, session.breaker, stop)
     try:
-        async with screen.following(monitor.snapshot):
+        steered = SteeredRun(session, files.audit, files.plan.path, monitor.snapshot)
+        async with screen.following(monitor.snapshot), open_to_orders(steered, screen.warn):
             works = files.works(fold, protect)
             summary, unrecorded = await session.run(works, _read_rejects(files.rejects), files.check)
     except Refused as error:

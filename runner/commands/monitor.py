@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from runner.audit.fold import Fold
-from runner.audit.records import PaceRecord, Record
+from runner.audit.records import PAUSE, PaceRecord, Record
 from runner.output.progress import Snapshot
 from runner.process import utc_now
 from runner.send.breaker import Breaker
 from runner.send.pacing import Pacer
 from runner.stop import Stop
+from runner.text import printable
 
 __all__ = ["SessionMonitor"]
 
@@ -36,6 +37,8 @@ class SessionMonitor:
         self._timeout_s = timeout_s
         self._watched: _Watched | None = None
         self._pace: PaceRecord | None = None
+        self._hold = ""
+        """What is to be said of an operator's pause, if there was one."""
         self._stopped_s: float | None = None
 
     def watch(self, fold: Fold, pacer: Pacer, breaker: Breaker, stop: Stop) -> None:
@@ -44,8 +47,15 @@ class SessionMonitor:
 
     def note(self, record: Record) -> None:
         """Remember what was said last of the pace."""
-        if isinstance(record, PaceRecord):
+        if not isinstance(record, PaceRecord):
+            return
+        if record.order is None:
             self._pace = record
+        elif record.order == PAUSE:
+            since = datetime.fromisoformat(record.at).astimezone()
+            whose = f" by {record.operator}" if record.operator else ""
+            why = f": {record.reason}" if record.reason else ""
+            self._hold = printable(f"paused{whose} since {since:%H:%M:%S}{why}")
 
     def signalled(self, name: str) -> str:
         """Return what is to be said of a first signal."""
@@ -81,6 +91,8 @@ class SessionMonitor:
         """Return what holds the session up, if something does, and for how many seconds if that is known."""
         if watched.stop.reason is not None:
             return self._stopping(watched, watched.stop.reason.why), None
+        if watched.pacer.held:
+            return self._hold, None
         pace = self._pace
         if pace is not None and pace.until is not None:
             until = datetime.fromisoformat(pace.until)

@@ -11,7 +11,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -97,7 +97,10 @@ def send_rest(
     files: RunFiles, fold: Fold, questions: Sequence[Question], sending: Sending
 ) -> CommandResult[RunResult]:
     """Send what is open of an audit that stands already, under its own limits and rules."""
-    spec = _spec("resume", fold.first_run.run_id, files, rules_of(files.audit, fold, files.plan), sending)
+    limits, safety = rules_of(files.audit, fold, files.plan)
+    if fold.ordered_rate is not None:
+        limits = replace(limits, rate=fold.ordered_rate)
+    spec = _spec("resume", fold.first_run.run_id, files, (limits, safety), sending)
     return _carry_out(spec, files, tuple(questions), sending)
 
 

@@ -135,7 +135,8 @@ class Console:
     def tell(self, record: Record) -> None:
         """Log what an audit record says, if it is worth it."""
         if isinstance(record, PaceRecord):
-            self.note(mask_echoes(record.why, ()), rate=record.rate, until=record.until)
+            whose = {name: value for name in ("operator", "reason") if (value := getattr(record, name))}
+            self.note(mask_echoes(record.why, ()), rate=record.rate, until=record.until, **whose)
         elif isinstance(record, BatchRecord) and record.status != "deleted":
             names = ("seq", "user_id", "phones_left", "error", "http_status", "code", "message")
             found = {name: getattr(record, name) for name in names}

@@ -16,6 +16,8 @@ from runner.audit.journal import Journal
 from runner.audit.records import (
     ADDED_LATER,
     AUDIT_VERSION,
+    GO_ON,
+    PAUSE,
     SESSION_FIGURES,
     BatchTotals,
     Mode,
@@ -27,13 +29,14 @@ from runner.audit.records import (
     RunStatus,
     SummaryRecord,
 )
-from runner.errors import Exit, Stopped
+from runner.errors import Exit, Refused, Stopped
 from runner.model import Sender, WallClock, Work
 from runner.plan.header import PlanTotals
 from runner.send.breaker import Breaker
 from runner.send.delivery import Delivery, Ended
 from runner.send.dispatch import Dispatch
 from runner.send.feed import Feed
+from runner.send.orders import Order, OrderBook
 from runner.send.pacing import PaceChange, Pacer
 from runner.send.watches import EmptyWatch, RefusalWatch, StrangerWatch, Watch
 from runner.settings import Limits, Safety, limits_to_json, safety_to_json
@@ -82,6 +85,7 @@ class Session:
     warn: Callable[[str], None]
     """Says something to a person."""
     breaker: Breaker = field(init=False)
+    _orders: OrderBook = field(init=False, default_factory=OrderBook)
     _watches: tuple[Watch, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -112,6 +116,7 @@ class Session:
         started_s = loop.time()
         try:
             self.journal.append(self._run_record())
+            self._orders.open = True
             await self._write_rejected(rejected)
             started_s = loop.time()
             with self._deadline():
@@ -123,6 +128,7 @@ class Session:
             pass
         except Stopped as stopped:
             self.stop.fail(stopped)
+        self._orders.open = False
         self._check_books()
         summary = self._summary(loop.time() - started_s)
         try:
@@ -132,6 +138,41 @@ class Session:
             self.stop.fail(stopped)
             return self._summary(loop.time() - started_s), stopped
         return summary, None
+
+    async def obey(self, order: Order) -> None:
+        """Carry out an operator's order; on return it holds, and stands in the audit.
+
+        Raises:
+            Refused: The session is not under way or stops, or it had too many orders.
+            Stopped: The audit cannot be written; the run stops.
+        """
+        if self.stop.reason is not None:
+            raise Refused(f"the run is stopping: {self.stop.reason.why}")
+        self._orders.take(asyncio.get_running_loop().time())
+        try:
+            if order.rate is not None:
+                self.pacer.set_rate(order.rate)
+                self._note_order(f"an operator set the rate to {order.rate}", str(order.rate), order)
+            if order.pause is not None:
+                (self.pacer.hold if order.pause else self.pacer.go_on)()
+                why = "an operator paused the run" if order.pause else "an operator let the run go on"
+                self._note_order(why, PAUSE if order.pause else GO_ON, order)
+            await self.journal.sync()
+        except Stopped as stopped:
+            self.stop.fail(stopped)
+            raise
+
+    def _note_order(self, why: str, words: str, order: Order) -> None:
+        self.journal.append(
+            PaceRecord(
+                rate=self.pacer.rate,
+                until=None,
+                why=why,
+                order=words,
+                operator=order.operator,
+                reason=order.reason,
+            )
+        )
 
     async def _write_rejected(self, records: Iterable[Record]) -> None:
         """Write what was no phone; there may be millions, and a signal is heard among them."""
