@@ -42,7 +42,7 @@ from runner.outcomes import USER_REFUSED_WORDS
 from runner.phones import mask_echoes
 from runner.settings import Rate
 
-__all__ = ["Fold", "PhonesOf", "Session", "Totals", "feed_lines", "fold_audit"]
+__all__ = ["Fold", "PhonesOf", "SessionRecords", "Totals", "feed_lines", "fold_audit"]
 
 _CODE: dict[str, int] = {status: code for code, status in enumerate(STATUSES, start=1)}
 _DELETED, _UNKNOWN, _NOT_SENT = _CODE["deleted"], _CODE["unknown"], _CODE["not_sent"]
