@@ -9,7 +9,6 @@ one.
 import ipaddress
 import os
 import re
-import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from runner.errors import Refused
+from runner.files import read_private
 from runner.options import AccessOptions
 
 __all__ = [
@@ -260,9 +260,9 @@ def _token(value: str, source: str) -> Token:
 
 def _token_of_file(path: str, *, systemd: bool = False) -> Token:
     """Read a token file: regular, ours or root's, closed to others; links are followed, then checked."""
+    what = f"token file {path}"
     try:
-        # not blocking: a FIFO without a writer would hold the program for ever
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        raw = read_private(path, what, _MAX_TOKEN_BYTES, of_root=systemd)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "no path"
         if looks_like_token(path):  # and is no file: most likely the token itself
@@ -270,37 +270,13 @@ def _token_of_file(path: str, *, systemd: bool = False) -> Token:
                 f"the token file that is named cannot be opened: {why}",
                 hint="Give the path of a file that holds the token, not the token.",
             ) from None
-        raise Refused(f"token file {path}: {why}", hint="Check the path, and who may read it.") from None
-    try:
-        _check_private(path, os.fstat(descriptor), systemd=systemd)
-        raw = os.read(descriptor, _MAX_TOKEN_BYTES + 1)
-    except OSError as error:
-        raise Refused(f"token file {path}: {error.strerror}", hint="Check the disk it lies on.") from None
-    finally:
-        os.close(descriptor)
-    if len(raw) > _MAX_TOKEN_BYTES:
-        raise Refused(f"token file {path}: it is too long to hold a token", hint="Check the path.")
+        raise Refused(f"{what}: {why}", hint="Check the path, and who may read it.") from None
     if not raw.isascii():  # asked, not tried: a UnicodeDecodeError would carry the bytes along
         raise Refused(
-            f"token file {path}: the token holds a character that is not printable ASCII (a BOM?)",
+            f"{what}: the token holds a character that is not printable ASCII (a BOM?)",
             hint="Save it as plain text, one line.",
         )
-    return _token(raw.decode("ascii"), f"token file {path}")
-
-
-def _check_private(path: str, status: os.stat_result, *, systemd: bool) -> None:
-    """Refuse a file that is not regular, not ours, or open to others.
-
-    systemd shows a credential as root's with 0440 where it grants the service by an ACL, so that one group
-    bit is let through for it.
-    """
-    if not stat.S_ISREG(status.st_mode):
-        raise Refused(f"token file {path}: it is no regular file", hint="Write the token into a plain file.")
-    if status.st_uid not in {0, os.geteuid()}:
-        raise Refused(f"token file {path}: it belongs to somebody else", hint="Use a file of your own.")
-    allowed = stat.S_IRGRP if systemd and status.st_uid == 0 else 0
-    if stat.S_IMODE(status.st_mode) & 0o077 & ~allowed:
-        raise Refused(f"token file {path}: others may read or write it", hint=f"Type: chmod 600 {path}")
+    return _token(raw.decode("ascii"), what)
 
 
 def reaching(base_url: str, given: AccessOptions, env: Mapping[str, str]) -> AccessOptions:

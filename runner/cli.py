@@ -14,7 +14,18 @@ import click
 from runner import __version__
 from runner.commands.command_call import CommandCall
 from runner.errors import Exit, Refused
-from runner.flags import ACCESS, LIMITS, NEW_AUDIT, OF_A_SESSION, OUTPUT, PACE, PATH, USER_ID, takes
+from runner.flags import (
+    ACCESS,
+    ACCESS_OF_A_RUN,
+    LIMITS,
+    NEW_AUDIT,
+    OF_A_SESSION,
+    OUTPUT,
+    PACE,
+    PATH,
+    USER_ID,
+    takes,
+)
 from runner.invocation import command
 from runner.options import AccessOptions, OutputOptions, PaceOptions, PlanOptions, ResumeOptions, RunOptions
 
@@ -37,6 +48,8 @@ EXIT_CODES: Final = (
 )
 
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES)
+_SENDING: Final = {"run", "resume", "rerun"}
+"""Verbs of which somebody may want to hear."""
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -54,7 +67,7 @@ def cli() -> None:
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
 @USER_ID
 @click.option("--dry-run", is_flag=True, help="Only show what would be done; the same as `plan`.")
-@ACCESS
+@ACCESS_OF_A_RUN
 @LIMITS
 @takes("options", RunOptions, *NEW_AUDIT, *OF_A_SESSION)
 @OUTPUT
@@ -75,7 +88,7 @@ def run(
         _plan(jobs, user_id, PlanOptions(limits=options.limits), access, output)
     from runner.commands.run import run as run_jobs
 
-    screen = _screen(output)
+    screen = _told_screen(output, access)
     _end(run_jobs(jobs, user_id, options, _open(access, screen), screen))
 
 
@@ -123,15 +136,20 @@ def _plan(
 
 @cli.command(epilog=_EPILOG)
 @click.argument("audit", type=PATH)
-@ACCESS
+@ACCESS_OF_A_RUN
 @LIMITS
 @takes("options", ResumeOptions, *OF_A_SESSION)
 @OUTPUT
-def resume(audit: Path, options: ResumeOptions, access: AccessOptions, output: OutputOptions) -> None:
+def resume(
+    audit: Path,
+    options: ResumeOptions,
+    access: AccessOptions,
+    output: OutputOptions,
+) -> None:
     """Go on with an interrupted run: send exactly the batches that AUDIT has no end for."""
     from runner.commands.resume import resume as resume_run
 
-    screen = _screen(output)
+    screen = _told_screen(output, access)
     _end(resume_run(audit, options, _open(access, screen), screen))
 
 
@@ -143,13 +161,14 @@ def resume(audit: Path, options: ResumeOptions, access: AccessOptions, output: O
     multiple=True,
     help="Take only what ended so (may be repeated) [all three].",
 )
-@ACCESS
+@ACCESS_OF_A_RUN
 @LIMITS
 @takes("options", RunOptions, *NEW_AUDIT, *OF_A_SESSION)
 @OUTPUT
 def rerun(
     audits: tuple[Path, ...],
     only: tuple[str, ...],
+    *,
     options: RunOptions,
     access: AccessOptions,
     output: OutputOptions,
@@ -157,7 +176,7 @@ def rerun(
     """Run again, with a new plan and audit, what ended failed, unknown or not_sent."""
     from runner.commands.rerun import rerun as rerun_audits
 
-    screen = _screen(output)
+    screen = _told_screen(output, access)
     _end(rerun_audits(audits, only, options, _open(access, screen), screen))
 
 
@@ -276,6 +295,13 @@ def _screen(output: OutputOptions) -> "Console":
     return _call().open(output)
 
 
+def _told_screen(output: OutputOptions, access: AccessOptions) -> "Console":
+    """Open the screen of a call that sends, and tell whoever is to hear of it that it starts."""
+    screen = _screen(output)
+    _call().begin_telling(access.config, proxy_from_env=access.proxy_from_env)
+    return screen
+
+
 def _open(access: AccessOptions, screen: "Console") -> "Access":
     """Return how the vendor is reached; raises Refused where the URL or the token is no good."""
     from runner.access import read_access
@@ -297,7 +323,9 @@ def main() -> None:
 
     open_streams()
     harden()
-    code = _run_cli(CommandCall())
+    call = CommandCall()
+    code = _run_cli(call)
+    call.tell_end(code)
     ignore_signals()
     sys.exit(code)
 
@@ -318,14 +346,21 @@ def _run_cli(call: CommandCall) -> int:
         return call.interrupted("SIGINT", Exit.SIGINT)
     except click.ClickException as error:
         hold_signals()
+        if _verb_of(error) in _SENDING and "--dry-run" not in sys.argv:
+            call.begin_telling_misuse()
         return call.explain(_misused(error))
     except Exception as error:  # noqa: BLE001 - the last call: a traceback on a screen may show a number
         hold_signals()
         return call.explain(error)
 
 
+def _verb_of(error: click.ClickException) -> str | None:
+    """Return the verb whose command line was not understood; None: not even that was."""
+    context = getattr(error, "ctx", None)
+    return context.info_name if context is not None and context.parent is not None else None
+
+
 def _misused(error: click.ClickException) -> Refused:
     """Return a bad command line as an error of ours."""
-    context = getattr(error, "ctx", None)
-    verb = context.info_name if context is not None and context.parent is not None else None
+    verb = _verb_of(error)
     return Refused(error.format_message(), hint=f"see: {command(*([verb] if verb else []), '--help')}")

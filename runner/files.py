@@ -17,6 +17,7 @@ __all__ = [
     "create_private",
     "make_private_folder",
     "open_own",
+    "read_private",
     "refuse_existing",
     "sync_folder",
     "what_became",
@@ -65,6 +66,40 @@ def copy_private(source: Path, target: Path) -> None:
             shutil.copyfileobj(given, file)
     except OSError as error:
         raise Refused(f"{target}: cannot be written: {error.strerror}", hint="name another file") from error
+
+
+def read_private(path: str, what: str, most_bytes: int, *, of_root: bool = False) -> bytes:
+    """Return what a file holds that only its owner may read; links are followed, then it is checked.
+
+    Args:
+        path: Of a regular file of this user's or of root's.
+        what: Begins the messages.
+        most_bytes: What is longer cannot be what is meant.
+        of_root: Let a file of root's be readable by its group: so systemd shows a credential that it grants
+            by an ACL, and Kubernetes a secret.
+
+    Raises:
+        Refused: It is something else, somebody else's, open to others, or too long.
+        OSError: It cannot be opened or read.
+        ValueError: The path is none.
+    """
+    # not blocking: a FIFO without a writer would hold the program for ever
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Refused(f"{what}: it is no regular file", hint="Write the secret into a plain file.")
+        if status.st_uid not in {0, os.geteuid()}:
+            raise Refused(f"{what}: it belongs to somebody else", hint="Use a file of your own.")
+        allowed = stat.S_IRGRP if of_root and status.st_uid == 0 else 0
+        if stat.S_IMODE(status.st_mode) & 0o077 & ~allowed:
+            raise Refused(f"{what}: others may read or write it", hint=f"Type: chmod 600 {path}")
+        raw = os.read(descriptor, most_bytes + 1)
+    finally:
+        os.close(descriptor)
+    if len(raw) > most_bytes:
+        raise Refused(f"{what}: it is too long to hold a secret", hint="Check the path.")
+    return raw
 
 
 def open_own(path: Path, flags: int, what: str) -> int:

@@ -11,7 +11,18 @@ import click
 from runner.options import AccessOptions, OutputOptions
 from runner.settings import LimitsGiven, parse_duration, parse_rate
 
-__all__ = ["ACCESS", "LIMITS", "NEW_AUDIT", "OF_A_SESSION", "OUTPUT", "PACE", "PATH", "USER_ID", "takes"]
+__all__ = [
+    "ACCESS",
+    "ACCESS_OF_A_RUN",
+    "LIMITS",
+    "NEW_AUDIT",
+    "OF_A_SESSION",
+    "OUTPUT",
+    "PACE",
+    "PATH",
+    "USER_ID",
+    "takes",
+]
 
 
 class _Parsed(click.ParamType[Any]):
@@ -78,9 +89,7 @@ OUTPUT = takes(
     ),
 )
 
-ACCESS = takes(
-    "access",
-    AccessOptions,
+_ACCESS = (
     click.option(
         "--base-url", metavar="URL", help="The API's base URL [env BULK_DELETE_BASE_URL; the vendor's]."
     ),
@@ -91,6 +100,18 @@ ACCESS = takes(
         "--ca-file", type=PATH, metavar="PATH", help="Trust this CA (PEM) in place of the system's."
     ),
     click.option("--proxy-from-env", is_flag=True, help="Go through the proxy that the environment names."),
+)
+ACCESS = takes("access", AccessOptions, *_ACCESS)
+ACCESS_OF_A_RUN = takes(
+    "access",
+    AccessOptions,
+    *_ACCESS,
+    click.option(
+        "--config",
+        type=PATH,
+        metavar="FILE",
+        help="Who hears of the run [$XDG_CONFIG_HOME/bulk-delete/config.toml].",
+    ),
 )
 
 LIMITS = takes(

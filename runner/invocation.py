@@ -45,11 +45,12 @@ def _as_found(word: str) -> str:
 
 
 def access_flags(access: AccessOptions) -> tuple[str, ...]:
-    """Return the flags that say how the vendor is reached, as they were given."""
+    """Return the flags that say how the vendor is reached and who hears of it, as they were given."""
     named = (
         ("--base-url", access.base_url),
         ("--token-file", access.token_file),
         ("--ca-file", access.ca_file),
+        ("--config", access.config),
     )
     flags = [word for flag, value in named if value is not None for word in (flag, str(value))]
     return (*flags, *(("--proxy-from-env",) if access.proxy_from_env else ()))

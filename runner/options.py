@@ -36,12 +36,21 @@ class OutputOptions:
 
 @dataclass(frozen=True, slots=True)
 class AccessOptions:
-    """How the vendor is reached, as far as it is given; the environment and the defaults say the rest."""
+    """How the vendor is reached, as far as it is given; the environment and the defaults say the rest.
+
+    Args:
+        base_url: Of the API.
+        token_file: Holds the token.
+        ca_file: Trusted in place of the system's authorities.
+        proxy_from_env: Go through the proxy that the environment names.
+        config: Who hears of a run; beside the others, because a command to type repeats it with them.
+    """
 
     base_url: str | None = None
     token_file: Path | None = None
     ca_file: Path | None = None
     proxy_from_env: bool = False
+    config: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

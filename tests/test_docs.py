@@ -10,6 +10,8 @@ import pytest
 from runner import access, outcomes, settings
 from runner.audit.records import COMMON_FIELDS, FIELDS, STATUSES
 from runner.cli import EXIT_CODES, cli
+from runner.config.read import read_config
+from runner.config.schema import ALLOWED
 from runner.job import document, load
 from runner.job.schema import job_schema
 from runner.output.results import result_schema
@@ -17,6 +19,11 @@ from runner.phones import PHONE_RULES
 from runner.sandbox import control
 from runner.sandbox.faults import FAULTS, FaultSettings
 from runner.send import breaker, guard, pacing, ramp, session, watches
+from runner.tell.ending import ENDS
+from runner.tell.messages import KINDS, MESSAGES_S
+from runner.tell.metrics import METRICS
+from runner.tell.ping import END_S, START_S
+from runner.tell.robots import ROBOTS
 from tests.support.docs import FENCED, PAGES, PROSE, ROOT, TEXT, blocks, names, table, words
 
 DEMO = "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/bulk-delete demo"
@@ -188,6 +195,47 @@ _RULES = ("`phone_rule`", "a number is", "taken off before")
 def test_every_safety_rule_is_shown():
     rows = {names(row[0])[0] for row in table("rule", "default", "what it does")}
     assert rows == {*settings.Safety.__dataclass_fields__, "max_rows"}
+
+
+# ---- the operator's configuration ---------------------------------------------------------------------
+
+
+def test_every_end_has_its_row():
+    rows = {
+        names(word)[0]: {int(code) for code in re.findall(r"\d+", codes)} for word, codes, _ in table(*_ENDS)
+    }
+    assert rows == {end: {code for code, other in ENDS.items() if other == end} for end in ENDS.values()}
+
+
+_ENDS = ("word", "exit code", "means")
+
+
+def test_every_kind_of_message_has_its_row():
+    rows = {names(kind)[0]: set(names(keys)) for kind, keys, _ in table("kind", "keys", "goes out as")}
+    assert rows == {kind: set(keys) for kind, keys in ALLOWED.items()}
+    assert list(rows) == list(KINDS)
+
+
+def test_every_metric_has_its_row():
+    assert [names(metric)[0] for metric, _ in table("metric", "of")] == list(METRICS)
+
+
+def test_the_times_and_limits_of_telling_are_those_of_the_code():
+    assert f"Messages cost at most {MESSAGES_S:g} s together, pings at most {START_S + END_S:g} s" in PROSE
+    limits = {kind: robot.limits for kind, robot in ROBOTS.items()}
+    assert limits["dingtalk"] == limits["wecom"] == ((20, 60.0),)
+    assert limits["feishu"] == ((5, 1.0), (100, 60.0)), "5 a second and 100 a minute"
+
+
+def test_the_example_of_a_configuration_is_one(tmp_path):
+    (example,) = [body for language, body in FENCED.findall(TEXT) if language == "toml" and "[ping]" in body]
+    for name, secret in (("dingtalk.url", "https://robot.example/"), ("dingtalk.secret", "SEC12345")):
+        (tmp_path / name).write_text(secret)
+        (tmp_path / name).chmod(0o600)
+    config = tmp_path / "config.toml"
+    config.write_text(example)
+    config.chmod(0o600)
+    assert [one.kind for one in read_config(config).notify] == ["dingtalk", "command"]
 
 
 # ---- outcomes and audit -------------------------------------------------------------------------------

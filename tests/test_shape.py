@@ -40,6 +40,7 @@ LIBRARIES = {library: words(rooms) for library, rooms in table("library", "only 
 EVERYWHERE = {"orjson"}
 DISTRIBUTIONS = {
     "backports": "backports.zstd",
+    "prometheus_client": "prometheus-client",
     "pydantic_core": "pydantic-core",
     "ruamel": "ruamel.yaml",
 }

@@ -11,12 +11,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from runner.config.find import find_config, named_config
 from runner.errors import Exit, Interrupted, RunnerError, in_our_words
 from runner.options import OutputOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from runner.commands.telling import Telling
     from runner.output.console import Console
     from runner.output.results import Result
 
@@ -32,10 +35,12 @@ class CommandResult(Generic[_ResultT_co]):
     Args:
         result: As `--json` writes it.
         text: Makes the same in words, only where it is wanted.
+        cause: Why not all of a run is confirmed, in a few words, for messages.
     """
 
     result: _ResultT_co
     text: "Callable[[], str]"
+    cause: str = ""
 
     @property
     def exit_code(self) -> Exit:
@@ -49,6 +54,8 @@ class CommandCall:
 
     output: OutputOptions = field(default_factory=OutputOptions)
     _screen: "Console | None" = None
+    _telling: "Telling | None" = None
+    _ended: "CommandResult[Result] | None" = None
 
     @property
     def screen(self) -> "Console":
@@ -71,6 +78,34 @@ class CommandCall:
             self._screen.warn(warning)
         return self._screen
 
+    def begin_telling(self, config: "Path | None", *, proxy_from_env: bool) -> None:
+        """Tell that a run starts, where a configuration says whom; from now on its end is told too.
+
+        Args:
+            config: The configuration that was named; None: the default one, where there is one.
+            proxy_from_env: Go through the proxy that the environment names.
+
+        Raises:
+            Refused: The configuration cannot be read, or something is wrong in it.
+        """
+        if (path := find_config(config, os.environ)) is not None:
+            from runner.commands.telling import Telling  # noqa: PLC0415 - only where somebody is told
+
+            self._telling = Telling.begin(path, self.screen, proxy_from_env=proxy_from_env)
+
+    def begin_telling_misuse(self) -> None:
+        """Do the same for a command line that was not understood: its flags are looked for word by word."""
+        words = sys.argv[1:]
+        try:
+            self.begin_telling(named_config(words), proxy_from_env="--proxy-from-env" in words)
+        except RunnerError as error:
+            self.screen.warn(error.message)
+
+    def tell_end(self, exit_code: int) -> None:
+        """Tell how it ended, where somebody was told that it starts."""
+        if self._telling is not None and self._ended is not None:
+            self._telling.end(exit_code, self._ended.result, self._ended.cause)
+
     def end(self, done: "CommandResult[Result]") -> int:
         """Write a verb's result to standard output and return the exit code.
 
@@ -81,6 +116,7 @@ class CommandCall:
         from runner.process import hold_signals
 
         hold_signals()
+        self._ended = done
         if self.settled is not None:
             self.screen.settle(done.exit_code)  # `demo` judges its run, and its verdict is the code
         try:
@@ -97,8 +133,7 @@ class CommandCall:
         for word in filter(looks_like_token, sys.argv[1:]):
             self.screen.hide(Token(word))  # given by mistake, in the place of a job or an audit
         self.screen.show_error(told)
-        if self.settled is None:
-            self._write_object(told)
+        self._note_error(told)
         return self.code(told.exit_code)
 
     def left(self, leave: SystemExit) -> int:
@@ -115,16 +150,22 @@ class CommandCall:
         if self.settled is None:
             told = Interrupted(signal, code)
             self.screen.say(told.message)
-            self._write_object(told)
+            self._note_error(told)
         return self.code(code)
 
-    def _write_object(self, error: RunnerError) -> None:
-        """Write the one object of a verb that has no other; the flags may not have been read yet."""
-        from runner.output.results import as_json, error_result
+    def _note_error(self, error: RunnerError) -> None:
+        """Keep the error as the result of a verb that has no other, and write it where that was asked for.
 
-        if self.output.as_json or "--json" in sys.argv[1:]:
+        The flags may not have been read yet.
+        """
+        from runner.output.results import as_json, error_result  # noqa: PLC0415
+
+        result = error_result(error)
+        if self._ended is None:
+            self._ended = CommandResult(result, lambda: error.message)
+        if self.settled is None and (self.output.as_json or "--json" in sys.argv[1:]):
             with suppress(RunnerError):  # it was said on standard error
-                self.screen.result(as_json(error_result(error)).decode())
+                self.screen.result(as_json(result).decode())
 
     @property
     def settled(self) -> Exit | None:

@@ -193,7 +193,18 @@ def shown_run(
         chain=fold.chain if fold.complete else "",
         refused_users=report.refused_users,
     )
-    return CommandResult(result, lambda: report_text(report, first=ended.remedy))
+    return CommandResult(result, lambda: report_text(report, first=ended.remedy), cause=_cause(report))
+
+
+def _cause(report: Report) -> str:
+    """Return in a few words what most of the batches that are not confirmed came to."""
+    if not report.causes:
+        return ""
+    first, batches = report.causes[0], sum(cause.batches for cause in report.causes)
+    codes = [f"HTTP {first.http_status}"] if first.http_status else []
+    said = ", ".join([*codes, *([first.message] if first.message else [])])
+    words = f"{first.batches:,} of {batches:,} batches ended {first.status}: {first.error or 'no error'}"
+    return f"{words} ({said})" if said else words
 
 
 def _hint(report: Report, remedy: str) -> str:

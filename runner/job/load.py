@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from runner.errors import Refused
 from runner.job.document import MAX_MAPPINGS, MAX_VALUES, TOO_DEEP, TOO_MANY_VALUES, Document
@@ -15,14 +16,19 @@ from runner.job.json_text import read_json
 from runner.job.toml_text import read_toml
 from runner.job.yaml_text import read_yaml
 
-__all__ = ["MAX_BYTES", "read_document"]
+__all__ = ["MAX_BYTES", "parse_into", "read_document"]
 
 MAX_BYTES = 16 * 1024 * 1024
 """Of one job file; longer lists belong into a `phone_file` or a JSON-lines job."""
 
 _TOML_START = re.compile(r"\s*(?:#[^\n]*\n\s*)*(?:\[\[?[A-Za-z_]|[A-Za-z_]+\s*=)")
 _PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
-_READERS = {"JSON": read_json, "TOML": read_toml, "YAML": read_yaml}
+Language = Literal["JSON", "TOML", "YAML"]
+_READERS: dict[Language, Callable[[Document, str], None]] = {
+    "JSON": read_json,
+    "TOML": read_toml,
+    "YAML": read_yaml,
+}
 
 
 def read_document(path: str) -> Document:
@@ -43,7 +49,7 @@ def read_document(path: str) -> Document:
     if language != "YAML" and (text.count(",") > MAX_VALUES or text.count("{") > MAX_MAPPINGS):
         document.add_at((0, 0), TOO_MANY_VALUES)
     else:
-        _parse(document, text, language, _READERS[language])
+        parse_into(document, text, language)
     return document
 
 
@@ -67,7 +73,7 @@ def _read(path: str) -> bytes:
     return raw
 
 
-def _language(path: str, text: str) -> str:
+def _language(path: str, text: str) -> Language:
     suffix = Path(path).suffix.lower()
     if suffix == ".json" or (suffix not in {".yaml", ".yml", ".toml"} and text.lstrip().startswith("{")):
         return "JSON"
@@ -76,11 +82,12 @@ def _language(path: str, text: str) -> str:
     return "YAML"
 
 
-def _parse(document: Document, text: str, language: str, read: Callable[[Document, str], None]) -> None:
+def parse_into(document: Document, text: str, language: Language) -> None:
+    """Parse a text whose size is bounded; what is wrong with it becomes faults of the document."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a library's words may show what stands in the file
-            read(document, text)
+            _READERS[language](document, text)
     except RecursionError:
         words = TOO_DEEP
     except MemoryError:

@@ -1,0 +1,93 @@
+"""One call of `run`, `resume` or `rerun`, told to whoever is not there: its start, and its end.
+
+The one place where a run and those who hear of it meet. Keeps the promise that telling changes nothing: it
+happens after the code is decided, what goes wrong with it is said on standard error, and no token and no
+number in full goes out with it.
+"""
+
+import socket
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from runner.audit.records import SummaryRecord
+from runner.config.read import read_config
+from runner.errors import RunNames
+from runner.output.console import Console
+from runner.output.results import ErrorResult, Result, RunResult, as_json
+from runner.tell.ending import Ending
+from runner.tell.tell import Audience, tell_end, tell_start
+
+__all__ = ["Telling"]
+
+
+class Telling:
+    """Who hears of one call.
+
+    Args:
+        audience: Who is told.
+        screen: Where it is said what could not be told; what it hides does not go out.
+        proxy_from_env: Go through the proxy that the environment names.
+    """
+
+    def __init__(self, audience: Audience, screen: Console, *, proxy_from_env: bool) -> None:
+        self._audience = audience
+        self._screen = screen
+        self._proxy_from_env = proxy_from_env
+        self._rid = str(uuid.uuid4())
+
+    @classmethod
+    def begin(cls, config: Path, screen: Console, *, proxy_from_env: bool) -> "Telling":
+        """Read the configuration and tell that the call starts.
+
+        Raises:
+            Refused: The configuration cannot be read; `Faults` names all that is wrong in it.
+        """
+        telling = cls(read_config(config), screen, proxy_from_env=proxy_from_env)
+        telling._warn(tell_start(telling._audience, telling._rid, proxy_from_env=proxy_from_env))
+        return telling
+
+    def end(self, exit_code: int, result: Result, cause: str) -> None:
+        """Tell how the call ended; whatever goes wrong with that stays in here.
+
+        Args:
+            exit_code: The process's.
+            result: What `--json` writes.
+            cause: Why not all is confirmed, where it ran to its end; or nothing.
+        """
+        try:
+            ending = self._ending(exit_code, result, cause)
+            self._warn(tell_end(self._audience, ending, self._rid, proxy_from_env=self._proxy_from_env))
+        except Exception as error:  # noqa: BLE001 - the code is decided, and stays
+            self._screen.warn(f"how it ended could not be told: internal: {type(error).__name__}")
+
+    def _warn(self, problems: Sequence[str]) -> None:
+        for words in problems:
+            self._screen.warn(words)
+
+    def _ending(self, exit_code: int, result: Result, cause: str) -> Ending:
+        told: dict[str, Any] = self._redacted(orjson.loads(as_json(result)))
+        ran = isinstance(result, RunResult)
+        refused = isinstance(result, ErrorResult)
+        return Ending(
+            exit_code=exit_code,
+            names=RunNames(**{name: told.get(name) for name in RunNames.__dataclass_fields__}),
+            why=told["why"] or self._screen.redact(cause) or None if ran else told["message"],
+            hint=told["hint"] if refused else None,
+            summary=result if isinstance(result, SummaryRecord) else None,
+            result=told,
+            host=socket.gethostname(),
+            ended_s=time.time(),
+        )
+
+    def _redacted(self, value: Any) -> Any:
+        """Return a value whose texts are fit to leave this machine; numbers in it are counts."""
+        if isinstance(value, str):
+            return self._screen.redact(value)
+        if isinstance(value, dict):
+            return {name: self._redacted(item) for name, item in value.items()}
+        return [self._redacted(item) for item in value] if isinstance(value, list | tuple) else value

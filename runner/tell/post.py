@@ -1,0 +1,135 @@
+"""One POST over the network, within a time: what came back, or in words why nothing did.
+
+Keeps the promise that no message of an error holds a URL: it may be a secret. Names are looked up in threads
+that the end of the process does not wait for: a resolver that hangs must not hold it up.
+"""
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from runner import __version__
+from runner.tell.robots import Call
+
+__all__ = ["Answer", "Unsent", "open_http", "post"]
+
+_MOST_BYTES: Final = 64 * 1024
+_PAUSES_S: Final = (1.0, 2.0)
+"""Before each further attempt, where the one before surely was not heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply: its HTTP status, and the first 64 KiB of its body."""
+
+    status: int
+    body: bytes
+
+
+class Unsent(Exception):
+    """What was to be sent was not taken, or nobody knows; its words may be shown."""
+
+
+class _Resolver(AbstractResolver):
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[list[Any]] = loop.create_future()
+
+        def settle(addresses: list[Any] | OSError) -> None:
+            if found.done():
+                return
+            if isinstance(addresses, OSError):
+                found.set_exception(addresses)
+            else:
+                found.set_result(addresses)
+
+        def look() -> None:
+            result: list[Any] | OSError
+            try:
+                result = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+            except OSError as error:
+                result = error
+            except UnicodeError:
+                result = OSError("no name of a host")
+            with suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(settle, result)
+
+        threading.Thread(target=look, daemon=True).start()
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address[0],
+                port=port,
+                family=family_found,
+                proto=proto,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for family_found, _, proto, _, address in await found
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+@asynccontextmanager
+async def open_http(*, proxy_from_env: bool) -> AsyncIterator[aiohttp.ClientSession]:
+    """Give a session for `post`.
+
+    Args:
+        proxy_from_env: Go through the proxy that the environment names.
+    """
+    connector = aiohttp.TCPConnector(resolver=_Resolver(), force_close=True)
+    async with aiohttp.ClientSession(
+        connector=connector,
+        trust_env=proxy_from_env,
+        timeout=aiohttp.ClientTimeout(total=None),
+        headers={"User-Agent": f"bulk-delete/{__version__}"},
+        cookie_jar=aiohttp.DummyCookieJar(),
+    ) as session:
+        yield session
+
+
+async def post(session: aiohttp.ClientSession, call: Call) -> Answer:
+    """Return the reply to a POST; what surely was not heard (no connection, 5xx) is sent again, twice.
+
+    Raises:
+        Unsent: It was not heard, or nobody knows.
+    """
+    for pause_s in (*_PAUSES_S, None):
+        try:
+            answer = await _post_once(session, call)
+        except aiohttp.ClientConnectorError as error:
+            words = f"no connection to {error.host}: {_os_words(error)}"
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise Unsent(f"the connection failed: {type(error).__name__}") from error
+        else:
+            if answer.status < 500:
+                return answer
+            words = f"HTTP {answer.status}"
+        if pause_s is None:
+            break
+        await asyncio.sleep(pause_s)
+    raise Unsent(words)
+
+
+async def _post_once(session: aiohttp.ClientSession, call: Call) -> Answer:
+    async with session.post(
+        call.url, data=call.body, headers={"Content-Type": call.content_type}, allow_redirects=False
+    ) as reply:
+        body = bytearray()
+        while len(body) < _MOST_BYTES and (chunk := await reply.content.read(_MOST_BYTES - len(body))):
+            body += chunk
+        return Answer(reply.status, bytes(body))
+
+
+def _os_words(error: aiohttp.ClientConnectorError) -> str:
+    return error.os_error.strerror or type(error.os_error).__name__
