@@ -89,7 +89,7 @@ class CommandCall:
             Refused: The configuration cannot be read, or something is wrong in it.
         """
         if (path := find_config(config, os.environ)) is not None:
-            from runner.commands.telling import Telling  # noqa: PLC0415 - only where somebody is told
+            from runner.commands.telling import Telling
 
             self._telling = Telling.begin(path, self.screen, proxy_from_env=proxy_from_env)
 
@@ -158,7 +158,7 @@ class CommandCall:
 
         The flags may not have been read yet.
         """
-        from runner.output.results import as_json, error_result  # noqa: PLC0415
+        from runner.output.results import as_json, error_result
 
         result = error_result(error)
         if self._ended is None:

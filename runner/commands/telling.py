@@ -18,7 +18,7 @@ from runner.audit.records import SummaryRecord
 from runner.config.read import read_config
 from runner.errors import RunNames
 from runner.output.console import Console
-from runner.output.results import ErrorResult, Result, RunResult, as_json
+from runner.output.results import Result, RunResult, as_json
 from runner.tell.ending import Ending
 from runner.tell.tell import Audience, tell_end, tell_start
 
@@ -72,12 +72,11 @@ class Telling:
     def _ending(self, exit_code: int, result: Result, cause: str) -> Ending:
         told: dict[str, Any] = self._redacted(orjson.loads(as_json(result)))
         ran = isinstance(result, RunResult)
-        refused = isinstance(result, ErrorResult)
         return Ending(
             exit_code=exit_code,
             names=RunNames(**{name: told.get(name) for name in RunNames.__dataclass_fields__}),
             why=told["why"] or self._screen.redact(cause) or None if ran else told["message"],
-            hint=told["hint"] if refused else None,
+            hint=_beside(told["hint"], told.get("next")),
             summary=result if isinstance(result, SummaryRecord) else None,
             result=told,
             host=socket.gethostname(),
@@ -91,3 +90,10 @@ class Telling:
         if isinstance(value, dict):
             return {name: self._redacted(item) for name, item in value.items()}
         return [self._redacted(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _beside(hint: str | None, following: str | None) -> str | None:
+    """Return a hint without the command that a message ends with anyway."""
+    if hint is None or following is None:
+        return hint
+    return hint.removesuffix(f"type: {following}").removesuffix(", then ") or None

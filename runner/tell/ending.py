@@ -12,7 +12,7 @@ import orjson
 
 from runner.audit.records import STATUSES, SummaryRecord
 from runner.errors import Exit, RunNames
-from runner.text import printable
+from runner.text import encodable, printable
 
 __all__ = ["ENDS", "MOST_BYTES", "End", "Ending", "as_object", "as_text"]
 
@@ -49,7 +49,7 @@ class Ending:
         exit_code: The process's.
         names: Which run is spoken of, as far as that is known, and what to type next.
         why: In words; None where there is nothing to say.
-        hint: What to do where there is no command to type.
+        hint: What to do, beside a command to type.
         summary: The figures, if it came to sending.
         result: The object that `--json` writes.
         host: The machine's name.
@@ -74,14 +74,15 @@ class Ending:
 def as_text(ending: Ending) -> str:
     """Return the message for people: plain lines, at most `MOST_BYTES`, the command last and whole."""
     names = ending.names
-    last = [f"type: {names.next}"] if names.next else [f"hint: {_short(ending.hint)}"] if ending.hint else []
-    if len(last[0].encode() if last else b"") > MOST_BYTES // 2:
+    last = [encodable(f"type: {names.next}")] if names.next else []
+    if len("".join(last).encode()) > MOST_BYTES // 2:
         last = ["type: what `report` says; the command is too long for a message"]
     job = _short(names.job or "no job")
     first = [f"bulk-delete: {job}: {_HEADLINES[ending.end]} (exit code {ending.exit_code})"]
     first += _figures(ending.summary)
     first += [f"why: {_short(ending.why)}"] if ending.why else []
     first += [f"audit: {_short(names.audit)}"] if names.audit else []
+    first += [f"hint: {_short(ending.hint)}"] if ending.hint else []
     first += [f"host: {_short(ending.host)}"]
     room = MOST_BYTES - len("\n".join(["", *last]).encode())
     return "\n".join([_cut("\n".join(first), room), *last])
@@ -101,7 +102,7 @@ def _short(text: str | None) -> str:
 
 
 def _cut(text: str, most_bytes: int) -> str:
-    raw = text.encode("utf-8", "backslashreplace")
+    raw = encodable(text).encode()
     return raw.decode() if len(raw) <= most_bytes else raw[: most_bytes - 3].decode("utf-8", "ignore") + "…"
 
 
