@@ -186,7 +186,7 @@ def rerun(
 @OUTPUT
 def pace(audit: Path, *, pause: bool, go_on: bool, output: OutputOptions, **orders: Any) -> None:
     """Show what the process that runs AUDIT is doing; let it send faster, slower, or nothing for a while."""
-    from runner.commands.pace import pace as steer  # noqa: PLC0415
+    from runner.commands.pace import pace as steer
 
     if pause and go_on:
         raise click.UsageError("--pause and --go-on are the contrary of each other")

@@ -16,7 +16,7 @@ from runner.errors import Faults, Refused
 from runner.files import read_private
 from runner.job.document import Document, Steps, first_faults
 from runner.job.load import parse_into
-from runner.tell.messages import Notify
+from runner.tell.messages import Recipient
 from runner.tell.tell import Audience
 
 __all__ = ["read_config"]
@@ -97,8 +97,8 @@ class _Reading:
             notify=notify,
         )
 
-    def _notify(self, one: NotifyModel, path: Steps) -> Notify:
-        return Notify(
+    def _notify(self, one: NotifyModel, path: Steps) -> Recipient:
+        return Recipient(
             kind=one.kind,
             on=one.on,
             place=self._document.place(path),

@@ -34,7 +34,7 @@ ALLOWED: Final = {
 """Kind → the keys that go with it, beside `kind` and `on`."""
 
 
-class _Strict(BaseModel):
+class _Section(BaseModel):
     """Unknown keys and guessed types are faults."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -94,19 +94,19 @@ Url = Annotated[str, AfterValidator(_url)]
 File = Annotated[str, AfterValidator(_file)]
 
 
-class PingModel(_Strict):
+class PingModel(_Section):
     """Who watches that runs start and end."""
 
     url: Url
 
 
-class MetricsModel(_Strict):
+class MetricsModel(_Section):
     """Where the node exporter finds metrics."""
 
     textfile: Annotated[str, AfterValidator(_textfile)]
 
 
-class NotifyModel(_Strict):
+class NotifyModel(_Section):
     """Somebody who gets messages; which keys go together is looked at apart."""
 
     kind: Annotated[str, PlainValidator(_kind)]
@@ -117,7 +117,7 @@ class NotifyModel(_Strict):
     command: Annotated[list[Annotated[str, AfterValidator(_file)]], Field(min_length=1)] | None = None
 
 
-class ConfigModel(_Strict):
+class ConfigModel(_Section):
     """The operator's configuration."""
 
     ping: PingModel | None = None

@@ -10,7 +10,7 @@ from typing import Any
 from runner.job.document import DateText
 from runner.phones import mask_text
 
-__all__ = ["fault_words", "kind_of", "misplaced", "unknown_key"]
+__all__ = ["fault_words", "kind_of", "likely_key", "misplaced", "unknown_key"]
 
 _WHERE_URL = "the base URL never stands in a job: give --base-url or BULK_DELETE_BASE_URL"
 _WHERE_TOKEN = "the token never stands in a job: give BULK_DELETE_TOKEN or --token-file"  # noqa: S105 - words, no token

@@ -14,7 +14,7 @@ from runner.audit.records import STATUSES, SummaryRecord
 from runner.errors import Exit, RunNames
 from runner.text import encodable, printable
 
-__all__ = ["ENDS", "MOST_BYTES", "End", "Ending", "as_object", "as_text"]
+__all__ = ["ENDS", "End", "Ending", "as_object", "as_text"]
 
 End = Literal["complete", "partial", "stopped", "refused", "busy"]
 
@@ -29,7 +29,7 @@ ENDS: Final[Mapping[int, End]] = {
 }
 """Exit code → the word for it in `on = [...]`; the first three are also the audit's own words."""
 
-MOST_BYTES: Final = 2000
+_MOST_BYTES: Final = 2000
 """Of a message's text; WeCom, the strictest, takes 2048."""
 _LONGEST_WORDS: Final = 500
 _HEADLINES: Final[Mapping[End, str]] = {
@@ -72,10 +72,10 @@ class Ending:
 
 
 def as_text(ending: Ending) -> str:
-    """Return the message for people: plain lines, at most `MOST_BYTES`, the command last and whole."""
+    """Return the message for people: plain lines, at most `_MOST_BYTES`, the command last and whole."""
     names = ending.names
     last = [encodable(f"type: {names.next}")] if names.next else []
-    if len("".join(last).encode()) > MOST_BYTES // 2:
+    if len("".join(last).encode()) > _MOST_BYTES // 2:
         last = ["type: what `report` says; the command is too long for a message"]
     job = _short(names.job or "no job")
     first = [f"bulk-delete: {job}: {_HEADLINES[ending.end]} (exit code {ending.exit_code})"]
@@ -84,7 +84,7 @@ def as_text(ending: Ending) -> str:
     first += [f"audit: {_short(names.audit)}"] if names.audit else []
     first += [f"hint: {_short(ending.hint)}"] if ending.hint else []
     first += [f"host: {_short(ending.host)}"]
-    room = MOST_BYTES - len("\n".join(["", *last]).encode())
+    room = _MOST_BYTES - len("\n".join(["", *last]).encode())
     return "\n".join([_cut("\n".join(first), room), *last])
 
 

@@ -19,12 +19,12 @@ from runner.access import Token
 from runner.errors import Refused
 from runner.tell.command import run_command
 from runner.tell.ending import Ending, as_object, as_text
-from runner.tell.post import Answer, Unsent, post
+from runner.tell.post import HttpReply, Unsent, post
 from runner.tell.quota import take_turn
 from runner.tell.robots import ROBOTS, Call, Robot
 from runner.text import printable
 
-__all__ = ["KINDS", "MESSAGES_S", "Notify", "send_messages"]
+__all__ = ["KINDS", "MESSAGES_S", "Recipient", "send_messages"]
 
 KINDS: Final = (*ROBOTS, "webhook", "command")
 MESSAGES_S: Final = 10.0
@@ -33,7 +33,7 @@ _MOST_WORDS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Notify:
+class Recipient:
     """Somebody who is told.
 
     Args:
@@ -54,7 +54,7 @@ class Notify:
 
 
 async def send_messages(
-    notify: Sequence[Notify],
+    notify: Sequence[Recipient],
     ending: Ending,
     session: aiohttp.ClientSession,
     state: Path | None,
@@ -76,7 +76,7 @@ async def send_messages(
 
 
 async def _told(
-    one: Notify, ending: Ending, session: aiohttp.ClientSession, state: Path | None, within_s: float
+    one: Recipient, ending: Ending, session: aiohttp.ClientSession, state: Path | None, within_s: float
 ) -> str:
     try:
         async with asyncio.timeout(within_s):
@@ -92,7 +92,7 @@ async def _told(
     return f"{one.place}: the message ({one.kind}) was not sent: {_without_secrets(why, one)}"
 
 
-async def _send(one: Notify, ending: Ending, session: aiohttp.ClientSession, state: Path | None) -> None:
+async def _send(one: Recipient, ending: Ending, session: aiohttp.ClientSession, state: Path | None) -> None:
     """Send one message; raises Unsent."""
     if one.kind == "command":
         await run_command(one.command, as_object(ending))
@@ -119,12 +119,12 @@ async def _turn(robot: Robot, url: str, state: Path | None) -> None:
             await asyncio.sleep(wait_s)
 
 
-def _check_http(answer: Answer) -> None:
+def _check_http(answer: HttpReply) -> None:
     if not 200 <= answer.status < 300:
         raise Unsent(f"HTTP {answer.status}: {_words(answer.body.decode('utf-8', 'replace'))}")
 
 
-def _check_robot(robot: Robot, answer: Answer) -> None:
+def _check_robot(robot: Robot, answer: HttpReply) -> None:
     """Raise Unsent where a robot did not take a message: its own words go over the HTTP status."""
     body: Any = None
     with suppress(orjson.JSONDecodeError):
@@ -138,7 +138,7 @@ def _check_robot(robot: Robot, answer: Answer) -> None:
     _check_http(answer)
 
 
-def _without_secrets(text: str, one: Notify) -> str:
+def _without_secrets(text: str, one: Recipient) -> str:
     """Return somebody's words as they may be shown: what was sent is not echoed."""
     for secret in (one.url, one.secret):
         if secret is not None:

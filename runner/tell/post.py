@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from runner import __version__
 from runner.tell.robots import Call
 
-__all__ = ["Answer", "Unsent", "open_http", "post"]
+__all__ = ["HttpReply", "Unsent", "open_http", "post"]
 
 _MOST_BYTES: Final = 64 * 1024
 _PAUSES_S: Final = (1.0, 2.0)
@@ -26,7 +26,7 @@ _PAUSES_S: Final = (1.0, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpReply:
     """A reply: its HTTP status, and the first 64 KiB of its body."""
 
     status: int
@@ -98,7 +98,7 @@ async def open_http(*, proxy_from_env: bool) -> AsyncIterator[aiohttp.ClientSess
         yield session
 
 
-async def post(session: aiohttp.ClientSession, call: Call) -> Answer:
+async def post(session: aiohttp.ClientSession, call: Call) -> HttpReply:
     """Return the reply to a POST; what surely was not heard (no connection, 5xx) is sent again, twice.
 
     Raises:
@@ -121,14 +121,14 @@ async def post(session: aiohttp.ClientSession, call: Call) -> Answer:
     raise Unsent(words)
 
 
-async def _post_once(session: aiohttp.ClientSession, call: Call) -> Answer:
+async def _post_once(session: aiohttp.ClientSession, call: Call) -> HttpReply:
     async with session.post(
         call.url, data=call.body, headers={"Content-Type": call.content_type}, allow_redirects=False
     ) as reply:
         body = bytearray()
         while len(body) < _MOST_BYTES and (chunk := await reply.content.read(_MOST_BYTES - len(body))):
             body += chunk
-        return Answer(reply.status, bytes(body))
+        return HttpReply(reply.status, bytes(body))
 
 
 def _os_words(error: aiohttp.ClientConnectorError) -> str:

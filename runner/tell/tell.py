@@ -15,7 +15,7 @@ from aiohttp import ClientSession
 from runner.errors import Refused
 from runner.locks import state_directory
 from runner.tell.ending import Ending, as_text
-from runner.tell.messages import Notify, send_messages
+from runner.tell.messages import Recipient, send_messages
 from runner.tell.ping import END_S, START_S, ping
 from runner.tell.post import open_http
 
@@ -34,7 +34,7 @@ class Audience:
 
     ping_url: str | None = None
     textfile: Path | None = None
-    notify: tuple[Notify, ...] = ()
+    notify: tuple[Recipient, ...] = ()
 
 
 def tell_start(audience: Audience, rid: str, *, proxy_from_env: bool = False) -> list[str]:

@@ -12,7 +12,7 @@ from runner.access import Token
 from runner.cli import EXIT_CODES
 from runner.errors import RunNames
 from runner.tell.ending import ENDS
-from runner.tell.messages import Notify, send_messages
+from runner.tell.messages import Recipient, send_messages
 from runner.tell.post import open_http
 from tests.support.endings import ending
 from tests.support.program import PATIENCE_S, until
@@ -32,7 +32,7 @@ def told(notify, what, folder, **more):
 
 
 def robot(kind, url, secret=None, on=EVERYTHING):
-    return Notify(kind, on, "c.toml:1", Token(url), secret and Token(secret))
+    return Recipient(kind, on, "c.toml:1", Token(url), secret and Token(secret))
 
 
 @pytest.mark.parametrize("kind", ROBOTS)
@@ -169,7 +169,7 @@ def test_a_webhook_that_refuses_is_said_and_not_followed(status, tmp_path):
 
 
 def command(*words):
-    return Notify("command", EVERYTHING, "c.toml:1", command=words)
+    return Recipient("command", EVERYTHING, "c.toml:1", command=words)
 
 
 def test_a_command_reads_json_on_its_standard_input_and_is_given_no_token(tmp_path, monkeypatch):
