@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from runner.options import PlanOptions as PlanOptions
     from runner.options import ResumeOptions as ResumeOptions
     from runner.options import RunOptions as RunOptions
+    from runner.output.report_fields import Report as Report
     from runner.output.results import PaceResult as PaceResult
     from runner.output.results import PlanResult as PlanResult
-    from runner.output.results import Report as Report
     from runner.output.results import ReportResult as ReportResult
     from runner.output.results import RunResult as RunResult
     from runner.output.results import Verified as Verified
@@ -45,10 +45,10 @@ _ROOMS: Final = {
         *("plan_job", "report_audits", "rerun_audits", "resume_run", "run_job", "verify_audits"),
     ),
     "options": ("AccessOptions", "PaceOptions", "PlanOptions", "ResumeOptions", "RunOptions"),
+    "output.report_fields": ("Report",),
     "output.results": (
         "PaceResult",
         "PlanResult",
-        "Report",
         "ReportResult",
         "RunResult",
         "Verified",

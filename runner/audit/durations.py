@@ -26,9 +26,13 @@ class Durations:
             shift = ms.bit_length() - 7
             self._coarse[ms >> shift << shift] += 1
 
+    def counts(self) -> list[tuple[int, int]]:
+        """Return how many durations there are from each value on, in order of time; each 1 ms or 2 % wide."""
+        return [(ms, n) for ms, n in enumerate(self._fine) if n] + sorted(self._coarse.items())
+
     def percentile(self, share: float) -> int | None:
         """Return the duration that this share (0 to 1) of batches did not exceed; None without any."""
-        buckets = [(ms, n) for ms, n in enumerate(self._fine) if n] + sorted(self._coarse.items())
+        buckets = self.counts()
         wanted = share * sum(n for _, n in buckets)
         for ms, n in buckets:
             wanted -= n

@@ -6,7 +6,6 @@ by a file afterwards. It must never keep a count that a record did not give, and
 cannot have happened.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,60 +35,24 @@ from runner.audit.records import (
     decode_batch,
     decode_narrow,
 )
+from runner.audit.totals import Totals
+from runner.audit.unconfirmed import Unconfirmed
 from runner.errors import AuditDamaged
 from runner.model import Prior
 from runner.outcomes import USER_REFUSED_WORDS
-from runner.phones import mask_echoes
 from runner.settings import Rate
 
-__all__ = ["Fold", "PhonesOf", "SessionRecords", "Totals", "feed_lines", "fold_audit"]
+__all__ = ["Feed", "Fold", "PhonesOf", "SessionRecords", "feed_lines", "fold_audit", "take_lines"]
 
 _CODE: dict[str, int] = {status: code for code, status in enumerate(STATUSES, start=1)}
 _DELETED, _UNKNOWN, _NOT_SENT = _CODE["deleted"], _CODE["unknown"], _CODE["not_sent"]
-_READ_PARTS = ("unique", "duplicate", "rejected", "protected")
 _MOST_BATCHES = 10**8
-_MOST_CAUSES = 200
 
 PhonesOf = Callable[[int], int]
 """How many phones the plan has in a batch, by its `seq`."""
 
-Cause = tuple[str, str | None, int | None, int | None, str]
-"""Batch status, `error`, `http_status`, `code`, and the vendor's words with long numbers masked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """The totals of an audit, in the summary's words; a fold's answer, never counted elsewhere."""
-
-    batches: Mapping[str, int]
-    """`planned`, and one for each status."""
-    phones: Mapping[str, int]
-    """`unique` (those asked), and one for each status."""
-    count: int
-    uncertain_batches: int
-    empty_batches: int
-    attempts: int
-    attempts_assumed: int
-    """Those of `attempts` that stand for an announced batch without an end: each counts as one, and may have
-    been none (it was announced ahead of its turn) or several (it was tried again)."""
-    open_batches: int
-    phones_known: bool = True
-    """False: without the plan, phones of open uncertain batches stand under `not_sent`."""
-
-    @property
-    def holds(self) -> bool:
-        """Whether asked = deleted + failed + unknown + not_sent, in batches and in phones (promise 4)."""
-        by_status = [(self.batches[s], self.phones[s]) for s in STATUSES]
-        return (
-            min(min(pair) for pair in by_status) >= 0
-            and sum(pair[0] for pair in by_status) == self.batches["planned"]
-            and sum(pair[1] for pair in by_status) == self.phones["unique"]
-        )
-
-    @property
-    def all_confirmed(self) -> bool:
-        """Whether every batch was confirmed by the server (exit code 0)."""
-        return self.batches["deleted"] == self.batches["planned"]
+Feed = Callable[["Fold", AuditLines], None]
+"""Takes every line of an audit into a fold; raises one of `MALFORMED`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +86,8 @@ class Fold:
         self.sessions: list[SessionRecords] = []
         self.refused_users: dict[str, str] = {}
         """Users that a batch found refused whole, and the `error` it ended with: the rest is not sent."""
-        self.causes: Counter[Cause] = Counter()
-        """Batches that did not end `deleted`, by cause; past 200 causes without the vendor's words."""
+        self.unconfirmed = Unconfirmed()
+        """Batches that did not end `deleted`, by cause and by user."""
         self.durations = Durations()
         self.chain = ""
         """The last record's chain, where the fold was given one."""
@@ -287,11 +250,7 @@ class Fold:
             raise Inconsistent(f"batch {record.seq} is {record.status} with {record.phones_left} phones left")
         if record.error in USER_REFUSED_WORDS:
             self.refused_users.setdefault(record.user_id, record.error)
-        words = mask_echoes(record.message or "", record.phone)
-        cause = (record.status, record.error, record.http_status, record.code, words)
-        if cause not in self.causes and len(self.causes) >= _MOST_CAUSES:
-            cause = (*cause[:4], "")
-        self.causes[cause] += 1
+        self.unconfirmed.add(record)
         code = _CODE[record.status]
         self._phones[code] += record.phones_left
         self._phones[_DELETED] += record.phones - record.phones_left
@@ -305,7 +264,7 @@ class Fold:
             raise Inconsistent("the plan beside it has no such batch: it is of another run") from None
         if not totals.holds:
             raise Inconsistent("the records do not add up to what was planned")
-        if not _agrees(record, totals):
+        if not totals.agree_with(record):
             raise Inconsistent("the summary is not the sum of the records")
         self.in_session = False
         self.sessions[-1] = SessionRecords(self.sessions[-1].run, record)
@@ -349,6 +308,10 @@ class Fold:
         """Tell whether a batch has its `batch` record."""
         return bool(self._state[seq])
 
+    def attempts_before(self, seq: int) -> int:
+        """Return how many attempts of an open batch are known of the sessions before this one."""
+        return self._prior.get(seq, (0, 0))[0]
+
     def prior(self, seq: int) -> Prior:
         """Return what was done for an open batch so far; an intent without an end is an uncertain attempt."""
         attempts, uncertain = self._prior.get(seq, (0, 0))
@@ -381,25 +344,25 @@ def _identity(record: RunRecord) -> tuple[str, Planned, tuple[str, str]]:
     return record.plan_sha256, record.planned, origin_of(record.base_url)
 
 
-def _agrees(summary: SummaryRecord, totals: Totals) -> bool:
-    """Tell whether a summary says what the fold says, as far as phones are known."""
-    shown = as_json(summary)
-    phones, told = shown["phones"], totals.phones
-    exact = STATUSES if totals.phones_known else STATUSES[:2]
-    return (
-        shown["batches"] == totals.batches
-        and all(phones[status] == told[status] for status in exact)
-        and phones["unique"] == sum(phones[status] for status in STATUSES) == told["unique"]
-        and phones["read"] == sum(phones[key] for key in _READ_PARTS)
-        and summary.count == totals.count
-        and summary.uncertain_batches == totals.uncertain_batches
-        and summary.empty_batches == totals.empty_batches
-        and (summary.status == "complete") <= totals.all_confirmed
-    )
+def take_lines(fold: Fold, lines: AuditLines) -> None:
+    """Take every whole line into a fold."""
+    decode, end_batch, apply = decode_narrow, fold.end_batch, fold.apply
+    for line in lines:
+        record = decode(line)
+        # Outside a session `apply` refuses every record but a run's.
+        if type(record) is BatchEnd and fold.in_session:
+            end_batch(record, line)
+        else:
+            apply(record)
 
 
 def fold_audit(
-    path: Path, *, verify_chain: bool, phones_of: PhonesOf | None = None, own: bool = False
+    path: Path,
+    *,
+    verify_chain: bool,
+    phones_of: PhonesOf | None = None,
+    own: bool = False,
+    feed: Feed = take_lines,
 ) -> Fold:
     """Return the fold of an audit; a torn last line is left out and counted in `torn_bytes`.
 
@@ -408,6 +371,7 @@ def fold_audit(
         verify_chain: Prove every record's chain (`resume`, `rerun` and `verify` do).
         phones_of: The plan's phones by `seq`, to hold the summaries' phones against.
         own: Refuse a link, and a file of another user's, as `resume` does.
+        feed: Takes the lines in; one that also looks on.
 
     Raises:
         Refused: The file cannot be read, or it is no audit.
@@ -415,23 +379,16 @@ def fold_audit(
     """
     lines = AuditLines(path, verify_chain=verify_chain, own=own)
     fold = Fold(str(path), phones_of=phones_of)
-    feed_lines(fold, lines)
+    feed_lines(fold, lines, feed)
     if not fold.sessions:
         raise AuditDamaged(str(path), 0, "no whole record in it", hint=NOTHING_SENT)
     return fold
 
 
-def feed_lines(fold: Fold, lines: AuditLines) -> None:
-    """Take every whole line into a fold; raises AuditDamaged with the line."""
-    decode, end_batch, apply = decode_narrow, fold.end_batch, fold.apply
+def feed_lines(fold: Fold, lines: AuditLines, feed: Feed = take_lines) -> None:
+    """Take every whole line into a fold, and what is known at the end; raises AuditDamaged with the line."""
     try:
-        for line in lines:
-            record = decode(line)
-            # Outside a session `apply` refuses every record but a run's.
-            if type(record) is BatchEnd and fold.in_session:
-                end_batch(record, line)
-            else:
-                apply(record)
+        feed(fold, lines)
     except MALFORMED as error:
         raise lines.damaged(str(error)) from error
     fold.records = lines.number

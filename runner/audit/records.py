@@ -41,11 +41,13 @@ __all__ = [
     "RunStatus",
     "SendingRecord",
     "SummaryRecord",
+    "TimedEnd",
     "as_json",
     "audit_schema",
     "decode_batch",
     "decode_narrow",
     "decode_record",
+    "decode_timed",
     "encode_line",
     "stamp",
 ]
@@ -217,6 +219,12 @@ class BatchEnd(_Tagged, tag="batch", frozen=True):
     duration_ms: float | None
 
 
+class TimedEnd(BatchEnd, tag="batch", frozen=True, kw_only=True):
+    """A batch's end in numbers, and when it was."""
+
+    at: str
+
+
 class PaceRecord(_Stamped, tag="pace", frozen=True, kw_only=True):
     """A changed rate (`12.5/s`), or a pause of everybody until a moment.
 
@@ -310,6 +318,9 @@ decode_batch: Callable[[bytes], BatchRecord] = msgspec.json.Decoder(BatchRecord)
 
 decode_narrow: Callable[[bytes], _ButBatch | BatchEnd] = msgspec.json.Decoder(_ButBatch | BatchEnd).decode
 """Return the record of one line, a batch's in its narrow view, or raise one of `MALFORMED`."""
+
+decode_timed: Callable[[bytes], _ButBatch | TimedEnd] = msgspec.json.Decoder(_ButBatch | TimedEnd).decode
+"""Return the record of one line, a batch's in its narrow view with its time, or raise one of `MALFORMED`."""
 
 encode_line: Callable[[Record], bytes] = msgspec.json.Encoder().encode
 """Return a record's line up to its chain, closed; UnicodeEncodeError where a text holds a lone surrogate."""

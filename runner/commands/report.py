@@ -6,8 +6,9 @@ from itertools import chain
 from pathlib import Path
 
 from runner.access import reaching
-from runner.audit.fold import Fold, fold_audit
+from runner.audit.fold import Fold, fold_audit, take_lines
 from runner.audit.reader import read_unconfirmed
+from runner.audit.timeline import Timeline
 from runner.commands.command_call import CommandResult
 from runner.commands.evidence import find_plan
 from runner.errors import Refused, RunNames, speaking_of
@@ -17,9 +18,11 @@ from runner.options import AccessOptions
 from runner.output.console import Console
 from runner.output.failed_csv import FailedRow, failed_rows, write_failed
 from runner.output.report import make_report, report_text
-from runner.output.report_html import report_html
+from runner.output.report_html import PageRun, report_html
 from runner.output.results import ReportResult
 from runner.plan.file import PlanFile
+from runner.process import utc_now
+from runner.text import encodable
 
 __all__ = ["report"]
 
@@ -46,19 +49,27 @@ def report(
         AuditDamaged: An audit or its plan is not what was written.
     """
     refuse_existing(html, failed)
-    reports, rows = [], []
+    reports, rows, pages = [], [], []
     for audit in audits:
         running = holder_of(audit) is not None
         with speaking_of(RunNames(audit=str(audit))):
             plan = find_plan(audit)
-            fold = fold_audit(audit, verify_chain=True, phones_of=None if plan is None else plan.phones_of)
+            timeline = Timeline()
+            fold = fold_audit(
+                audit,
+                verify_chain=True,
+                phones_of=None if plan is None else plan.phones_of,
+                feed=take_lines if html is None else timeline.feed,
+            )
         access = reaching(fold.last_run.base_url, AccessOptions(), env)
         reports.append(make_report(audit, fold, plan=plan, access=access, running=running))
+        if html is not None:
+            pages.append(PageRun(reports[-1], timeline.course(), fold.durations.counts()))
         if failed is not None:
             _warn_of_gaps(audit, fold, plan, screen)
             rows.append(failed_rows(read_unconfirmed(audit), fold, plan))
     if html is not None:
-        write_private(html, report_html(reports).encode())
+        write_private(html, encodable(report_html(pages, made=utc_now().isoformat())).encode())
     said = None if failed is None else _write_csv(failed, chain.from_iterable(rows))
     text = "\n\n".join([*map(report_text, reports), *([said] if said else [])])
     return CommandResult(ReportResult(message=said, items=tuple(reports)), lambda: text)

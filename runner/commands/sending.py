@@ -30,7 +30,8 @@ from runner.options import ResumeOptions
 from runner.output.console import Console
 from runner.output.plan_text import describe_plan, scope
 from runner.output.report import STATE_WORDS, make_report, report_text
-from runner.output.results import Report, RunResult
+from runner.output.report_fields import Report
+from runner.output.results import RunResult
 from runner.plan.file import PlanFile
 from runner.plan.rules import check_plan
 from runner.process import use_loop

@@ -10,11 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from runner.audit.fold import Fold, SessionRecords, Totals
+from runner.audit.fold import Fold, SessionRecords
 from runner.audit.records import STATUSES, SummaryRecord
+from runner.audit.totals import Totals
 from runner.invocation import command
 from runner.options import AccessOptions
-from runner.output.results import (
+from runner.output.report_fields import (
     Cause,
     RefusedUser,
     Report,
@@ -23,6 +24,7 @@ from runner.output.results import (
     ReportPhones,
     ReportSession,
     ReportStatus,
+    UnconfirmedUser,
 )
 from runner.phones import mask_text
 from runner.plan.file import PlanFile
@@ -86,12 +88,12 @@ def make_report(
         uncertain_batches=totals.uncertain_batches,
         empty_batches=totals.empty_batches,
         refused_users=tuple(RefusedUser(*user) for user in sorted(fold.refused_users.items())),
+        limits=fold.last_run.limits,
+        safety=fold.last_run.safety,
         causes=tuple(_causes(fold)),
-        duration_ms=ReportDurations(
-            p50=fold.durations.percentile(0.5),
-            p95=fold.durations.percentile(0.95),
-            max=fold.durations.percentile(1.0),
-        ),
+        users=tuple(_users(fold)),
+        more_users=max(0, len(fold.unconfirmed.users) - _MOST_USERS),
+        duration_ms=_durations(fold),
         sessions=tuple(
             _session(session, running=running and session is last) for session in (*fold.sessions[:-1], last)
         ),
@@ -128,11 +130,21 @@ def _masked(text: str | None) -> str | None:
 
 
 def _causes(fold: Fold) -> Iterable[Cause]:
-    for (status, error, http_status, code, words), batches in fold.causes.most_common():
+    for (status, error, http_status, code, words), batches in fold.unconfirmed.causes.most_common():
         message = mask_text(words)
         yield Cause(
             status=status, error=error, http_status=http_status, code=code, message=message, batches=batches
         )
+
+
+def _durations(fold: Fold) -> ReportDurations:
+    p50, p95, longest = map(fold.durations.percentile, (0.5, 0.95, 1.0))
+    return ReportDurations(p50=p50, p95=p95, max=longest)
+
+
+def _users(fold: Fold) -> Iterable[UnconfirmedUser]:
+    for user_id, (failed, unknown, not_sent) in fold.unconfirmed.worst_users(_MOST_USERS):
+        yield UnconfirmedUser(user_id=user_id, failed=failed, unknown=unknown, not_sent=not_sent)
 
 
 def _session(session: SessionRecords, *, running: bool) -> ReportSession:
@@ -175,8 +187,8 @@ def report_text(report: Report, *, first: str = "", goes_on: bool = True) -> str
         first: What is to be done before the command to type next can work.
         goes_on: False: there is nothing to type, for the vendor is gone.
     """
-    parts = [_head(report), _totals(report), _notes(report), _causes_text(report), _timings(report)]
-    parts += [_sessions_text(report), _next(report, first) if goes_on else []]
+    parts = [_head(report), _totals(report), _notes(report), _causes_text(report), _users_text(report)]
+    parts += [_timings(report), _sessions_text(report), _next(report, first) if goes_on else []]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
@@ -244,6 +256,15 @@ def _causes_text(report: Report) -> list[str]:
         "not confirmed, by cause",
         *align([("batches", "ended", "error", "HTTP", "code", "words"), *rows], "><<>><"),
     ]
+
+
+def _users_text(report: Report) -> list[str]:
+    if not report.users:
+        return []
+    head = ("user", *(status.replace("_", " ") for status in STATUSES[1:]))
+    rows = [(user.user_id, user.failed, user.unknown, user.not_sent) for user in report.users]
+    more = [f"  and {report.more_users:,} more users"] if report.more_users else []
+    return ["numbers not confirmed, by user", *align([head, *rows], "<>>>"), *more]
 
 
 def _code(code: int | None) -> str | None:

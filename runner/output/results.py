@@ -12,28 +12,21 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from runner.audit.records import BatchTotals, RunStatus, SummaryRecord
+from runner.audit.records import SummaryRecord
 from runner.audit.verify import State
 from runner.errors import RunnerError
+from runner.output.report_fields import RefusedUser, Report
 from runner.plan.by_user import UserNumbers
 from runner.plan.header import PlanHeader
 from runner.text import encodable
 
 __all__ = [
-    "Cause",
     "CheckResult",
     "DemoResult",
     "ErrorResult",
     "PaceResult",
     "PlanResult",
-    "RefusedUser",
-    "Report",
-    "ReportBatches",
-    "ReportDurations",
-    "ReportPhones",
     "ReportResult",
-    "ReportSession",
-    "ReportStatus",
     "RerunResult",
     "Result",
     "ResumeResult",
@@ -52,15 +45,6 @@ __all__ = [
 _V: Final = 1
 _Counter = Annotated[int, Meta(ge=0)]
 _ExitCode = Annotated[int, Meta(ge=0, le=255)]
-ReportStatus = RunStatus | Literal["running", "killed"]
-"""How a run ended, or that it has no end yet: `running` while a process holds the audit, else `killed`."""
-
-
-class RefusedUser(msgspec.Struct, frozen=True):
-    """A user whom the vendor refused whole, and as what: `forbidden` (403) or `not_found` (404)."""
-
-    user_id: str
-    error: str
 
 
 class RunResult(SummaryRecord, tag="run", frozen=True, kw_only=True):
@@ -121,102 +105,6 @@ class PlanResult(PlanHeader, tag="plan", frozen=True, kw_only=True):
     more_users: _Counter
     sha256: str
     probed: tuple[str, ...] = ()
-
-
-class Cause(msgspec.Struct, frozen=True, kw_only=True):
-    """Batches that ended alike; `message` has the vendor's words with numbers masked."""
-
-    status: str
-    error: str | None
-    http_status: int | None
-    code: int | None
-    message: str
-    batches: _Counter
-
-
-class ReportBatches(BatchTotals, frozen=True, kw_only=True):
-    """Batches by how they ended; `open` ones have no end and stand under `unknown` or `not_sent` too."""
-
-    open: _Counter
-
-
-class ReportPhones(msgspec.Struct, frozen=True, kw_only=True):
-    """Numbers by how they ended; what was read and came to nothing is known from a summary or the plan."""
-
-    read: _Counter | None = None
-    unique: _Counter
-    duplicate: _Counter | None = None
-    rejected: _Counter | None = None
-    protected: _Counter | None = None
-    deleted: _Counter
-    failed: _Counter
-    unknown: _Counter
-    not_sent: _Counter
-
-
-class ReportSession(msgspec.Struct, frozen=True, kw_only=True):
-    """One session; without a summary its figures are not known."""
-
-    mode: str
-    start: str
-    end: str | None
-    status: ReportStatus
-    why: str | None
-    requests: _Counter | None = None
-    retries: _Counter | None = None
-    plan_s: float | None = None
-    duration_s: float | None = None
-    rate_achieved: float | None = None
-    max_in_window: _Counter | None = None
-    peak_in_flight: _Counter | None = None
-    proxy: bool | None = None
-
-
-class ReportDurations(msgspec.Struct, frozen=True, kw_only=True):
-    """How long batches took, in milliseconds; None where none ended."""
-
-    p50: float | None
-    p95: float | None
-    max: float | None
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What an audit adds up to.
-
-    `exit_code` is the last session's, None where it has no end; `attempts` are the requests that left, in all
-    sessions together; `attempts_assumed` of them stand for a batch each that a killed session had announced,
-    of which nobody knows whether it left. `phones_known`: False without the plan, where numbers of open
-    batches in doubt stand under `not_sent`.
-    """
-
-    job: str
-    run_id: str
-    audit: str
-    plan: str | None
-    base_url: str
-    next: str | None
-    status: ReportStatus
-    why: str | None
-    exit_code: _ExitCode | None
-    mode: str
-    version: str
-    reason: str | None
-    operator: str | None
-    plan_sha256: str
-    batches: ReportBatches
-    phones: ReportPhones
-    phones_known: bool
-    count: _Counter
-    attempts: _Counter
-    attempts_assumed: _Counter
-    uncertain_batches: _Counter
-    empty_batches: _Counter
-    refused_users: tuple[RefusedUser, ...]
-    causes: tuple[Cause, ...]
-    duration_ms: ReportDurations
-    sessions: tuple[ReportSession, ...]
-    torn_bytes: _Counter
-    head: str
 
 
 class ReportResult(msgspec.Struct, tag_field="type", tag="report", frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
-from runner.audit.fold import Fold, PhonesOf, Totals
+from runner.audit.fold import Fold, PhonesOf
 from runner.audit.journal import Journal
 from runner.audit.records import (
     ADDED_LATER,
@@ -29,6 +29,7 @@ from runner.audit.records import (
     RunStatus,
     SummaryRecord,
 )
+from runner.audit.totals import Totals
 from runner.errors import Exit, Refused, Stopped
 from runner.model import Sender, WallClock, Work
 from runner.plan.header import PlanTotals

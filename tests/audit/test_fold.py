@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runner.audit import unconfirmed
 from runner.audit.durations import Durations
 from runner.audit.fold import Fold, fold_audit
 from runner.audit.journal import encode_record
@@ -372,8 +373,8 @@ def test_users_that_were_refused_and_causes_are_remembered():
         ],
     )
     assert fold.refused_users == {"other": "forbidden"}
-    assert fold.causes[("failed", "refused", 200, 6008, "号码 **** 无效")] == 2
-    assert not any("1745855" in cause[-1] for cause in fold.causes)
+    assert fold.unconfirmed.causes[("failed", "refused", 200, 6008, "号码 **** 无效")] == 2
+    assert not any("1745855" in cause[-1] for cause in fold.unconfirmed.causes)
 
 
 def test_an_opaque_value_that_the_server_echoes_is_masked_in_the_causes():
@@ -386,15 +387,15 @@ def test_an_opaque_value_that_the_server_echoes_is_masked_in_the_causes():
             batch(1, "failed", phone=["aGVsbG8=", "d29ybGQ="], message="bad: aGVsbG8="),
         ],
     )
-    assert [cause[-1] for cause in fold.causes] == ["bad: ****"]
+    assert [cause[-1] for cause in fold.unconfirmed.causes] == ["bad: ****"]
 
 
 def test_causes_are_bounded():
     fold = Fold()
     failures = [batch(seq, "failed", message=f"reason {seq}") for seq in range(1, 1001)]
     audits.feed(fold, [run(batches=1000), sending(1, 1000), *failures])
-    assert len(fold.causes) <= 201
-    assert sum(fold.causes.values()) == 1000
+    assert len(fold.unconfirmed.causes) <= 201
+    assert sum(fold.unconfirmed.causes.values()) == 1000
 
 
 def test_sessions_tell_how_each_ended(tmp_path):
@@ -689,3 +690,12 @@ def test_the_last_pause_that_the_server_asked_for_is_known_and_none_of_the_break
     ]
     audits.feed(fold, [pace(rate="5/s", until=until, why=why) for until, why in told])
     assert fold.paused_until == datetime.fromisoformat(late)
+
+
+def test_users_with_numbers_not_confirmed_are_told_apart_up_to_a_bound(monkeypatch):
+    monkeypatch.setattr(unconfirmed, "_MOST_USERS", 2)
+    fold = Fold()
+    ends = [batch(n, "unknown", user_id=f"u{n % 3}", uncertain=1) for n in range(1, 7)]
+    audits.feed(fold, [run(batches=6), sending(1, 6), *ends])
+    assert fold.unconfirmed.worst_users(9) == [("u1", [0, 4, 0]), ("u2", [0, 4, 0])]
+    assert sum(fold.unconfirmed.causes.values()) == 6
