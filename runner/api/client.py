@@ -26,7 +26,7 @@ from aiohttp.streams import StreamReader
 from yarl import URL
 
 from runner.access import Token
-from runner.api.connection import Attempt, Connector, Line, Peer
+from runner.api.connection import IDLE_S, Attempt, Connector, Line, Peer
 from runner.api.replies import (
     Clean,
     RawReply,
@@ -52,8 +52,6 @@ from runner.stop import Stop
 __all__ = ["Client", "open_client"]
 
 CONNECT_TIMEOUT_S: Final = 10.0
-IDLE_S: Final = 4.0
-"""A kept connection is not used again after that: shorter than the 5 s after which many servers close it."""
 MOST_BODY: Final = 64 * 1024
 
 _USER_AGENT = "bulk-delete"
@@ -189,9 +187,9 @@ class Client:
             attempt.reply, content = await connection.protocol.read()
             answer = self._answer(attempt.reply, *await _read_bounded(content))
         except BaseException:
-            connection.close()
+            attempt.line.drop(connection)
             raise
-        connection.release()
+        attempt.line.give_back(connection)
         return answer
 
     def _answer(self, reply: RawResponseMessage, body: bytes = b"", flaw: str = "") -> RawReply:
@@ -279,23 +277,28 @@ async def open_client(
         "GET", URL(base_url), loop=asyncio.get_running_loop(), ssl=trust, proxy=URL(proxy) if proxy else None
     )
     connect_s = min(CONNECT_TIMEOUT_S, timeout_s)
-    connect = aiohttp.ClientTimeout(connect=connect_s, sock_connect=connect_s)
+    timeout = aiohttp.ClientTimeout(connect=connect_s, sock_connect=connect_s)
     connector = Connector(peer, limit=concurrency, keepalive_timeout=IDLE_S, ttl_dns_cache=60)
-    async with connector:
-        yield Client(
-            _Wiring(
-                line=Line(connector, origin, connect, gate),
-                peer=peer,
-                base_url=base_url,
-                base_path=URL(base_url, encoded=True).raw_path.rstrip("/"),
-                headers=_headers(origin.headers["Host"], token),
-                stop=stop,
-                timeout_s=timeout_s,
-                now=now,
-                on_note=on_note,
-                clean=cleaner(token),
-            )
+    line = Line(connector, origin, timeout, gate)
+    client = Client(
+        _Wiring(
+            line=line,
+            peer=peer,
+            base_url=base_url,
+            base_path=URL(base_url, encoded=True).raw_path.rstrip("/"),
+            headers=_headers(origin.headers["Host"], token),
+            stop=stop,
+            timeout_s=timeout_s,
+            now=now,
+            on_note=on_note,
+            clean=cleaner(token),
         )
+    )
+    try:
+        async with connector:  # which closes them all and waits for that
+            yield client
+    finally:
+        line.forget()
 
 
 def _headers(host: str, token: Token) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ClientRequest, ConnectionKey
+from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import BadHttpMessage
@@ -26,8 +26,10 @@ from aiohttp.tracing import Trace
 from runner.model import Gate
 from runner.stop import Interruptible
 
-__all__ = ["IN_HAND_S", "MOST_INTERIM", "Attempt", "Connector", "Line", "Peer"]
+__all__ = ["IDLE_S", "IN_HAND_S", "MOST_INTERIM", "Attempt", "Connector", "Line", "Peer"]
 
+IDLE_S: Final = 4.0
+"""A kept connection is not used again after that: shorter than the 5 s after which many servers close it."""
 IN_HAND_S: Final = 10.0
 """A connection that waited longer at the gate is not used; something on the way may have forgotten it."""
 OPENING_S: Final = 0.15
@@ -143,11 +145,6 @@ class Connector(aiohttp.TCPConnector):
         self._peer = peer
         self._factory = functools.partial(_new_wire, self._loop, peer)
 
-    async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
-        if self._peer.out_of_step:
-            return None
-        return await super()._get(key, traces)
-
     async def _create_connection(
         self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
@@ -159,15 +156,59 @@ class Connector(aiohttp.TCPConnector):
         return await super()._create_connection(req, traces, timeout)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Line:
-    """The way to one origin, behind one gate."""
+    """The way to one origin, behind one gate, and its kept connections: the one used last goes first."""
 
     connector: Connector
     origin: ClientRequest
     """What the connector is asked with; it is never sent, and knows no token."""
-    connect: aiohttp.ClientTimeout
+    timeout: aiohttp.ClientTimeout
     gate: Gate
+    _kept: list[tuple[Connection, float]] = field(default_factory=list)
+    _taken: int = 0
+    """Connections in hand, and those waited for."""
+
+    async def take(self) -> Connection:
+        """Return a connection that may be written to, as far as anybody knows; give it back, or drop it."""
+        while self._kept:
+            connection, since_s = self._kept.pop()
+            if _wire_of(connection).usable and asyncio.get_running_loop().time() - since_s <= IDLE_S:
+                self._taken += 1
+                return connection
+            connection.close()
+        self._taken += 1
+        try:
+            return await self.connector.connect(self.origin, [], self.timeout)
+        except BaseException:
+            self._taken -= 1
+            raise
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection whose reply was read, if it is good for another."""
+        if not _wire_of(connection).usable:
+            self.drop(connection)
+            return
+        self._taken -= 1
+        if self._taken < self.connector.limit:
+            self._kept.append((connection, asyncio.get_running_loop().time()))
+        else:  # somebody waits for it there
+            connection.release()
+
+    def drop(self, connection: Connection) -> None:
+        """Close a connection that nothing more is to be read from."""
+        self._taken -= 1
+        connection.close()
+
+    def forget(self) -> None:
+        """Let go of what is kept, when the connector has closed it."""
+        while self._kept:
+            self._kept.pop()[0].close()
+
+
+def _wire_of(connection: Connection) -> _Wire:
+    assert isinstance(connection.protocol, _Wire)  # noqa: S101 - the connector makes no others
+    return connection.protocol
 
 
 @dataclass(slots=True, eq=False)
@@ -203,20 +244,18 @@ class Attempt:
         A connection that went stale before it was written to is replaced; that is no attempt.
         """
         for _ in range(_MOST_STALE):
-            connection = await self.line.connector.connect(self.line.origin, [], self.line.connect)
+            connection = await self.line.take()
             try:
-                if await self._passes(connection):
+                if await self._passes(_wire_of(connection)):
                     return connection
             except BaseException:
-                connection.close()
+                self.line.drop(connection)
                 raise
-            connection.close()
+            self.line.drop(connection)
         raise aiohttp.ClientConnectionError("the server closes connections before a request can be written")
 
-    async def _passes(self, connection: Connection) -> bool:
+    async def _passes(self, wire: _Wire) -> bool:
         """Pass the gate; False: this connection is no good for one more request, and nothing was written."""
-        wire = connection.protocol
-        assert isinstance(wire, _Wire)  # noqa: S101 - the connector makes no others
         self._in_hand = wire, asyncio.get_running_loop().time()
         for _ in range(_MOST_LOOKS):
             if await self.line.gate.leave(self._depart):
