@@ -2,7 +2,7 @@
 
 Keeps the promise that exactly what was confirmed is applied: a plan that was edited, cut or torn is refused
 before anything is sent, one that changes later yields nothing of the block that changed, and each batch that
-comes out has passed `Batch`'s own rules again. Nothing here decides what is in a plan.
+comes out has passed `Batch`'s own rules in these very bytes. Nothing here decides what is in a plan.
 """
 
 import hashlib
@@ -94,7 +94,7 @@ class PlanFile:
         with BlockReader(self.path, self.seal) as reader:
             lines = lines_of(reader.blocks(), MAX_HEADER_BYTES)
             next(lines)
-            parser = BatchLines()
+            parser = BatchLines(proved=True)
             for seq, line in enumerate(lines, start=1):
                 if wanted is None or wanted(seq):
                     yield self._batch(parser, line, seq)
@@ -116,7 +116,7 @@ class PlanFile:
             ends = array("Q", [0])
             for line in lines_of(reader.blocks(), MAX_HEADER_BYTES):
                 ends.append(ends[-1] + len(line) + 1)
-            parser = BatchLines()
+            parser = BatchLines(proved=True)
 
             def find(seq: int) -> Batch:
                 if not 1 <= seq <= len(self.sizes):

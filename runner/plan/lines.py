@@ -9,7 +9,7 @@ from typing import Final
 
 import orjson
 
-from runner.model import Batch, Target
+from runner.model import Batch, Target, check_phones
 
 __all__ = ["MAX_LINE_BYTES", "BatchLines", "batch_prefix"]
 
@@ -33,9 +33,14 @@ def batch_prefix(target: Target) -> bytes:
 
 
 class BatchLines:
-    """Batch lines to targets and phones; a line passes only in the very form in which it is written."""
+    """Batch lines to batches; a line passes only in the very form in which it is written.
 
-    def __init__(self) -> None:
+    Args:
+        proved: The phones of these very bytes have passed before, and are not looked at again.
+    """
+
+    def __init__(self, *, proved: bool = False) -> None:
+        self._proved = proved
         self._prefix = b""
         self._target: Target | None = None
 
@@ -53,7 +58,10 @@ class BatchLines:
         if target is None:
             target = _parse_target(prefix)
             self._prefix, self._target = prefix, target
-        return Batch(seq, target, _parse_phones(phones) if has_phones else (), phones)
+        if not has_phones:
+            return Batch(seq, target, ())
+        told = tuple(orjson.loads(phones)) if self._proved else _prove_phones(target, phones)
+        return Batch(seq, target, told, phones)
 
 
 def _parse_target(prefix: bytes) -> Target:
@@ -79,7 +87,7 @@ def _parse_target(prefix: bytes) -> Target:
     return target
 
 
-def _parse_phones(raw: bytes) -> tuple[str, ...]:
+def _prove_phones(target: Target, raw: bytes) -> tuple[str, ...]:
     phones = orjson.loads(raw)
     if type(phones) is not list:
         raise ValueError("phones are a list")
@@ -89,4 +97,5 @@ def _parse_phones(raw: bytes) -> tuple[str, ...]:
         raise ValueError("a phone that is no text") from None
     if orjson.dumps(phones) != raw:
         raise ValueError("phones in a form that no plan has")
+    check_phones(target, phones)
     return tuple(phones)
