@@ -7,18 +7,25 @@ row for a header that holds a phone, and never reads under a header that has ano
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 
 from runner.errors import Fault
-from runner.lists.headers import fold_name, looks_like_phone, names_phone, names_user, other_word
+from runner.lists.headers import (
+    fold_name,
+    looks_like_phone,
+    names_one_user,
+    names_phone,
+    names_user,
+    other_word,
+)
 from runner.lists.hints import hint_of_key, hint_of_table
-from runner.lists.rows import ColumnRead, HowFound, ListSpec, Rows
+from runner.lists.rows import ColumnRead, HowFound, ListSpec
 from runner.phones import BadPhone, PhoneRule, mask, mask_text, normalise
 from runner.text import printable
 
-__all__ = ["SAMPLE_ROWS", "TITLE_ROWS", "Layout", "find_header", "find_layout", "names_columns", "rows_of"]
+__all__ = ["SAMPLE_ROWS", "TITLE_ROWS", "Layout", "find_header", "find_layout", "names_columns"]
 
 SAMPLE_ROWS = 1000
 """Rows looked at to find the columns, at most."""
@@ -131,6 +138,7 @@ class _Finder:
         if self.header is None:
             self.header = self._unnamed_header(phone)
             self.names = [] if self.header is None else [name.strip() for name in self.sample[self.header]]
+        self._refuse_title_of_user()
         if how in {"content", "only"}:
             self._refuse_doubt(phone)
         elif how == "header":
@@ -219,6 +227,17 @@ class _Finder:
             raise self.fault(
                 f"this list names users itself: {self._list(found)}; it was given for one user",
                 hint=hint_of_table(self.spec, self._key_of(found[0])),
+            )
+
+    def _refuse_title_of_user(self) -> None:
+        """Refuse a list of one user below a line that says whose its numbers are."""
+        above = [] if self.header is None else self.sample[: self.header + 1]
+        lines = [" ".join(filter(None, map(str.strip, row))) for row in above]
+        found = next(filter(names_one_user, lines), None) if self.spec.user_column is None else None
+        if found is not None:
+            raise self.fault(
+                f"this list names its user itself: {_shown(found)!r} stands above the numbers",
+                hint="If that is the user whose numbers these are, take the line out.",
             )
 
     def _refuse_doubt(self, phone: int) -> None:
@@ -378,69 +397,3 @@ class _Finder:
 def _shown(name: str) -> str:
     """Return a header as it may be shown: bounded, and numbers masked."""
     return mask_text(printable(name[:_SHOWN_NAME]))
-
-
-def rows_of(
-    source: str,
-    layout: Layout,
-    rows: Sequence[Sequence[str]],
-    lines: Sequence[int],
-    flaws: Mapping[tuple[int, int], str] | None = None,
-) -> Rows:
-    """Take the wanted columns out of some rows.
-
-    Rows with nothing in them are left out, those without a phone are counted as blank, and those of another
-    width than the table's are flawed: nobody knows which of their cells have shifted.
-
-    Args:
-        source: What to call the source.
-        layout: Which columns.
-        rows: Cells as text.
-        lines: The line of each row.
-        flaws: (Index into `rows`, column) → reason, as the format found them.
-    """
-    phone, user, width = layout.phone, layout.user, layout.width
-    if not flaws and set(map(len, rows)) == {width}:
-        values = [row[phone] for row in rows]
-        if all(map(str.strip, values)):
-            users = None if user is None else [row[user] for row in rows]
-            return Rows(source, lines, values, users, {}, column=layout.read)
-    return _rows_one_by_one(source, layout, rows, lines, flaws or {})
-
-
-def _rows_one_by_one(
-    source: str,
-    layout: Layout,
-    rows: Sequence[Sequence[str]],
-    lines: Sequence[int],
-    flaws: Mapping[tuple[int, int], str],
-) -> Rows:
-    phone, user, width = layout.phone, layout.user, layout.width
-    kept: list[int] = []
-    values: list[str] = []
-    users: list[str] = []
-    bad: dict[int, str] = {}
-    bad_users: dict[int, str] = {}
-    blank = 0
-    for index, row in enumerate(rows):
-        cell = row[phone] if phone < len(row) else ""
-        flaw = flaws.get((index, phone))
-        if not cell.strip() and flaw is None:
-            if not any(map(str.strip, row)):
-                continue
-            if len(row) == width:
-                blank += 1
-                continue
-        if len(row) != width:
-            flaw = "columns"
-        if flaw is not None:
-            bad[len(kept)] = flaw
-        if user is not None:
-            users.append(row[user] if user < len(row) else "")
-            if (spoilt := flaws.get((index, user))) is not None:
-                bad_users[len(kept)] = spoilt
-        kept.append(lines[index])
-        values.append(cell)
-    return Rows(
-        source, kept, values, None if user is None else users, bad, bad_users, column=layout.read, blank=blank
-    )

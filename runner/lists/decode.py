@@ -93,12 +93,12 @@ class Source:
     size: int
     packing: str
 
-    def fault(self, message: str, *, line: int = 0, hint: str = "") -> Fault:
+    def fault(self, message: str, *, line: int = 0, hint: str = "", part: str = "") -> Fault:
         """Return a fault that names the place in the job, this file and, if there is one, the line."""
-        where = f"{self.name}:{line}" if line else self.name
+        within = f"{part}:{line}" if line else part
         if is_given_alone(self.place, self.name):
-            return Fault(f"{self.place}:{line}" if line else self.place, message, hint=hint)
-        return Fault(self.place, f"{where}: {message}", hint=hint)
+            return Fault(f"{self.place}{within}", message, hint=hint)
+        return Fault(self.place, f"{self.name}{within}: {message}", hint=hint)
 
     def hint_of_encoding(self, encoding: str, what: str) -> str:
         """Return a hint to name the encoding of this file in a job."""

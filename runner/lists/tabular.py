@@ -14,10 +14,11 @@ from itertools import accumulate, zip_longest
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault
-from runner.lists.columns import SAMPLE_ROWS, TITLE_ROWS, Layout, find_layout, names_columns, rows_of
+from runner.lists.cells import rows_of
+from runner.lists.columns import SAMPLE_ROWS, TITLE_ROWS, Layout, find_layout, names_columns
 from runner.lists.decode import Source, whole_lines
+from runner.lists.one_list import one_list, refuse_heading_row
 from runner.lists.rows import CellRows, ListSpec, Rows
-from runner.lists.second_table import one_table
 from runner.phones import PhoneRule
 
 if TYPE_CHECKING:
@@ -84,9 +85,8 @@ def read_table(source: Source, pieces: Iterator[str], spec: ListSpec, rule: Phon
     layout = find_layout([row for _, row in rows], spec, rule, source.fault)
     if layout.skip:
         first, line = _cut_lines(first, rows[layout.skip - 1][0] - line + 1), rows[layout.skip - 1][0] + 1
-    yield from one_table(
-        _read_body(source, _chain(first, chunks), _Shape.of(delimiter, layout), line), layout
-    )
+    body = _read_body(source, _chain(first, chunks), _Shape.of(delimiter, layout), line)
+    yield from one_list(source, body, layout)
 
 
 def read_table_cells(source: Source, pieces: Iterator[str], spec: ListSpec) -> Iterator[CellRows]:
@@ -250,7 +250,7 @@ def _read_body(source: Source, chunks: Iterator[str], shape: _Shape, line: int) 
         if cells is not None:
             spaced = " " in piece or "\t" in piece or not piece.isascii()
             lines = range(line, line + count)
-            rows: Rows | None = _columns(source.name, cells, shape.layout, lines, spaced=spaced)
+            rows: Rows | None = _columns(source, cells, shape.layout, lines, spaced=spaced)
         else:
             rows = _cut_by_csv(source, piece, shape, line)
         if rows is not None:
@@ -281,28 +281,33 @@ def _cut_evenly(piece: str, count: int, shape: _Shape) -> list[str] | None:
     return cells if len(cells) == count * shape.layout.width and piece.endswith('"\n') else None
 
 
-def _columns(name: str, cells: list[str], layout: Layout, lines: range, *, spaced: bool) -> Rows:
+def _columns(source: Source, cells: list[str], layout: Layout, lines: range, *, spaced: bool) -> Rows:
     """Take the wanted columns out of whole rows, without those that have no phone."""
     values = cells[layout.phone :: layout.width]
     users = None if layout.user is None else cells[layout.user :: layout.width]
     if "" not in values and not (spaced and not all(map(str.strip, values))):
-        return Rows(name, lines, values, users, {}, column=layout.read)
+        return Rows(source.name, lines, values, users, {}, column=layout.read)
     filled = [index for index, value in enumerate(values) if value and value.strip()]
     return Rows(
-        name,
+        source.name,
         [lines[index] for index in filled],
         [values[index] for index in filled],
         None if users is None else [users[index] for index in filled],
         {},
         column=layout.read,
-        blank=_rows_with_anything(cells, values, layout.width),
+        blank=_count_blank(source, cells, values, layout, lines),
     )
 
 
-def _rows_with_anything(cells: list[str], values: list[str], width: int) -> int:
+def _count_blank(source: Source, cells: list[str], values: list[str], layout: Layout, lines: range) -> int:
     """Count the rows that have no phone, but something else."""
-    starts = [index * width for index, value in enumerate(values) if not value.strip()]
-    return sum(1 for start in starts if "".join(cells[start : start + width]).strip())
+    blank, width = 0, layout.width
+    for index, value in enumerate(values):
+        if not value.strip():
+            row = cells[index * width : (index + 1) * width]
+            blank += bool("".join(row).strip())
+            refuse_heading_row(source, lines[index], row, layout)
+    return blank
 
 
 def _cut_by_csv(source: Source, piece: str, shape: _Shape, line: int) -> Rows | None:
@@ -323,7 +328,7 @@ def _cut_by_csv(source: Source, piece: str, shape: _Shape, line: int) -> Rows | 
         starts = list(accumulate((1 + "".join(row).count("\n") for row in rows), initial=line))
         if starts.pop() != line + len(texts):
             return None
-    return rows_of(source.name, shape.layout, rows, starts)
+    return rows_of(source, shape.layout, rows, starts)
 
 
 class _TableLines:
@@ -361,7 +366,7 @@ def _cut_slowly(
     reader = csv.reader(feed, delimiter=shape.delimiter, strict=True)
     while feed.left:
         rows, starts = _some_rows(source, feed, reader, line)
-        yield from _unless_empty(rows_of(source.name, shape.layout, rows, starts))
+        yield from _unless_empty(rows_of(source, shape.layout, rows, starts))
     return reader.line_num
 
 

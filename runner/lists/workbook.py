@@ -12,8 +12,8 @@ from runner.errors import Fault
 from runner.lists.columns import SAMPLE_ROWS, Layout, find_layout
 from runner.lists.decode import Source
 from runner.lists.hints import hint_of_key
+from runner.lists.one_list import one_list
 from runner.lists.rows import CellRows, ListSpec, Rows
-from runner.lists.second_table import one_table
 from runner.lists.workbook_process import Sheet, SheetRows, WorkbookReader, open_workbook
 from runner.phones import PhoneRule, normalise_many
 
@@ -33,7 +33,7 @@ def read_workbook(source: Source, spec: ListSpec, rule: PhoneRule) -> Iterator[R
     with open_workbook(source) as reader:
         found = _find_sheet(source, reader, spec, rule)
         if found is not None:
-            yield from one_table(_read_sheet(source, reader, spec, found), found.layout)
+            yield from one_list(source, _read_sheet(source, reader, spec, found), found.layout)
 
 
 def read_workbook_cells(source: Source) -> Iterator[CellRows]:

@@ -247,14 +247,18 @@ class _SheetScan(XmlScan):
             case "f", 5 if self._in_row:
                 self._formula = True
             case "v", 5 if self._in_row:
-                if self._value is not None:
-                    raise Unreadable(f"a damaged workbook: a cell of row {self._last} has two values")
+                self._refuse_two_values()
                 self._value = []
                 self.hear(self._value.append)
             case "is", 5 if self._in_row:
+                self._refuse_two_values()
                 self._inline = []
             case "t", 6 | 7 if self._in_row and self._inline is not None and not self.is_within("rPh"):
                 self.hear(self._inline.append)
+
+    def _refuse_two_values(self) -> None:
+        if self._value is not None or self._inline is not None:
+            raise Unreadable(f"a damaged workbook: a cell of row {self._last} has two values")
 
     def _start_row(self, attrs: dict[str, str]) -> None:
         number = attrs.get("r", str(self._last + 1))

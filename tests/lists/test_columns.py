@@ -45,6 +45,10 @@ def write(tmp_path, *rows, name="list.csv"):
         "姓名",
         "userName",
         "No.",
+        "邀请码",
+        "驗證碼",
+        "tracking number",
+        "运单号",
     ],
 )
 def test_a_header_that_says_something_else_is_a_doubt_until_the_job_says_so(tmp_path, header):
