@@ -20,19 +20,23 @@ if TYPE_CHECKING:
     from runner.library import rerun_audits as rerun_audits
     from runner.library import resume_run as resume_run
     from runner.library import run_job as run_job
+    from runner.library import status_of as status_of
     from runner.library import verify_audits as verify_audits
     from runner.options import AccessOptions as AccessOptions
     from runner.options import PaceOptions as PaceOptions
     from runner.options import PlanOptions as PlanOptions
     from runner.options import ResumeOptions as ResumeOptions
     from runner.options import RunOptions as RunOptions
+    from runner.options import StatusOptions as StatusOptions
     from runner.output.report_fields import Report as Report
-    from runner.output.results import PaceResult as PaceResult
     from runner.output.results import PlanResult as PlanResult
     from runner.output.results import ReportResult as ReportResult
     from runner.output.results import RunResult as RunResult
     from runner.output.results import Verified as Verified
     from runner.output.results import VerifyResult as VerifyResult
+    from runner.output.run_results import PaceResult as PaceResult
+    from runner.output.run_results import RunStatusLine as RunStatusLine
+    from runner.output.run_results import StatusResult as StatusResult
     from runner.settings import LimitsGiven as LimitsGiven
     from runner.settings import Rate as Rate
 
@@ -41,19 +45,26 @@ __version__ = "1.0.0"
 _ROOMS: Final = {
     "errors": ("AuditDamaged", "Busy", "Faults", "Interrupted", "Refused", "RunnerError"),
     "library": (
-        "pace_run",
-        *("plan_job", "report_audits", "rerun_audits", "resume_run", "run_job", "verify_audits"),
+        *("pace_run", "plan_job", "report_audits", "rerun_audits", "resume_run", "run_job"),
+        *("status_of", "verify_audits"),
     ),
-    "options": ("AccessOptions", "PaceOptions", "PlanOptions", "ResumeOptions", "RunOptions"),
+    "options": (
+        "AccessOptions",
+        "PaceOptions",
+        "PlanOptions",
+        "ResumeOptions",
+        "RunOptions",
+        "StatusOptions",
+    ),
     "output.report_fields": ("Report",),
     "output.results": (
-        "PaceResult",
         "PlanResult",
         "ReportResult",
         "RunResult",
         "Verified",
         "VerifyResult",
     ),
+    "output.run_results": ("PaceResult", "RunStatusLine", "StatusResult"),
     "settings": ("LimitsGiven", "Rate"),
 }
 _ROOM_OF: Final = {name: room for room, names in _ROOMS.items() for name in names}
@@ -76,7 +87,10 @@ __all__ = [
     "ResumeOptions",
     "RunOptions",
     "RunResult",
+    "RunStatusLine",
     "RunnerError",
+    "StatusOptions",
+    "StatusResult",
     "Verified",
     "VerifyResult",
     "__version__",
@@ -86,6 +100,7 @@ __all__ = [
     "rerun_audits",
     "resume_run",
     "run_job",
+    "status_of",
     "verify_audits",
 ]
 

@@ -23,11 +23,20 @@ from runner.flags import (
     OUTPUT,
     PACE,
     PATH,
+    STATUS,
     USER_ID,
     takes,
 )
 from runner.invocation import command
-from runner.options import AccessOptions, OutputOptions, PaceOptions, PlanOptions, ResumeOptions, RunOptions
+from runner.options import (
+    AccessOptions,
+    OutputOptions,
+    PaceOptions,
+    PlanOptions,
+    ResumeOptions,
+    RunOptions,
+    StatusOptions,
+)
 
 if TYPE_CHECKING:
     from runner.access import Access
@@ -178,6 +187,18 @@ def rerun(
 
     screen = _told_screen(output, access)
     _end(rerun_audits(audits, only, options, _open(access, screen), screen))
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, type=PATH, metavar="[AUDIT or FOLDER]...")
+@STATUS
+@OUTPUT
+def status(paths: tuple[Path, ...], options: StatusOptions, output: OutputOptions) -> None:
+    """List runs, one line each: those of audits, or of folders (audit/, if nothing is named)."""
+    from runner.commands.status import status as list_runs
+
+    _screen(output)
+    _end(list_runs(paths, options, os.environ))
 
 
 @cli.command()

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from runner.options import AccessOptions, OutputOptions
+from runner.options import AccessOptions, OutputOptions, StatusOptions
 from runner.settings import LimitsGiven, parse_duration, parse_rate
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "OUTPUT",
     "PACE",
     "PATH",
+    "STATUS",
     "USER_ID",
     "takes",
 ]
@@ -137,6 +138,19 @@ LIMITS = takes(
         type=_DURATION,
         metavar="DURATION",
         help="Of this session: 90, 30m, 4h [none].",
+    ),
+)
+
+STATUS = takes(
+    "options",
+    StatusOptions,
+    click.option("--job", metavar="NAME", help="Only runs of the job of this name."),
+    click.option(
+        "--max-age",
+        "max_age_s",
+        type=_DURATION,
+        metavar="DURATION",
+        help="End with 1 unless a run ended complete or partial that recently.",
     ),
 )
 

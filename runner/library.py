@@ -20,14 +20,25 @@ from runner.commands.command_call import CommandResult
 from runner.commands.pace import pace
 from runner.commands.plan import plan
 from runner.commands.report import report
+from runner.commands.status import status
 from runner.commands.verify import verify
 from runner.errors import Exit, Interrupted
-from runner.options import AccessOptions, PaceOptions, PlanOptions, ResumeOptions, RunOptions
+from runner.options import AccessOptions, PaceOptions, PlanOptions, ResumeOptions, RunOptions, StatusOptions
 from runner.output.console import Console, Verbosity
-from runner.output.results import PaceResult, PlanResult, ReportResult, Result, RunResult, VerifyResult
+from runner.output.results import PlanResult, ReportResult, Result, RunResult, VerifyResult
+from runner.output.run_results import PaceResult, StatusResult
 from runner.stop import Stop
 
-__all__ = ["pace_run", "plan_job", "report_audits", "rerun_audits", "resume_run", "run_job", "verify_audits"]
+__all__ = [
+    "pace_run",
+    "plan_job",
+    "report_audits",
+    "rerun_audits",
+    "resume_run",
+    "run_job",
+    "status_of",
+    "verify_audits",
+]
 
 Names = str | Path | Sequence[str | Path]
 """One path or several."""
@@ -154,6 +165,22 @@ def pace_run(
         Refused: Nothing runs it, it cannot be reached, or it takes no such order just now.
     """
     return _Call(lambda _screen: pace(Path(audit), options or PaceOptions()), log).result()
+
+
+def status_of(
+    paths: Names = (), *, options: StatusOptions | None = None, log: TextIO | None = None
+) -> StatusResult:
+    """Return how runs stand, one item each, the oldest first; `exit_code` is 1 where none ended well of late.
+
+    Args:
+        paths: Audits, or folders; none: `audit`, if it is there.
+        options: Which runs, and how recently one of them must have ended complete or partial.
+        log: Where words go.
+
+    Raises:
+        Refused: A path is not there, or a folder cannot be read.
+    """
+    return _Call(lambda _screen: status(_paths(paths), options or StatusOptions(), os.environ), log).result()
 
 
 def report_audits(

@@ -18,6 +18,7 @@ __all__ = [
     "PlanOptions",
     "ResumeOptions",
     "RunOptions",
+    "StatusOptions",
 ]
 
 AuditPhones = Literal["left", "all"]
@@ -105,6 +106,19 @@ class PaceOptions:
     pause: bool | None = None
     operator: str | None = None
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusOptions:
+    """Which runs are shown, and what is asked of them.
+
+    Args:
+        job: Only runs of the job of this name.
+        max_age_s: One of them must have ended complete or partial within so many seconds.
+    """
+
+    job: str | None = None
+    max_age_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

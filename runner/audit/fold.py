@@ -304,6 +304,11 @@ class Fold:
         """How many batches have their `batch` record."""
         return sum(self._batches)
 
+    @property
+    def open_phones(self) -> int:
+        """How many phones the batches without a `batch` record have."""
+        return self.planned_phones - sum(self._phones)
+
     def is_ended(self, seq: int) -> bool:
         """Tell whether a batch has its `batch` record."""
         return bool(self._state[seq])

@@ -14,7 +14,8 @@ from runner.invocation import command
 from runner.locks import holder_of
 from runner.options import PaceOptions
 from runner.output.progress import block
-from runner.output.results import ErrorResult, PaceResult, named_again, read_pace
+from runner.output.results import error_in
+from runner.output.run_results import PaceResult, named_again, read_pace
 
 __all__ = ["pace"]
 
@@ -38,7 +39,10 @@ def pace(audit: Path, options: PaceOptions) -> CommandResult[PaceResult]:
 
 def _answer(audit: Path, options: PaceOptions) -> PaceResult:
     try:
-        found = read_pace(ask(socket_of(audit), _line(options), timeout_s=_PATIENCE_S))
+        answer = ask(socket_of(audit), _line(options), timeout_s=_PATIENCE_S)
+        if (refusal := error_in(answer)) is not None:
+            raise Refused(refusal.message, hint=refusal.hint or "")
+        return read_pace(answer)
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise _nobody(audit) from error
     except TimeoutError as error:
@@ -51,9 +55,6 @@ def _answer(audit: Path, options: PaceOptions) -> PaceResult:
     except ValueError as error:
         hint = "try again; if it stays so, use the version that runs it"
         raise Refused(f"the run of {audit} gave no answer", hint=hint) from error
-    if isinstance(found, ErrorResult):
-        raise Refused(found.message, hint=found.hint or "")
-    return found
 
 
 def _line(options: PaceOptions) -> bytes:
@@ -69,7 +70,7 @@ def _line(options: PaceOptions) -> bytes:
 def _nobody(audit: Path) -> Refused:
     holder = holder_of(audit)
     if holder is None:
-        return Refused(f"nothing runs {audit}", hint=f"how it stands: {command('report', audit)}")
+        return Refused(f"nothing runs {audit}", hint=f"how it stands: {command('status', audit)}")
     state = os.environ.get("XDG_STATE_HOME") or "not set"
     return Refused(
         f"{audit} is in the hands of {holder}, which takes no orders here",

@@ -19,7 +19,8 @@ import orjson
 from runner.commands.control_socket import is_own_peer, listen, socket_of
 from runner.errors import Refused, RunnerError, in_our_words
 from runner.output.progress import Progress, Snapshot
-from runner.output.results import PaceResult, as_json, error_result
+from runner.output.results import as_json, error_result
+from runner.output.run_results import PaceResult
 from runner.send.orders import Order
 from runner.send.session import Session
 from runner.settings import parse_rate

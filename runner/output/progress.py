@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from runner.text import wrap
 
-__all__ = ["MOST_COLUMNS", "Progress", "Snapshot", "block", "sentence"]
+__all__ = ["MOST_COLUMNS", "Progress", "Snapshot", "block", "clock", "sentence"]
 
 MOST_COLUMNS: Final = 39
 
@@ -116,7 +116,7 @@ def block(figures: dict[str, Any], columns: int) -> list[str]:
         f"failed {figures['numbers_failed']:,}, unknown {figures['numbers_unknown']:,} numbers",
         f"rate {figures['rate']:,.1f}/s now, {figures['rate_allowed']} allowed",
         f"{_many(figures['retries'], 'retry', 'retries')}, {figures['on_the_wire']:,} on the wire",
-        f"{_clock(figures['elapsed_s'])} elapsed, {_clock(figures['left_s'])} left",
+        f"{clock(figures['elapsed_s'])} elapsed, {clock(figures['left_s'])} left",
     ]
     if figures["state"]:
         lines.insert(1, figures["state"])
@@ -134,7 +134,7 @@ def sentence(figures: dict[str, Any]) -> str:
         f"rate {figures['rate']:,.1f}/s of {figures['rate_allowed']}",
         f"{_many(figures['retries'], 'retry', 'retries')}",
         f"{figures['on_the_wire']:,} on the wire",
-        f"{_clock(figures['elapsed_s'])} elapsed, {_clock(figures['left_s'])} left",
+        f"{clock(figures['elapsed_s'])} elapsed, {clock(figures['left_s'])} left",
         *([figures["state"]] if figures["state"] else []),
     ]
     return "; ".join(parts)
@@ -144,7 +144,7 @@ def _many(number: int, one: str, more: str) -> str:
     return f"{number:,} {one if number == 1 else more}"
 
 
-def _clock(seconds: int | None) -> str:
+def clock(seconds: int | None) -> str:
     """Return a span as `0:12:33`, from a day on as `1d 02:03:04`; `?` where nobody can say."""
     if seconds is None:
         return "?"

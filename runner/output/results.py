@@ -6,7 +6,6 @@ Every result says `type` (the verb, or `error`), `v`, `exit_code`, and where the
 the two cannot differ. No number is counted here.
 """
 
-from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -16,6 +15,7 @@ from runner.audit.records import SummaryRecord
 from runner.audit.verify import State
 from runner.errors import RunnerError
 from runner.output.report_fields import RefusedUser, Report
+from runner.output.run_results import PaceResult, StatusResult
 from runner.plan.by_user import UserNumbers
 from runner.plan.header import PlanHeader
 from runner.text import encodable
@@ -24,7 +24,6 @@ __all__ = [
     "CheckResult",
     "DemoResult",
     "ErrorResult",
-    "PaceResult",
     "PlanResult",
     "ReportResult",
     "RerunResult",
@@ -36,9 +35,8 @@ __all__ = [
     "Verified",
     "VerifyResult",
     "as_json",
+    "error_in",
     "error_result",
-    "named_again",
-    "read_pace",
     "result_schema",
 ]
 
@@ -161,43 +159,6 @@ class CheckResult(msgspec.Struct, tag_field="type", tag="check", frozen=True, kw
     what: str
 
 
-class PaceResult(msgspec.Struct, tag_field="type", tag="pace", frozen=True, kw_only=True):
-    """What a run that is under way is doing, by its own word.
-
-    `rate` is what left a second of late, `rate_allowed` what may leave, `rate_configured` what that climbs
-    to; `paused`: an operator holds everything; `left_s`: None where nobody can say.
-    """
-
-    v: Literal[1] = _V
-    exit_code: _ExitCode = 0
-    message: str | None = None
-    hint: str | None = None
-    job: str
-    run_id: str
-    audit: str
-    plan: str
-    base_url: str
-    next: str | None
-    pid: int
-    paused: bool
-    rate_configured: str
-    percent: float
-    batches: _Counter
-    batches_planned: _Counter
-    numbers_deleted: _Counter
-    numbers_planned: _Counter
-    rows_deleted: _Counter
-    numbers_failed: _Counter
-    numbers_unknown: _Counter
-    rate: float
-    rate_allowed: str
-    retries: _Counter
-    on_the_wire: _Counter
-    elapsed_s: int
-    left_s: int | None
-    state: str
-
-
 class SchemaResult(msgspec.Struct, tag_field="type", tag="schema", frozen=True, kw_only=True):
     """A JSON Schema."""
 
@@ -250,6 +211,17 @@ def error_result(error: RunnerError) -> ErrorResult:
     )
 
 
+_decode_error: Final = msgspec.json.Decoder(ErrorResult).decode
+
+
+def error_in(answer: bytes) -> ErrorResult | None:
+    """Return the error that an answer of another process is, if it is one."""
+    try:
+        return _decode_error(answer)
+    except ValueError:
+        return None
+
+
 Result = (
     RunResult
     | ResumeResult
@@ -259,6 +231,7 @@ Result = (
     | ReportResult
     | VerifyResult
     | CheckResult
+    | StatusResult
     | PaceResult
     | SandboxResult
     | SchemaResult
@@ -273,6 +246,7 @@ _RESULTS: Final = (
     ReportResult,
     VerifyResult,
     CheckResult,
+    StatusResult,
     PaceResult,
     SandboxResult,
     SchemaResult,
@@ -286,21 +260,6 @@ def as_json(result: Result) -> bytes:
     values: dict[str, Any] = msgspec.to_builtins(result)
     first = {name: values.pop(name) for name in _FIRST}
     return msgspec.json.encode(_encodable({**first, **values}))
-
-
-_decode_pace: Final[Callable[[bytes], PaceResult | ErrorResult]] = msgspec.json.Decoder(
-    PaceResult | ErrorResult
-).decode
-
-
-def read_pace(answer: bytes) -> PaceResult | ErrorResult:
-    """Return what a run answered; ValueError where it is no such result."""
-    return _decode_pace(answer)
-
-
-def named_again(result: PaceResult, *, audit: str, plan: str, to_type: str | None) -> PaceResult:
-    """Return a run's answer in the words of who asked: paths as they were typed, and what to type next."""
-    return msgspec.structs.replace(result, audit=audit, plan=plan, next=to_type)
 
 
 def _encodable(value: Any) -> Any:

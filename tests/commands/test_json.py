@@ -239,3 +239,28 @@ def test_a_stopped_run_says_what_goes_on(program, held, sandbox):
     assert record["next"].endswith(f" resume a.jsonl --base-url {sandbox.url}")
     sandbox.control(token_expires_after=None)
     assert program.shell(record["next"], env=env).code == 0
+
+
+def test_status(program, held, partial):
+    record = held(program("status", partial.parent, "--json", "--max-age", "1h"), 0, "status")
+    (item,) = [found for found in record["items"] if found["state"] == "partial"]
+    assert {*OF_A_RUN} < set(item)
+    assert {found["state"] for found in record["items"]} == {"partial", "foreign"}, (
+        "a job file lies there, too"
+    )
+    missed = held(program("status", partial, "--json", "--max-age", "1h", "--job", "other"), 1, "status")
+    assert missed["items"] == []
+    assert "no run of other" in missed["message"]
+
+
+def test_pace(program, held, sandbox):
+    sandbox.control(latency_s=0.5)
+    job = program.job({USER: numbers(900)})
+    run = program.start("run", job, "--yes", "--concurrency", "1", "--audit", "a.jsonl")
+    run.until(lambda: not program("pace", "a.jsonl").code, "an answer")
+    record = held(program("pace", "a.jsonl", "--json", "--pause"), 0, "pace")
+    assert {*OF_A_RUN} < set(record)
+    held(program("pace", "a.jsonl", "--json", "--go-on"), 0, "pace")
+    sandbox.control(latency_s=0)
+    run.wait().expect(0)
+    held(program("pace", "a.jsonl", "--json"), 2, "error")

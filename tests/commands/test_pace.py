@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from runner.commands import control_socket, steering
+from runner.send import orders
 from tests.support.evidence import check_evidence, of_type, read_audit
 from tests.support.program import USER, numbers, until
 
@@ -297,3 +298,4 @@ def test_a_flood_of_orders_is_refused_from_some_number_on(program, sandbox, slow
 
 def test_the_bounds_are_those_of_the_docs():
     assert (steering.PATIENCE_S, steering.LONGEST_LINE, steering.AT_A_TIME) == (2.0, 1 << 16, 4)
+    assert orders.MOST_A_MINUTE == 30

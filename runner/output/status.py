@@ -1,0 +1,160 @@
+"""A run in one line: as a result for scripts, and as a row of a table for people. Nothing is counted here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from runner.audit.edges import Edges, Flaw, moment
+from runner.audit.fold import Fold
+from runner.audit.records import BatchRecord
+from runner.output.progress import clock
+from runner.output.run_results import RunStatusLine
+from runner.text import printable, width
+
+__all__ = ["Known", "flawed_line", "status_line", "status_text"]
+
+_LATELY_S: Final = 60.0
+"""A run's speed is that of so many seconds."""
+_HEADER: Final = (
+    "job",
+    "start",
+    "state",
+    "asked",
+    "deleted",
+    "failed",
+    "unknown",
+    "not sent",
+    "open",
+    "next",
+)
+_NUMBERS: Final = ("asked", "deleted", "failed", "unknown", "not_sent", "open")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a run beside the ends of its audit.
+
+    Args:
+        running: A process holds its audit.
+        fold: All of it.
+        ended: How many batches have their end.
+    """
+
+    running: bool = False
+    fold: Fold | None = None
+    ended: int | None = None
+
+
+def flawed_line(path: Path, flaw: Flaw) -> RunStatusLine:
+    """Return the line of a file that says nothing of a run."""
+    return RunStatusLine(
+        job=None,
+        run_id=None,
+        audit=str(path),
+        plan=None,
+        base_url=None,
+        next=None,
+        state=flaw,
+    )
+
+
+def status_line(
+    edges: Edges, known: Known, *, next_command: str | None, plan: str | None, now: datetime
+) -> RunStatusLine:
+    """Return the line of a run.
+
+    Args:
+        edges: Its audit's ends.
+        known: What else was read; nothing, where it ended well: its summary says all.
+        next_command: What to type next.
+        plan: The plan beside it.
+        now: The wall's time.
+    """
+    first, summary, fold = edges.first, edges.summary, known.fold
+    ended = known.ended if fold is None else fold.ended
+    planned = first.planned.batches
+    speed = _speed(edges, now) if known.running else None
+    left_s = None
+    if speed and ended is not None:
+        left_s = round((planned - ended) / speed)
+    return RunStatusLine(
+        job=first.job,
+        run_id=first.run_id,
+        audit=str(edges.path),
+        plan=plan,
+        base_url=first.base_url,
+        next=next_command,
+        state=summary.status if summary is not None else "running" if known.running else "killed",
+        why=None if summary is None else summary.why,
+        start=first.at,
+        end=None if summary is None else summary.at,
+        percent=_percent(ended, planned, done=summary is not None and summary.status != "stopped"),
+        batches_per_s=speed,
+        left_s=left_s,
+        asked=first.planned.phones,
+        **_figures(edges, known),
+    )
+
+
+def _percent(ended: int | None, planned: int, *, done: bool) -> float | None:
+    if done or not planned:
+        return 100.0
+    # Rounded down: 100 says that nothing is left.
+    return None if ended is None else min(100.0, int(1000 * ended / planned) / 10)
+
+
+def _figures(edges: Edges, known: Known) -> dict[str, int | None]:
+    """Return numbers by what became of them, None where only a longer reading would tell."""
+    summary, fold = edges.summary, known.fold
+    if fold is not None:
+        totals = fold.totals()
+        open_phones = fold.open_phones
+        told = {name: totals.phones[name] for name in ("deleted", "failed", "unknown", "not_sent")}
+        return {**told, "not_sent": told["not_sent"] - open_phones, "open": open_phones}
+    if summary is None:
+        return {}
+    phones = summary.phones
+    told = {"deleted": phones.deleted, "failed": phones.failed}
+    if summary.status == "stopped":  # those open stand among its unknown and not_sent ones
+        return {**told}
+    return {**told, "unknown": phones.unknown, "not_sent": phones.not_sent, "open": 0}
+
+
+def _speed(edges: Edges, now: datetime) -> float | None:
+    """Return how many batches a second ended of late; None where the audit's end does not reach back."""
+    ends = [moment(record) for record in edges.last if isinstance(record, BatchRecord)]
+    span_s = min(_LATELY_S, (now - moment(edges.last[0])).total_seconds())
+    if span_s <= 0:
+        return None
+    return round(sum((now - at).total_seconds() <= span_s for at in ends) / span_s, 2)
+
+
+def status_text(lines: Sequence[RunStatusLine], missed: str) -> str:
+    """Return a table of runs, and what is missed, in words."""
+    rows = [_HEADER, *map(_row, lines)]
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    said = ["  ".join(map(_padded, row, widths, _HEADER)).rstrip() for row in rows] if lines else ["no runs"]
+    return "\n".join([*said, *([missed] if missed else [])])
+
+
+def _padded(cell: str, columns: int, header: str) -> str:
+    space = " " * (columns - width(cell))
+    return space + cell if header.replace(" ", "_") in _NUMBERS else cell + space
+
+
+def _row(line: RunStatusLine) -> tuple[str, ...]:
+    numbers = ("?" if (value := getattr(line, name)) is None else f"{value:,}" for name in _NUMBERS)
+    start = "?" if line.start is None else f"{datetime.fromisoformat(line.start).astimezone():%Y-%m-%d %H:%M}"
+    return (printable(line.job or "?"), start, _state(line), *numbers, line.next or printable(line.audit))
+
+
+def _state(line: RunStatusLine) -> str:
+    if line.percent is None or line.state in {"complete", "partial"}:
+        return line.state
+    share = f"{line.state} {line.percent:.1f}%"
+    if line.state != "running":
+        return share
+    speed = "?" if line.batches_per_s is None else f"{line.batches_per_s:g}"
+    return f"{share}, {speed} batches/s, {clock(line.left_s)} left"
