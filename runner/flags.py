@@ -179,6 +179,9 @@ NEW_AUDIT = (
     click.option(
         "--audit", type=PATH, metavar="PATH", help="Where the audit goes [audit/<name>-<UTC time>.jsonl]."
     ),
+    click.option(
+        "--accept-size", is_flag=True, help="Go on although the plan is larger than max_growth allows."
+    ),
     click.option("--or-resume", is_flag=True, help="Go on with the --audit that is there, if it is open."),
 )
 USER_ID = click.option("--user-id", metavar="ID", help="The user whose numbers a list holds.")

@@ -83,12 +83,14 @@ class RunOptions(ResumeOptions):
 
     Args:
         audit: Where it goes; None: `audit/<name>-<UTC time>.jsonl`.
+        accept_size: A plan that is much larger than the job's last ones is good enough: nobody is asked.
         or_resume: Go on with `audit` where it is there and of a job of this name; if it has ended, its exit
             code is given again and nothing is sent.
     """
 
     audit: Path | None = None
     or_resume: bool = False
+    accept_size: bool = False
 
 
 @dataclass(frozen=True, slots=True)

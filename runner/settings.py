@@ -155,6 +155,8 @@ class Safety:
     max_failed: float = 0.05
     max_refused: float = 0.1
     """Of the numbers sent, those that the vendor refused for what they are."""
+    max_growth: float | None = None
+    """Times the median of the job's last runs; a larger plan asks."""
     max_rows_per_phone: int = 20
     stop_when_empty: bool = False
     protect_file: str | None = None
@@ -162,7 +164,7 @@ class Safety:
 
 
 _SHARES = ("max_invalid", "max_failed", "max_refused")
-_LATER_RULES = {"max_refused": "10%"}
+_LATER_RULES = {"max_refused": "10%", "max_growth": None}
 """Rules that plans and audits did not have from the beginning, as they stand for one that lacks them."""
 
 
@@ -212,12 +214,18 @@ def safety_from_json(found: Mapping[str, Any]) -> Safety:
     safety = Safety(**{**found, **shares})
     if safety.max_phones is not None:
         _check(safety.max_phones, "max_phones", least=1)
+    if safety.max_growth is not None and not _is_growth(safety.max_growth):
+        raise ValueError("max_growth: expected a number above 1")
     _check(safety.max_rows_per_phone, "max_rows_per_phone", least=1)
     if type(safety.stop_when_empty) is not bool:
         raise TypeError("stop_when_empty: expected true or false")
     if safety.protect_file is not None and not Path(safety.protect_file).is_absolute():
         raise ValueError("protect_file: expected an absolute path")
     return safety
+
+
+def _is_growth(value: object) -> bool:
+    return type(value) in {int, float} and isinstance(value, int | float) and 1 < value < math.inf
 
 
 def _check(value: object, name: str, *, least: int) -> None:

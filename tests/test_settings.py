@@ -122,6 +122,7 @@ shares = st.integers(0, 10_000).map(lambda n: parse_percent(f"{n / 100:g}%"))  #
         max_invalid=shares,
         max_failed=shares,
         max_refused=shares,
+        max_growth=st.none() | st.floats(1.01, 10**6),
         max_rows_per_phone=st.integers(1, 10**6),
         stop_when_empty=st.booleans(),
         protect_file=st.none() | st.just("/lists/never.txt"),
@@ -146,15 +147,16 @@ def test_safety_is_written_in_the_notation_of_a_job():
         "max_invalid": "1%",
         "max_failed": "5%",
         "max_refused": "10%",
+        "max_growth": None,
         "max_rows_per_phone": 20,
         "stop_when_empty": False,
         "protect_file": None,
     }
 
 
-def test_safety_of_before_max_refused_has_its_default_and_lacks_nothing_else():
-    written = safety_to_json(Safety(max_refused=0.5))
-    del written["max_refused"]
+def test_safety_of_before_a_later_rule_has_its_default_and_lacks_nothing_else():
+    written = safety_to_json(Safety(max_refused=0.5, max_growth=2))
+    del written["max_refused"], written["max_growth"]
     assert safety_from_json(written) == Safety()
     for rule in written:
         with pytest.raises(KeyError):

@@ -26,8 +26,9 @@ from runner.locks import lock_descriptor
 from runner.plan.file import PlanFile, is_plan
 from runner.process import utc_now
 
-__all__ = ["AuditPlace", "began", "reserve_audit"]
+__all__ = ["DEFAULT_FOLDER", "AuditPlace", "began", "reserve_audit"]
 
+DEFAULT_FOLDER: Final = Path("audit")
 _OPEN: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -87,7 +88,7 @@ def reserve_audit(given: Path | None, name: str) -> Iterator[AuditPlace]:
         Refused: Something stands there, or nothing can be made there.
         Busy: Another process is about to write there.
     """
-    first = given or Path("audit") / f"{name}-{utc_now():%Y%m%dT%H%M%SZ}.jsonl"
+    first = given or DEFAULT_FOLDER / f"{name}-{utc_now():%Y%m%dT%H%M%SZ}.jsonl"
     with ExitStack() as stack:
         stack.callback(_remove_empty, make_private_folder(first.parent))
         place = _claim(first) if given is not None else _claim_next(first)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from runner.access import Access
 from runner.commands.command_call import CommandResult
+from runner.commands.growth import outgrown
 from runner.commands.new_plan import Scratch, draft_plan, only_plan, temporary_folder
 from runner.files import copy_private, refuse_existing
 from runner.invocation import command
@@ -57,9 +58,11 @@ def plan(
         made, written = _made_plan(jobs, user_id, scratch, options, screen)
         used = options.limits.over(made.header.limits.over(Limits()))
         probed = [] if probe is None else _probe(made, probe, used, screen)
+    growth = outgrown(made.header, None)
     header = {name: getattr(made.header, name) for name in PlanHeader.__struct_fields__}
     result = PlanResult(
         **header,
+        message=growth,
         job=made.header.name,
         plan=None if written is None else str(written),
         base_url=None if probe is None else probe.base_url,
@@ -69,7 +72,8 @@ def plan(
         sha256=made.sha256,
         probed=tuple(probed),
     )
-    words = [describe_plan(made, limits=used), *probed]
+    said = [] if growth is None else [f"{growth}: `run` will ask, or needs --accept-size"]
+    words = [describe_plan(made, limits=used), *said, *probed]
     return CommandResult(
         result, lambda: "\n".join([*words, *([f"\nto run it: {result.next}"] if result.next else [])])
     )

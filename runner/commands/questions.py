@@ -10,12 +10,12 @@ from runner.options import ResumeOptions
 from runner.output.console import Console
 from runner.send.safety import Question, is_stale
 
-__all__ = ["confirmed", "fresh_enough"]
+__all__ = ["asked", "confirmed", "fresh_enough"]
 
 
 def confirmed(text: str, options: ResumeOptions, screen: Console) -> list[Question]:
     """Return the question that `--yes` answers; Refused where it is not given and nobody can say it."""
-    return [] if options.yes else _asked(text, "--yes", screen)
+    return [] if options.yes else asked(text, "--yes", screen)
 
 
 def fresh_enough(age: timedelta, what: str, options: ResumeOptions, screen: Console) -> list[Question]:
@@ -23,10 +23,11 @@ def fresh_enough(age: timedelta, what: str, options: ResumeOptions, screen: Cons
     if options.stale_ok or not is_stale(age):
         return []
     words = f"The {what} is {age.days} day(s) old: rows imported since then would go as well. Go on?"
-    return _asked(words, "--stale-ok", screen)
+    return asked(words, "--stale-ok", screen)
 
 
-def _asked(text: str, flag: str, screen: Console) -> list[Question]:
+def asked(text: str, flag: str, screen: Console) -> list[Question]:
+    """Return a question; Refused where nobody can answer it."""
     if not screen.may_ask:
         raise Refused(f"not confirmed: {text}", hint=f"there is no terminal to ask on: add {flag}")
     return [Question(text, flag)]

@@ -11,6 +11,7 @@ from runner.audit.fold import Fold, fold_audit
 from runner.audit.reader import select_for_rerun
 from runner.commands.command_call import CommandResult
 from runner.commands.evidence import check_is_plan_of, plan_beside
+from runner.commands.growth import grown
 from runner.commands.new_plan import Scratch
 from runner.commands.questions import confirmed, fresh_enough
 from runner.commands.resume import resumed_instead
@@ -69,7 +70,8 @@ def rerun(
         return read_plan(scratch.plan)
 
     with drafted(options.audit, settings.name, make) as files:
-        return send_draft("rerun", files, stale, sending)
+        questions = [*stale, *grown(files.plan.header, options, screen)]
+        return send_draft("rerun", files, questions, sending)
 
 
 def _finished_fold(audit: Path, sending: Sending) -> Fold:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from runner.access import Access
 from runner.commands.command_call import CommandResult
+from runner.commands.growth import grown
 from runner.commands.new_plan import draft_plan, only_plan
 from runner.commands.questions import confirmed, fresh_enough
 from runner.commands.resume import resumed_instead
@@ -33,7 +34,7 @@ def run(
         return done
     confirmed("Delete?", options, screen)
     with drafted(options.audit, job.name, lambda scratch: draft_plan(job, scratch, screen)) as files:
-        return send_draft("run", files, (), sending)
+        return send_draft("run", files, grown(files.plan.header, options, screen), sending)
 
 
 def _run_plan(plan: PlanFile, options: RunOptions, sending: Sending) -> CommandResult[RunResult]:
@@ -43,4 +44,5 @@ def _run_plan(plan: PlanFile, options: RunOptions, sending: Sending) -> CommandR
     confirmed("Delete?", options, sending.screen)
     stale = fresh_enough(plan_age(plan.mtime_s, plan.header, utc_now()), "plan", options, sending.screen)
     with drafted(options.audit, name, lambda scratch: copy_plan(plan, scratch.plan)) as files:
-        return send_draft("run", files, stale, sending)
+        questions = [*stale, *grown(files.plan.header, options, sending.screen)]
+        return send_draft("run", files, questions, sending)

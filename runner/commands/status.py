@@ -17,6 +17,7 @@ from runner.audit.edges import Edges, Flaw, count_batches, moment, read_edges
 from runner.audit.fold import fold_audit
 from runner.commands.command_call import CommandResult
 from runner.commands.evidence import plan_beside
+from runner.commands.new_audit import DEFAULT_FOLDER
 from runner.errors import AuditDamaged, Exit, Refused
 from runner.invocation import command
 from runner.locks import holder_of
@@ -27,7 +28,6 @@ from runner.process import utc_now
 
 __all__ = ["status"]
 
-_DEFAULT_FOLDER: Final = Path("audit")
 MOST_FOLDED: Final = 200_000_000
 """Bytes of audits without a good end that are folded in one call."""
 MOST_COUNTED: Final = 1_000_000_000
@@ -47,7 +47,7 @@ def status(
     Raises:
         Refused: A path that was given is not there, or a folder cannot be read.
     """
-    looks = _looks(paths or ([_DEFAULT_FOLDER] if _DEFAULT_FOLDER.is_dir() else []))
+    looks = _looks(paths or ([DEFAULT_FOLDER] if DEFAULT_FOLDER.is_dir() else []))
     found = [(path, look) for path, look in looks if options.job is None or _job(look) == options.job]
     reading, now = _StatusReader(env), utc_now()
     # The newest first, for it is them that the bounds shall be spent on.

@@ -96,6 +96,12 @@ class SafetyModel(_Strict):
     max_refused: Percent | None = Field(
         default=None, description="More of the numbers sent refused for what they are: stops; default 10%."
     )
+    max_growth: float | None = Field(
+        default=None,
+        gt=1,
+        allow_inf_nan=False,
+        description="A plan of more than that many times the median of the last ten runs asks; no default.",
+    )
     max_rows_per_phone: Count | None = Field(
         default=None, description="A batch that deleted more rows per number stops the run; default 20."
     )

@@ -52,7 +52,7 @@ def test_the_whole_schema_becomes_a_job():
     job = read(JOBS / "reference.yaml")
     assert job.name == "reference"
     assert job.limits == LimitsGiven(Rate(20.0), 16, 30.0, 6)
-    assert job.safety == Safety(200_000, 0.01, 0.05, 0.1, 20, False, str(JOBS / "lists" / "never.txt"))
+    assert job.safety == Safety(200_000, 0.01, 0.05, 0.1, 3.0, 20, False, str(JOBS / "lists" / "never.txt"))
     inline, listed, window = job.entries
     assert inline.phones == ("17458558658", "13012121212")
     assert listed.lists == ListSpec(
