@@ -39,8 +39,7 @@ if TYPE_CHECKING:
     from runner.output.run_results import StatusResult as StatusResult
     from runner.settings import LimitsGiven as LimitsGiven
     from runner.settings import Rate as Rate
-
-__version__ = "1.0.0"
+    from runner.version import __version__ as __version__
 
 _ROOMS: Final = {
     "errors": ("AuditDamaged", "Busy", "Faults", "Interrupted", "Refused", "RunnerError"),
@@ -66,6 +65,7 @@ _ROOMS: Final = {
     ),
     "output.run_results": ("PaceResult", "RunStatusLine", "StatusResult"),
     "settings": ("LimitsGiven", "Rate"),
+    "version": ("__version__",),
 }
 _ROOM_OF: Final = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -7,11 +7,10 @@ traceback reaches the screen: a foreign exception is a bug, and is told in one l
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
-from runner import __version__
 from runner.commands.command_call import CommandCall
 from runner.errors import Exit, Refused
 from runner.flags import (
@@ -35,8 +34,11 @@ from runner.options import (
     PlanOptions,
     ResumeOptions,
     RunOptions,
+    SandboxOptions,
     StatusOptions,
 )
+from runner.settings import Rate
+from runner.version import __version__
 
 if TYPE_CHECKING:
     from runner.access import Access
@@ -47,16 +49,19 @@ if TYPE_CHECKING:
 __all__ = ["EXIT_CODES", "cli", "main"]
 
 EXIT_CODES: Final = (
-    (0, "every batch was confirmed by the server (also when there was nothing to do)"),
-    (1, "finished, but some batches are failed, unknown or not_sent: `rerun` takes them"),
-    (2, "nothing was sent: bad command line, job or input, altered evidence, or a safety rule refused"),
-    (3, "stopped early (token, redirect, breaker, a cap, deadline, audit not writable): `resume` goes on"),
-    (4, "another run holds the origin or the audit"),
-    (130, "SIGINT: stopped cleanly, `resume` goes on"),
-    (143, "SIGTERM: stopped cleanly, `resume` goes on"),
+    (0, "every batch was confirmed by the server, or there was nothing to do", ""),
+    (1, "finished, but some batches are `failed`, `unknown` or `not_sent`", "`report`, then `rerun`"),
+    (2, "nothing was sent: command line, job, list, evidence or a safety rule", "read the message"),
+    (3, "stopped early: token, redirect, breaker, a cap, deadline, audit or plan", "mend it, then `resume`"),
+    (4, "another run holds the origin or the audit", "wait, or `--wait`"),
+    (130, "SIGINT (ctrl-C): what was under way was finished", "`resume`"),
+    (143, "SIGTERM or SIGHUP, likewise", "`resume`"),
 )
+"""Code, what it means, what to do."""
 
-_EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES)
+_EPILOG = "\b\nExit codes:\n" + "\n".join(
+    f"  {code:>3}  {': '.join(filter(None, (means, do)))}" for code, means, do in EXIT_CODES
+)
 _SENDING: Final = {"run", "resume", "rerun"}
 """Verbs of which somebody may want to hear."""
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -205,14 +210,23 @@ def status(paths: tuple[Path, ...], options: StatusOptions, output: OutputOption
 @click.argument("audit", type=PATH)
 @PACE
 @OUTPUT
-def pace(audit: Path, *, pause: bool, go_on: bool, output: OutputOptions, **orders: Any) -> None:
+def pace(
+    audit: Path,
+    *,
+    rate: Rate | None,
+    pause: bool,
+    go_on: bool,
+    operator: str | None,
+    reason: str | None,
+    output: OutputOptions,
+) -> None:
     """Show what the process that runs AUDIT is doing; let it send faster, slower, or nothing for a while."""
     from runner.commands.pace import pace as steer
 
     if pause and go_on:
         raise click.UsageError("--pause and --go-on are the contrary of each other")
-    options = PaceOptions(pause=pause or (False if go_on else None), **orders)
-    if (options.operator or options.reason) and options.rate is None and options.pause is None:
+    options = PaceOptions(rate, pause or (False if go_on else None), operator, reason)
+    if (operator or reason) and rate is None and options.pause is None:
         raise click.UsageError("--operator and --reason go with --rate, --pause or --go-on")
     _screen(output)
     _end(steer(audit, options))
@@ -271,14 +285,21 @@ def check(access: AccessOptions, output: OutputOptions) -> None:
     "--fault", "faults", multiple=True, metavar="NAME=SHARE", help="For instance lost-after=2%, mixed=5%."
 )
 @click.option("--rate-limit", metavar="N/s|N/m", help="Answer 429 above it.")
-@click.option("--latency", type=click.FloatRange(0, 60), default=0.02, help="Seconds an answer takes [0.02].")
+@click.option(
+    "--latency",
+    "latency_s",
+    type=click.FloatRange(0, 60),
+    default=0.02,
+    help="Seconds an answer takes [0.02].",
+)
 @click.option("--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Write where it listens as one JSON object.")
-def sandbox(**flags: Any) -> None:
+@takes("options", SandboxOptions)
+def sandbox(options: SandboxOptions) -> None:
     """Serve the vendor's API on this machine, with data and faults, to rehearse against."""
     from runner.commands.sandbox import sandbox as serve_sandbox
 
-    raise SystemExit(int(serve_sandbox(**flags)))
+    raise SystemExit(int(serve_sandbox(options)))
 
 
 @cli.command()

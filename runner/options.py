@@ -18,6 +18,7 @@ __all__ = [
     "PlanOptions",
     "ResumeOptions",
     "RunOptions",
+    "SandboxOptions",
     "StatusOptions",
 ]
 
@@ -138,3 +139,32 @@ class PlanOptions:
     out: Path | None = None
     rejects: Path | None = None
     probe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxOptions:
+    """How the sandbox is served.
+
+    Args:
+        port: On 127.0.0.1; 0: any that is free.
+        token: The one that it accepts.
+        rows: How many to make up, for ten users.
+        rows_per_phone: A number asked for the first time has one to so many.
+        seed: Of the faults and of what is made up.
+        faults: `NAME=SHARE` each.
+        rate_limit: Above it the answer is 429.
+        latency_s: What an answer takes.
+        quiet: Do not say where it listens.
+        as_json: Say that as one JSON object.
+    """
+
+    port: int = 8900
+    token: str = "sandbox"  # noqa: S105 - it opens nothing but a rehearsal
+    rows: int = 0
+    rows_per_phone: int = 3
+    seed: int = 0
+    faults: tuple[str, ...] = ()
+    rate_limit: str | None = None
+    latency_s: float = 0.02
+    quiet: bool = False
+    as_json: bool = False

@@ -124,7 +124,7 @@ def test_a_module_imports_only_what_its_folder_may(module):
     folder = folder_of(module)
     allowed = FOLDERS[folder] | {folder} if folder in FOLDERS else set()
     if folder != "sandbox":
-        allowed |= SHARED - ENTRY | {"__init__"}  # for the version
+        allowed |= SHARED - ENTRY
     assert {other for other in own_imports(module) if folder_of(other) not in allowed} == set()
 
 

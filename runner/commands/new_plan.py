@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import __version__
 from runner.errors import Refused
 from runner.files import create_private
 from runner.job.entries import Job
@@ -19,6 +18,7 @@ from runner.plan.file import PlanFile, is_plan, read_plan
 from runner.plan.header import Reject
 from runner.plan.spill import spill_full
 from runner.process import utc_now
+from runner.version import __version__
 
 __all__ = ["Scratch", "draft_plan", "only_plan", "temporary_folder"]
 

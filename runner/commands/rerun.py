@@ -5,7 +5,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from runner import __version__
 from runner.access import Access
 from runner.audit.fold import Fold, fold_audit
 from runner.audit.reader import select_for_rerun
@@ -34,6 +33,7 @@ from runner.plan.header import PlanWindow
 from runner.process import utc_now
 from runner.send.safety import audit_age
 from runner.settings import limits_from_json, limits_to_json
+from runner.version import __version__
 
 __all__ = ["rerun"]
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from runner import __version__
 from runner.access import Access, origin_of
 from runner.audit.fold import Fold
 from runner.audit.records import Mode, SummaryRecord
@@ -38,6 +37,7 @@ from runner.process import use_loop
 from runner.send.safety import Question
 from runner.send.session import RunSpec
 from runner.settings import Limits, Safety, limits_from_json, safety_from_json
+from runner.version import __version__
 
 __all__ = [
     "Sending",

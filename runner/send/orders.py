@@ -10,7 +10,7 @@ from typing import Final
 from runner.errors import Refused
 from runner.settings import Rate
 
-__all__ = ["MOST_A_MINUTE", "Order", "OrderBook"]
+__all__ = ["Order", "OrderBook"]
 
 MOST_A_MINUTE: Final = 30
 """Orders that one session takes in any minute."""

@@ -15,8 +15,8 @@ from typing import Any, Final
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from runner import __version__
 from runner.tell.robots import Call
+from runner.version import __version__
 
 __all__ = ["HttpReply", "Unsent", "open_http", "post"]
 

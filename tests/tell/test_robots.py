@@ -255,4 +255,4 @@ def test_a_name_that_nobody_can_look_up_does_not_hold_up_the_end(tmp_path, monke
 
 
 def test_an_ending_has_a_word_for_every_exit_code():
-    assert set(ENDS) == {code for code, _ in EXIT_CODES}
+    assert set(ENDS) == {code for code, *_ in EXIT_CODES}
