@@ -38,6 +38,7 @@ from runner.options import (
     StatusOptions,
 )
 from runner.settings import Rate
+from runner.usage import COMPLETION, Verbs, complete, files, misuse
 from runner.version import __version__
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ _SENDING: Final = {"run", "resume", "rerun"}
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
-@click.group(context_settings=_CONTEXT, epilog=_EPILOG)
+@click.group(cls=Verbs, context_settings=_CONTEXT, epilog=_EPILOG)
 @click.version_option(__version__, prog_name="bulk-delete")
 def cli() -> None:
     """Delete phone numbers from a vendor's customer pool: plan, confirm, send, audit.
@@ -77,8 +78,8 @@ def cli() -> None:
     """
 
 
-@cli.command(epilog=_EPILOG)
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@cli.command(epilog=_EPILOG, example="run jobs/nightly-cleanup.yaml --yes --deadline 4h")
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=files)
 @USER_ID
 @click.option("--dry-run", is_flag=True, help="Only show what would be done; the same as `plan`.")
 @ACCESS_OF_A_RUN
@@ -106,8 +107,8 @@ def run(
     _end(run_jobs(jobs, user_id, options, _open(access, screen), screen))
 
 
-@cli.command(epilog=_EPILOG)
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@cli.command(epilog=_EPILOG, example="plan jobs/lists.yaml --out purge.plan --rejects rejects.jsonl")
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=files)
 @USER_ID
 @ACCESS
 @LIMITS
@@ -148,7 +149,7 @@ def _plan(
     _end(plan_jobs(jobs, user_id, options, screen, given=access, probe=vendor))
 
 
-@cli.command(epilog=_EPILOG)
+@cli.command(epilog=_EPILOG, example="resume audit/nightly-cleanup-20260726T021500Z.jsonl")
 @click.argument("audit", type=PATH)
 @ACCESS_OF_A_RUN
 @LIMITS
@@ -167,7 +168,7 @@ def resume(
     _end(resume_run(audit, options, _open(access, screen), screen))
 
 
-@cli.command(epilog=_EPILOG)
+@cli.command(epilog=_EPILOG, example="rerun audit/nightly-cleanup-20260726T021500Z.jsonl --only failed")
 @click.argument("audits", nargs=-1, required=True, type=PATH, metavar="AUDIT...")
 @click.option(
     "--only",
@@ -194,7 +195,7 @@ def rerun(
     _end(rerun_audits(audits, only, options, _open(access, screen), screen))
 
 
-@cli.command()
+@cli.command(example="status audit --job nightly-cleanup --max-age 26h")
 @click.argument("paths", nargs=-1, type=PATH, metavar="[AUDIT or FOLDER]...")
 @STATUS
 @OUTPUT
@@ -206,7 +207,7 @@ def status(paths: tuple[Path, ...], options: StatusOptions, output: OutputOption
     _end(list_runs(paths, options, os.environ))
 
 
-@cli.command()
+@cli.command(example="pace audit/nightly-cleanup-20260726T021500Z.jsonl --rate 5/s")
 @click.argument("audit", type=PATH)
 @PACE
 @OUTPUT
@@ -232,7 +233,7 @@ def pace(
     _end(steer(audit, options))
 
 
-@cli.command(epilog=_EPILOG)
+@cli.command(epilog=_EPILOG, example="report audit/*.jsonl --html nightly.html")
 @click.argument("audits", nargs=-1, required=True, type=PATH, metavar="AUDIT...")
 @click.option("--html", type=PATH, metavar="FILE", help="Write a self-contained page.")
 @click.option("--failed", type=PATH, metavar="FILE", help="Write every number that is not confirmed, as CSV.")
@@ -245,7 +246,7 @@ def report(audits: tuple[Path, ...], html: Path | None, failed: Path | None, out
     _end(report_audits(audits, screen, os.environ, html=html, failed=failed))
 
 
-@cli.command()
+@cli.command(example="verify audit/*.jsonl")
 @click.argument("audits", nargs=-1, required=True, type=PATH, metavar="AUDIT...")
 @click.option(
     "--head", metavar="VALUE", help="A chain value noted after a session: proves that nothing before was cut."
@@ -259,7 +260,7 @@ def verify(audits: tuple[Path, ...], head: str | None, output: OutputOptions) ->
     _end(verify_audits(audits, head=head))
 
 
-@cli.command()
+@cli.command(example="check --token-file token")
 @ACCESS
 @OUTPUT
 def check(access: AccessOptions, output: OutputOptions) -> None:
@@ -270,7 +271,7 @@ def check(access: AccessOptions, output: OutputOptions) -> None:
     _end(check_access(_open(access, screen), screen))
 
 
-@cli.command()
+@cli.command(example="sandbox --fault mixed=5%")
 @click.option("--port", type=click.IntRange(0, 65535), default=8900, help="Port on 127.0.0.1 [8900]; 0: any.")
 @click.option("--token", default="sandbox", help="The token it accepts [sandbox].")
 @click.option("--rows", type=click.IntRange(0), default=0, help="Rows to seed for ten made-up users [0].")
@@ -302,7 +303,7 @@ def sandbox(options: SandboxOptions) -> None:
     raise SystemExit(int(serve_sandbox(options)))
 
 
-@cli.command()
+@cli.command(example="demo --keep rehearsal")
 @click.option("--seed", type=int, default=1, help="Of the made-up data and faults [1].")
 @click.option(
     "--keep", type=PATH, metavar="DIR", help="Keep job, lists, plan and audit there [a folder in /tmp]."
@@ -316,7 +317,7 @@ def demo(seed: int, keep: Path | None, output: OutputOptions) -> None:
     _end(run_demo(seed, keep, screen))
 
 
-@cli.command()
+@cli.command(example="schema job")
 @click.argument("what", type=click.Choice(["job", "audit", "result"]), default="job")
 @OUTPUT
 def schema(what: Literal["job", "audit", "result"], output: OutputOptions) -> None:
@@ -363,6 +364,8 @@ def main() -> None:
     from runner.process import harden, ignore_signals
     from runner.streams import open_streams
 
+    if os.environ.get(COMPLETION):
+        complete(cli)
     open_streams()
     harden()
     call = CommandCall()
@@ -405,4 +408,4 @@ def _verb_of(error: click.ClickException) -> str | None:
 def _misused(error: click.ClickException) -> Refused:
     """Return a bad command line as an error of ours."""
     verb = _verb_of(error)
-    return Refused(error.format_message(), hint=f"see: {command(*([verb] if verb else []), '--help')}")
+    return Refused(misuse(error), hint=f"see: {command(*([verb] if verb else []), '--help')}")

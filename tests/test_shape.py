@@ -6,6 +6,7 @@ README's architecture tables are the rule; here they are held to the code.
 import ast
 import importlib
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from runner import usage
 from runner.cli import cli
 from runner.job.arguments import read_jobs
 from runner.plan.file import read_plan
@@ -373,6 +375,25 @@ def test_every_verb_has_help(verb):
     assert result.exit_code == 0
     assert result.output.startswith("Usage:")
     assert (cli.commands[verb] if verb else cli).help
+
+
+def test_every_verb_stands_in_a_group_of_the_help_and_has_an_example_that_parses():
+    shown = CliRunner().invoke(cli, ["--help"]).output
+    assert "More:" not in shown
+    for name, verb in cli.commands.items():
+        assert f"\n  {name} " in shown
+        said, *args = shlex.split(verb.example)
+        assert said == name
+        assert verb.make_context(name, args, resilient_parsing=False).params is not None
+        assert f"bulk-delete {verb.example}" in CliRunner().invoke(cli, [name, "--help"]).output.replace(
+            "\n  ", " "
+        )
+
+
+def test_every_group_of_the_help_holds_something_that_exists():
+    flags = {param.name for verb in cli.commands.values() for param in verb.params}
+    assert {name for _, names in usage.FLAGS for name in names} <= flags
+    assert {name for _, names in usage.VERBS for name in names} <= set(cli.commands)
 
 
 def test_no_path_of_a_machine_stands_in_a_file():

@@ -126,7 +126,7 @@ def test_a_run_that_stops_early(program, sandbox, watch):
         (["run", "none.yaml", "--yes"], "none.yaml"),
         (["run", "broken.yaml", "--yes"], "unknown key"),
         (["run", "capped.json", "--yes"], "max_phones"),
-        (["run", "job.json", "--yess"], "No such option"),
+        (["run", "job.json", "--yess"], "there is no option --yess"),
         (["run", "job.json", "--yes", "--rate", "fast"], "--rate"),
         (["resume", "none.jsonl"], "none.jsonl"),
         (["rerun", "none.jsonl", "--yes"], "none.jsonl"),

@@ -1,0 +1,160 @@
+"""How the command line explains itself: help in groups, an example for each verb, what is wrong with a line.
+
+Owns the words for a bad command line, so that they are those of every other error: lower case, the place
+first, what to do after it. It decides nothing, and imports nothing heavy.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import click
+from click.exceptions import NoArgsIsHelpError
+
+__all__ = ["COMPLETION", "FLAGS", "VERBS", "Verb", "Verbs", "complete", "files", "misuse"]
+
+COMPLETION: Final = "_BULK_DELETE_COMPLETE"
+"""Set by a shell that wants a line completed, or the script that does so."""
+
+VERBS: Final = (
+    ("Rehearse", ("demo", "sandbox", "check")),
+    ("Delete", ("plan", "run", "resume", "rerun")),
+    ("While it runs", ("status", "pace")),
+    ("Afterwards", ("report", "verify")),
+    ("For programs", ("schema",)),
+)
+FLAGS: Final = (
+    ("The vendor", ("base_url", "token_file", "ca_file", "proxy_from_env")),
+    ("Limits", ("rate", "concurrency", "timeout_s", "max_attempts", "deadline_s")),
+    ("The audit", ("audit", "or_resume", "audit_phones", "reason", "operator")),
+    ("Questions", ("yes", "stale_ok", "wait")),
+    ("Output", ("as_json", "quiet", "verbose", "log_format", "config")),
+)
+_FOREIGN: Final = (
+    ("is not a valid float range", "is no number"),
+    ("is not a valid integer range", "is no whole number"),
+    ("is not a valid integer", "is no whole number"),
+    ("is not in the range", "is not within"),
+    ("requires an argument", "needs a value"),
+    ("does not take a value", "takes no value"),
+    ("Got unexpected extra arguments", "too many arguments:"),
+    ("Got unexpected extra argument", "one argument too many:"),
+)
+"""What the parser says of a value, and what we say."""
+
+
+class Verb(click.Command):
+    """One verb; its help has an example, and its flags in groups.
+
+    Args:
+        example: What somebody could type, without the program's name.
+    """
+
+    def __init__(self, *args: Any, example: str = "", **attrs: Any) -> None:
+        super().__init__(*args, **attrs)
+        self.example = example
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the line; what is wrong with it is known to be this verb's."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the verb's own flags, then the shared ones by what they are about."""
+        flags = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        shown = {str(flag.name): flag.get_help_record(ctx) for flag in flags}
+        rows = {name: record for name, record in shown.items() if record is not None}
+        shared = {name for _, names in FLAGS for name in names}
+        own = ("Options", [name for name in rows if name not in shared])
+        _write_groups(formatter, rows, (own, *FLAGS))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example, then what else there is to say."""
+        if self.example:
+            with formatter.section("For example"):
+                formatter.write_text(f"bulk-delete {self.example}")
+        super().format_epilog(ctx, formatter)
+
+
+class Verbs(click.Group):
+    """All verbs, in groups."""
+
+    command_class = Verb
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each verb with its first sentence, by when one needs it."""
+        del ctx
+        rows = {name: (name, verb.get_short_help_str(90)) for name, verb in self.commands.items()}
+        named = {name for _, names in VERBS for name in names}
+        rest = ("More", [name for name in rows if name not in named])
+        _write_groups(formatter, rows, (*VERBS, rest))
+
+
+def _write_groups(
+    formatter: click.HelpFormatter,
+    rows: dict[str, tuple[str, str]],
+    groups: Iterable[tuple[str, Sequence[str]]],
+) -> None:
+    for title, names in groups:
+        held = [rows[name] for name in names if name in rows]
+        if held:
+            with formatter.section(title):
+                formatter.write_dl(held)
+
+
+def files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[Any]:
+    """Complete the name of a file."""
+    from click.shell_completion import CompletionItem  # noqa: PLC0415 - only a shell's question needs it
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+def complete(cli: click.Command) -> None:
+    """Answer a shell that wants something completed, and leave; on plain streams, for it writes bytes."""
+    cli.main(prog_name="bulk-delete", complete_var=COMPLETION)
+    sys.exit(1)
+
+
+def misuse(error: click.ClickException) -> str:
+    """Return what is wrong with a command line, as every other error says it."""
+    if isinstance(error, NoArgsIsHelpError):
+        return f"a command is missing: {_verbs(error.ctx)}"
+    if isinstance(error, click.NoSuchOption):
+        return f"there is no option {error.option_name}{_meant(error.possibilities)}"
+    if isinstance(error, click.NoSuchCommand):
+        return f"there is no command {error.command_name}{_meant(error.possibilities)}"
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        missing = isinstance(error, click.MissingParameter)
+        return (
+            f"{_name(error.param)} is missing" if missing else f"{_name(error.param)}: {_told(error.message)}"
+        )
+    said = error.format_message()
+    if isinstance(error, click.BadOptionUsage):
+        said = said.replace(f"Option {error.option_name!r}", error.option_name)
+    return _told(said)
+
+
+def _verbs(ctx: click.Context | None) -> str:
+    known = ctx.command.commands if ctx is not None and isinstance(ctx.command, click.Group) else {}
+    return ", ".join(known)
+
+
+def _name(param: click.Parameter) -> str:
+    if isinstance(param, click.Option):
+        return param.opts[0]
+    return (param.metavar or str(param.name).upper()).removesuffix("...")
+
+
+def _meant(possibilities: Sequence[str] | None) -> str:
+    return f": is {' or '.join(possibilities)} meant?" if possibilities else ""
+
+
+def _told(message: str) -> str:
+    """Return a foreign sentence as a part of one of ours."""
+    said = message.strip().removesuffix(".")
+    for theirs, ours in _FOREIGN:
+        said = said.replace(theirs, ours)
+    return said[:1].lower() + said[1:] if said[1:2].islower() else said
