@@ -1,5 +1,6 @@
 """Fixtures of the tests that run the real program."""
 
+import gc
 import os
 import signal
 
@@ -19,6 +20,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_xdist_auto_num_workers(config):
     """Two a core: most tests wait for a process or a clock."""
     return 2 * (os.cpu_count() or 1)
+
+
+def pytest_collection_finish(session):
+    """What was imported and collected stays to the end: let the garbage collector pass it over."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
