@@ -41,7 +41,8 @@ class Fork:
             stack.callback(os.close, message)
             os.write(message, told)
             socket.send_fds(_warm().socket, [b"call"], [*fds, message, theirs.fileno()])
-            self.pid = _NUMBER.unpack(_exactly(self._line, _NUMBER.size))[0]
+        # Their end is closed here by now, so that the end of the warm process is seen, not waited for.
+        self.pid = _NUMBER.unpack(_exactly(self._line, _NUMBER.size))[0]
 
     def poll(self):
         """Return the exit code, or None while it runs."""
