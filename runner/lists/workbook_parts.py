@@ -293,6 +293,9 @@ class XmlScan:
         self._parser = _new_parser()
         self._parser.StartElementHandler = self._start
         self._parser.EndElementHandler = self._end
+        self._parser.StartNamespaceDeclHandler = self._declare
+        self.declared: set[bytes] = set()
+        """The prefixes that the part has declared so far."""
         self._stack: list[str] = []
         self._depth = 1 if root == around else 2
         self._between = False
@@ -304,6 +307,10 @@ class XmlScan:
     def pattern(self, prefix: bytes) -> re.Pattern[bytes]:
         """Return what matches one element or several, whole, with this prefix before each name."""
         raise NotImplementedError
+
+    def is_sound(self, match: re.Match[bytes]) -> bool:  # noqa: ARG002 - other parts look at it
+        """Tell whether the parser would take what the pattern matched; if not, it is left to the parser."""
+        return True
 
     def take(self, match: re.Match[bytes]) -> None:
         """Take what the pattern matched."""
@@ -330,7 +337,7 @@ class XmlScan:
             at, size = 0, len(piece)
             while at < size:
                 match = self._fast.match(piece, at) if self._fast is not None and self._between else None
-                if match is not None:
+                if match is not None and self.is_sound(match):
                     self.take(match)
                     at = match.end()
                 else:
@@ -384,6 +391,9 @@ class XmlScan:
             self._fast = None
         self._between = False
         _feed(self._parser, data, self._part)
+
+    def _declare(self, prefix: str | None, _uri: str) -> None:
+        self.declared.add((prefix or "").encode())
 
     def _start(self, tag: str, attrs: dict[str, str]) -> None:
         name = local_name(tag)

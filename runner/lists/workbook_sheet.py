@@ -24,6 +24,8 @@ __all__ = ["SheetInfo", "Workbook", "WorkbookRow"]
 
 _MAX_ROW, _MAX_COLUMN = 1 << 20, 1 << 14
 _MAX_SHEETS = 1000
+_MAX_SHAPES = 1000
+"""Rows that differ in their attributes' names and are known again; a program writes a few."""
 _VALUE = rb'[^"<&\x00-\x1f]*+'
 _OF_DOCUMENT = "http://schemas.openxmlformats.org/officeDocument/2006/relationships "
 _OF_DOCUMENT_STRICT = "http://purl.oclc.org/ooxml/officeDocument/relationships "
@@ -110,6 +112,10 @@ class Workbook:
 # ---- rows ---------------------------------------------------------------------------------------------
 
 _ANY_COLUMN = b"[A-Z]{1,2}|[A-W][A-Z]{2}|X(?:[A-E][A-Z]|F[A-D])"
+_FORMULA_ATTRS = b"".join(
+    rb'(?: %b="%b")?+' % (name, _VALUE) for name in b"t aca ref dt2D dtr del1 del2 r1 r2 ca si bx".split()
+)
+"""A formula's attributes in the order of their schema; in another the parser looks at them."""
 _HIDDEN = re.compile(rb' (?:hidden="(?:1|true)"|ht="0+(?:\.0*)?")')
 
 
@@ -140,6 +146,7 @@ class _SheetScan(XmlScan):
         super().__init__(book.parts, sheet.part, root="worksheet", around="sheetData", unit="row")
         self._sense, self._sheet, self._columns = book.cells, sheet, columns
         self._numbers: dict[bytes, int] = {}
+        self._sound: set[tuple[bytes, ...]] = set()
         self._ready: list[WorkbookRow] = []
         self._last = 0
         self._hidden = self._in_row = False
@@ -182,7 +189,7 @@ class _SheetScan(XmlScan):
         """Match one row in the shape that programs write."""
         names = {name: prefix + name for name in (b"row", b"c", b"f", b"v", b"is", b"t")}
         attrs = rb'(?: (?!xmlns)[A-Za-z][A-Za-z0-9:]*+="%b")*+' % _VALUE
-        formula = rb"<%b%b(?:/>|>%b</%b>)" % (names[b"f"], attrs, PLAIN_TEXT, names[b"f"])
+        formula = rb"<%b%b(?:/>|>%b</%b>)" % (names[b"f"], _FORMULA_ATTRS, PLAIN_TEXT, names[b"f"])
         value = rb"<%b%b>(%b)</%b>|<%b ?/>" % (names[b"v"], SPACE_KEPT, PLAIN_TEXT, names[b"v"], names[b"v"])
         inline = rb"<%b><%b%b>(%b)</%b></%b>" % (
             names[b"is"], names[b"t"], SPACE_KEPT, PLAIN_TEXT, names[b"t"], names[b"is"],
@@ -201,6 +208,18 @@ class _SheetScan(XmlScan):
             rb'<%b(?=[^<>]* r="(?P<row>[1-9][0-9]{0,6}+)")(?P<attrs>%b) ?+'
             rb"(?:/>|>(?P<cells>\s*+(?:%b\s*+)*+)</%b>)\s*+" % (names[b"row"], attrs, any_cell, names[b"row"])
         )
+
+    def is_sound(self, match: re.Match[bytes]) -> bool:
+        """Tell whether a row has no attribute twice, and none of a prefix that nobody declared."""
+        names = tuple(match["attrs"].split(b'"')[:-1:2])
+        if names not in self._sound:
+            prefixes = {name.partition(b":")[0].strip() for name in names if b":" in name}
+            if len(set(names)) < len(names) or not prefixes <= self.declared:
+                return False
+            if len(self._sound) > _MAX_SHAPES:
+                self._sound.clear()
+            self._sound.add(names)
+        return True
 
     def take(self, match: re.Match[bytes]) -> None:
         """Take one row, of its cells the ones that are wanted."""

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runner.lists.workbook_parts import Parts, Unreadable, XmlScan
-from runner.lists.workbook_sheet import Workbook
+from runner.lists.workbook_sheet import Workbook, _SheetScan
 from tests.support.xlsx import MAIN, book, page
 
 STRINGS = "<si><t>a</t></si><si><r><t>b</t></r><r><t>c</t></r></si><si><t xml:space='preserve'> d</t></si>"
@@ -119,10 +119,42 @@ def test_both_ways_through_a_sheet_say_the_same(rows):
         '<row ht="15" hidden="1" r="1"><c r="A1"><v>1</v></c></row><row x="&gt;" r="2"/>',
         "<row r='1'/>" * 2,
         '<row r="1"><c r="A1"><v>1</v></row>',
+        '<row r="1"><c r="A1"><v>1</v><is><t>2</t></is></c></row>',
+        '<row r="1"><c r="A1"><is><t>2</t></is><v>1</v></c></row>',
+        '<row r="1"><c r="A1"><is><t>1</t></is><is><t>2</t></is></c></row>',
+        '<row r="1" zz:dyDescent="0.2"><c r="A1"><v>1</v></c></row>',
+        '<row r="1" hidden="0" hidden="1"><c r="A1"><v>1</v></c></row>',
+        '<row r="1" r="2"><c r="A2"><v>1</v></c></row>',
+        '<row r="1"><c r="A1"><f zz:t="x">1</f><v>1</v></c></row>',
+        '<row r="1"><c r="A1"><f ca="1" ca="1">1</f><v>1</v></c></row>',
+        '<row r="1"><c r="A1"><f si="0" t="shared">1</f><v>1</v></c></row>',
+        '<zz:row r="1"><c r="A1"><v>1</v></c></zz:row>',
+        '<row r="1"><zz:c r="A1"><v>1</v></zz:c></row>',
+        '<row r="1"><c r="A1"><zz:v>1</zz:v></c></row>',
+        '<row xml:space="preserve" r="1"><c r="A1"><v>1</v></c></row>',
     ],
 )
 def test_both_ways_agree_on_what_is_rare_or_damaged(rows):
     ways(rows)
+
+
+@pytest.mark.parametrize("damage", ['zz:x="1"', 'hidden="0" hidden="1"', 'spans="1:2" spans="1:2"'])
+def test_a_row_with_an_attribute_twice_or_of_a_prefix_that_nobody_declared_is_damage(damage):
+    found = ways(
+        f'<row r="1" ht="15"><c r="A1"><v>1</v></c></row><row r="2" {damage}><c r="A2"><v>1</v></c></row>'
+    )
+    assert "is no XML: " in found
+    assert len(ways('<row r="1" xml:lang="en" ht="15"><c r="A1"><v>1</v></c></row>')) == 1
+
+
+def test_a_prefix_that_the_sheet_declares_goes_the_fast_way():
+    sheet = page('<row r="1" x14ac:dyDescent="0.2"><c r="A1"><v>1</v></c></row>').replace(
+        "<worksheet ", '<worksheet xmlns:x14ac="urn:x" '
+    )
+    workbook = Workbook(Parts(io.BytesIO(book(sheet))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_SheetScan, "_start_row", None)
+        assert [row.number for row in workbook.rows(workbook.sheets[0])] == [1]
 
 
 def test_both_ways_agree_over_the_ends_of_blocks():
