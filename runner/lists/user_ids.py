@@ -1,7 +1,7 @@
 """What a spreadsheet leaves of a user id: told by its text, in any format. Pure.
 
 Keeps "every flaw that spoils a phone spoils a user id" for ids that are text: scientific notation as programs
-write it (`1.39E+17`), decimals, negatives, dates, booleans, empty marks (`NULL`, `NaN`) and errors of a
+write it (`1.39E+17`), decimals, negatives, dates, booleans, empty marks (`NULL`, `NaN`, `-`) and errors of a
 spreadsheet say no id. A word, a UUID, or digits around an `e` (`12e34` may be a hexadecimal id) say one.
 """
 
@@ -19,7 +19,7 @@ _FLAWS = {
         |[0-9]{{1,2}}([-./])[0-9]{{1,2}}\2(?:19|20)[0-9]{{2}}(?:[ T].*)?
         |[0-9]{{1,2}}-{_MONTH}(?:-[0-9]{{2,4}})?|{_MONTH}-[0-9]{{2}}""",
     "cell_error": r"\#[A-Z0-9/]+[!?]?",
-    "not_text": r"(?i:true|false|null|nil|none|nan|undefined)",
+    "not_text": r"(?i:true|false|null|nil|none|nan|undefined)|-+",
 }
 _FLAWED = {reason: re.compile(f"(?:{pattern})", re.VERBOSE) for reason, pattern in _FLAWS.items()}
 _SUSPECT = re.compile(

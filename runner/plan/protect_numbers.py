@@ -15,6 +15,7 @@ __all__ = ["might_be_number", "mobiles_in", "protected_forms"]
 _BETWEEN = r"[ .()-]{0,2}"
 _MOBILE = re.compile(rf"(?<![0-9])(?:(?:\+|00)?86{_BETWEEN})?(1[3-9][0-9](?:{_BETWEEN}[0-9]){{8}})(?![0-9])")
 """A mobile among other words; longer runs of digits are none."""
+_WHOLE_MOBILE = re.compile(r"1[3-9][0-9]{9}")
 _GROUP = re.compile(rf"[0-9](?:{_BETWEEN}[0-9])*")
 """Digits that might be one number."""
 _RUN = re.compile(r"[0-9]+")
@@ -77,9 +78,10 @@ def protected_forms(value: str, rule: PhoneRule, reason: str) -> tuple[set[str],
         return found, True
     if rule == "opaque" or reason in _LOST:
         raise BadPhone(reason)
-    if reason in _UNPLANNED:
-        return {text}, False
     plain = text.translate(_PLAIN)
+    if reason in _UNPLANNED:  # +138… may be a mobile with a sign too many
+        digits = _digits(plain)
+        return {text} | ({digits} if _WHOLE_MOBILE.fullmatch(digits) else set()), False
     if _NO_DIGIT in plain:
         raise BadPhone("digits")
     mobiles, rest = _take_mobiles(plain)

@@ -33,6 +33,8 @@ FLAWED = {
     "FALSE": "not_text",
     "null": "not_text",
     "NaN": "not_text",
+    "-": "not_text",
+    "--": "not_text",
     "#N/A": "cell_error",
     "#REF!": "cell_error",
     "1234567890123450000000": "rounded",

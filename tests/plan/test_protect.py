@@ -121,6 +121,13 @@ def test_a_number_that_no_list_of_mobiles_can_name_is_noted(tmp_path, line):
     assert "1 of 2 values are no phones under the rule mobile_cn" in note
 
 
+@pytest.mark.parametrize("line", [f"+{A}", f"+{A[:3]} {A[3:7]} {A[7:]}", f"+{A[:3]}-{A[3:]}"])
+def test_a_mobile_with_a_sign_too_many_is_protected(tmp_path, line):
+    protected = protect(tmp_path, f"{C}\n{line}\n")
+    assert protected.matches((A, B, C)) == {A, C}
+    assert protect(tmp_path, f"{C}\n+85213900000\n").matches((A, B, C)) == {C}
+
+
 @pytest.mark.parametrize("header", ["手机号", "Phone No.", "mobile"])
 def test_a_header_by_name_is_no_line_and_one_in_other_words_is_refused(tmp_path, header):
     assert protect(tmp_path, f"{header}\n{A}\n").matches((A,)) == {A}
