@@ -61,6 +61,7 @@ REASONS = {
     "negative": "a number below zero",
     "cell_error": "an error of the spreadsheet, such as #N/A",
     "padded": "a number that its cell shows with zeros before it",
+    "shown": "a number that its cell shows as something else, or not at all",
     "no_value": "a formula without a stored value",
     "date": "a date",
 }

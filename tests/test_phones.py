@@ -218,6 +218,7 @@ def test_every_reason_and_every_kind_that_phones_knows_is_reached_by_these_table
         "cell_error",
         "no_value",
         "padded",
+        "shown",
     }  # those come from the formats
     assert set().union(*CLEANED.values()) | {"plus"} == set(KINDS)
 

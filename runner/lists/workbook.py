@@ -19,8 +19,9 @@ from runner.phones import PhoneRule, normalise_many
 
 __all__ = ["read_workbook", "read_workbook_cells"]
 
-_LOST_IN_PHONES, _LOST_IN_USERS = {"zeros": "rounded"}, {"zeros": ""}
-"""What a number with six zeros at its end is: a phone has lost digits, a user id may be such a number."""
+_IN_PHONES, _IN_USERS = {"zeros": "rounded", "labelled": ""}, {"zeros": "", "labelled": "shown"}
+"""What is a flaw of one column only: a phone with six zeros at its end has lost digits, a user id may end so;
+a phone may be shown with words around it, a user id is another one then."""
 
 
 def read_workbook(source: Source, spec: ListSpec, rule: PhoneRule) -> Iterator[Rows]:
@@ -46,7 +47,7 @@ def read_workbook_cells(source: Source) -> Iterator[CellRows]:
         for sheet in list(reader.sheets(1)):
             name = f"{source.name}!{sheet.name}"
             for rows in reader.rows(sheet, None, 0):
-                flaws = [_flaws(column, range(len(rows.lines)), _LOST_IN_PHONES) for column in rows.flaws]
+                flaws = [_flaws(column, range(len(rows.lines)), _IN_PHONES) for column in rows.flaws]
                 yield CellRows(name, rows.lines, rows.texts, flaws)
 
 
@@ -165,8 +166,8 @@ def _rows_of(name: str, stretch: SheetRows, layout: Layout, *, skip: bool) -> Ro
         [stretch.lines[index] for index in filled],
         [texts[index] for index in filled],
         [stretch.texts[1][index] for index in filled] if has_users else None,
-        _flaws(stretch.flaws[0], filled, _LOST_IN_PHONES),
-        _flaws(stretch.flaws[1], filled, _LOST_IN_USERS) if has_users else {},
+        _flaws(stretch.flaws[0], filled, _IN_PHONES),
+        _flaws(stretch.flaws[1], filled, _IN_USERS) if has_users else {},
         column=layout.read,
         blank=blank,
         hidden=hidden,

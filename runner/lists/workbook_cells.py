@@ -37,7 +37,8 @@ class Cell(NamedTuple):
     Args:
         text: The text, or the digits of a number.
         flaw: A word of `phones.REASONS`; or `zeros`, for a number that ends in six of them: one that was
-            shown as 1.39E+10 and saved so has lost its digits, but a number that counts something has not.
+            shown as 1.39E+10 and saved so has lost its digits, but a number that counts something has not;
+            or `labelled`, for a number that is shown with words: a phone may be, a user's id is another one.
     """
 
     text: str
@@ -89,8 +90,10 @@ class Cells:
         return self._number(text.strip(), style) if is_number else _other(kind, text)
 
     def _number(self, text: str, style: int) -> Cell:
-        cell = _number(text)
-        return Cell(cell.text, "padded") if len(cell.text) < self.styles.widths.get(style, 0) else cell
+        cell, styles = _number(text), self.styles
+        if len(cell.text) < styles.widths.get(style, 0):
+            return Cell(cell.text, "padded")
+        return cell if cell.flaw or style not in styles.shown else Cell(cell.text, styles.shown[style])
 
 
 def _other(kind: str, text: str) -> Cell:
@@ -131,19 +134,22 @@ def _unescaped(text: str) -> str:
 _DATE_IDS = frozenset([*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)])
 _LITERAL = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?![hmsHMS]+\])[^\]]*\]')
 _DATE_CODE = re.compile(r"[dmyhsDMYHS]")
+_SCALED = re.compile(r"%|[0#?],+(?![0#?,])")
 _PADDING_CODE = re.compile(r"0{2,}(?:;.*)?", re.DOTALL)
 
 
 class _Styles:
-    """What the styles of a workbook make of numbers: dates, or more digits than there are.
+    """What the styles of a workbook make of numbers: dates, more digits than there are, or something else.
 
     `dates` are the numbers of the styles that show a date or a time; `widths` says of those that show zeros
-    before a short number how many digits they show.
+    before a short number how many digits they show; `shown` are the flaws of those that show another number
+    (or none), or words beside it.
     """
 
     def __init__(self, parts: Parts, part: str | None) -> None:
         self._dates = set(_DATE_IDS)
         self._paddings: dict[int, int] = {}
+        self._shown: dict[int, str] = {}
         self._formats: list[int] = []
         self._stack: list[str] = []
         if part is not None:
@@ -152,6 +158,9 @@ class _Styles:
         self.dates = frozenset(style for style, number in of_styles if number in self._dates)
         of_styles = enumerate(self._formats)
         self.widths = {s: self._paddings[number] for s, number in of_styles if number in self._paddings}
+        self.shown = {
+            s: self._shown[number] for s, number in enumerate(self._formats) if number in self._shown
+        }
 
     def _start(self, tag: str, attrs: dict[str, str]) -> None:
         name, given = local_name(tag), attrs.get("numFmtId", "")
@@ -162,6 +171,8 @@ class _Styles:
                 self._dates.add(number)
             elif _PADDING_CODE.fullmatch(code):
                 self._paddings[number] = len(code.partition(";")[0])
+            if flaw := _shown_as(attrs.get("formatCode", "")):
+                self._shown[number] = flaw
         if name == "xf" and self._stack[-1:] == ["cellXfs"]:
             self._formats.append(number)
         self._stack.append(name)
@@ -169,6 +180,20 @@ class _Styles:
     def _end(self, _tag: str) -> None:
         if self._stack:
             self._stack.pop()
+
+
+def _shown_as(code: str) -> str:
+    """Return the flaw of a number that a format shows: `shown`, `labelled`, or nothing."""
+    bare = _LITERAL.sub(lambda match: "\0" * len(match[0]), code)
+    first, several, _ = bare.partition(";")
+    if (several and not first.strip("\0 ")) or _SCALED.search(first):
+        return "shown"
+    literals = [match[0] for match in _LITERAL.finditer(code, 0, len(first)) if match[0][0] in '"\\']
+    words = "".join(literals) + first.replace("General", "")
+    digits = "".join(char for char in words if char.isdigit()).strip("0")
+    if digits not in {"", "86"} or any("0" in literal for literal in literals):
+        return "shown"
+    return "labelled" if digits or any(map(str.isalpha, "".join(literals))) else ""
 
 
 # ---- shared strings -----------------------------------------------------------------------------------

@@ -78,6 +78,9 @@ CELLS = {
     f' s="3"><v>{A}</v>': (A, ""),
     f' s="4"><v>{A}</v>': (A, ""),
     ' s="4"><v>1390000000</v>': ("1390000000", "padded"),
+    **{f' s="{style}"><v>{A}</v>': (A, "shown") for style in (5, 6, 7, 8, 9)},
+    **{f' s="{style}"><v>{A}</v>': (A, "") for style in (10, 11, 12, 13, 14, 15)},
+    ' s="5"><v>1.5</v>': ("1.5", "float"),
     ' t="d"><v>2024-07-26</v>': ("2024-07-26", "date"),
     ' t="e"><v>#N/A</v>': ("#N/A", "cell_error"),
     ' t="e"><f>VLOOKUP(A1,B:C,2,0)</f><v>#REF!</v>': ("#REF!", "cell_error"),
@@ -90,13 +93,29 @@ CELLS = {
 }
 """XML of a cell, from behind its place on → what it says and what is wrong with it as a phone."""
 BLANK = ["/>", ' s="1"/>', ' t="s"/>', ' t="s"><v></v>', ' t="str"><f>IF(1,"")</f><v></v>', "><v></v>", None]
+FORMATS = [
+    "yyyy&quot;年&quot;m&quot;月&quot;",
+    "[Red]&quot;Tel d&quot;\\d000\\-0000\\-0000_);@",
+    "00000000000;@",
+    ";;;",
+    "#,##0,",
+    "0%",
+    "0&quot;0&quot;",
+    "&quot;x&quot;;0",
+    "&quot;+86 &quot;000\\ 0000\\ 0000",
+    "&quot;U&quot;0",
+    "[$-804]#,##0",
+    "_ * #,##0_ ;[Red]\\-#,##0;@",
+    "General",
+    "+86 000 0000 0000",
+]
 STYLES = (
-    '<numFmts count="3"><numFmt numFmtId="164" formatCode="yyyy&quot;年&quot;m&quot;月&quot;"/>'
-    '<numFmt numFmtId="165" formatCode="[Red]&quot;Tel d&quot;\\d000\\-0000\\-0000_);@"/>'
-    '<numFmt numFmtId="166" formatCode="00000000000;@"/></numFmts>'
-    '<cellStyleXfs count="1"><xf numFmtId="14"/></cellStyleXfs>'
-    '<cellXfs count="5"><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="164"/>'
-    '<xf numFmtId="165"/><xf numFmtId="166"/></cellXfs>'
+    f'<numFmts count="{len(FORMATS)}">'
+    + "".join(f'<numFmt numFmtId="{n}" formatCode="{code}"/>' for n, code in enumerate(FORMATS, 164))
+    + '</numFmts><cellStyleXfs count="1"><xf numFmtId="14"/></cellStyleXfs>'
+    + f'<cellXfs count="{len(FORMATS) + 2}"><xf numFmtId="0"/><xf numFmtId="14"/>'
+    + "".join(f'<xf numFmtId="{n}"/>' for n in range(164, 164 + len(FORMATS)))
+    + "</cellXfs>"
 )
 STRINGS = f"<si><t>shared</t></si><si><r><t>139</t></r><r><t>{A[3:]}</t></r></si>"
 
@@ -130,6 +149,8 @@ USERS = {
     "><v>123456789012345678</v>": ("123456789012345680", "rounded"),
     "><v>1001.5</v>": ("1001.5", "float"),
     ' s="4"><v>1001</v>': ("1001", "padded"),
+    **{f' s="{style}"><v>1001</v>': ("1001", "shown") for style in (5, 6, 7, 8, 9, 11)},
+    **{f' s="{style}"><v>1001</v>': ("1001", "") for style in (12, 13, 14)},
     ' t="b"><v>1</v>': ("TRUE", "not_text"),
     ' s="1"><v>45292</v>': ("45292", "date"),
     "><v>-5</v>": ("-5", "negative"),
