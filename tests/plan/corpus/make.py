@@ -602,6 +602,53 @@ def user_ids():
     case("says-when.json", f'[{{"phone":"{A}","created_at":"2024-07-26 00:00:00"}}]', phones=[(1, A)])
 
 
+def whose():
+    """Lines, titles and names that say whose the numbers are, and such as do not."""
+    heading, title = "stands among the numbers: are those below it another user's?", "names its user itself"
+    case("headings-of-users.txt", f"用户A:\n{A}\n{B}\n用户B:\n{C}\n", fault=title, hint="take the line out")
+    case("headings-below.txt", f"{A}\n{B}\n用户B:\n{C}\n", fault=":3: the heading '用户B:' " + heading)
+    case("headings-in-brackets.txt", f"{A}\n[u2]\n{B}\n", fault=":2: the heading '[u2]' " + heading)
+    case("headings-of-keys.txt", f"{A}\n" * 10 + f"# user_id: u2\n{B}\n", fault=":11: the heading")
+    case("headings-of-people.txt", f"{A}\n张三：\n{B}\n", fault=":2: the heading '张三：'")
+    case(
+        "headings-in-a-table.csv",
+        f"姓名,手机\n张三,{A}\n用户B:,\n李四,{B}\n",
+        fault=":3: the heading '用户B:'",
+    )
+    case("headings-encrypted.txt", "aGVsbG8=\n用户B:\nd29ybGQ=\n", fault=":2: the heading", rule="opaque")
+    case("title-of-a-user.txt", f"用户 u2 的名单\n手机号\n{A}\n", fault=title)
+    case("title-of-users.txt", f"流失用户名单\n手机号\n{A}\n{B}\n", phones=at(3, A, B))
+    case("title-of-a-month.txt", f"用户 2024年3月退订\n{A}\n", phones=[(2, A)], rejects=[(1, "characters")])
+    remarks = [(2, "characters"), (3, "characters"), (4, "characters")]
+    case("remarks.txt", f"{A}\n# checked\n无\n张三\n{B}\n", phones=[(1, A), (5, B)], rejects=remarks)
+    nameless = f"昵称,手机\n用户8001,{A}\n用户8002,\n[销售部],\n李四,{B}\n"
+    case("users-without-a-phone.csv", nameless, phones=[(2, A), (5, B)], blank=2)
+    out = "this list names users itself: 1 "
+    for name, column in {
+        "seat-of-a-user": "userid(坐席)",
+        "user-of-a-seat": "坐席用户id",
+        "id-before-user": "ID用户",
+        "user-required": "用户ID（必填）",
+    }.items():
+        case(f"names-users-{name}.csv", f"{column},手机\nu1,{A}\n", fault=out + repr(column))
+    case("names-seats.csv", f"坐席,手机\n张三,{A}\n", phones=[(2, A)])
+    case("names-uuids.csv", f"uuid,手机\n{U1},{A}\n", phones=[(2, A)])
+    case("says-encryption.csv", f"手机,encryption\n{A},false\n", fault="which of its values are encrypted")
+    case("invitations.csv", f"姓名,邀请码\n张三,{A}\n李四,{B}\n", fault="its header says '码'")
+    case("parcels.csv", f"name,tracking number\nx,{A}\ny,{B}\n", fault="its header says 'tracking'")
+    case("numbers-of-customers.csv", f"姓名,客户号码\n张三,{A}\n", phones=[(2, A)])
+    dashes = table([["user_id", "phone"], [U1, A], ["-", B], ["--", C]])
+    case(
+        "users-as-dashes.csv",
+        dashes,
+        phones=at(2, A, B, C),
+        users=[U1, "-", "--"],
+        user_flaws=[(3, "not_text"), (4, "not_text")],
+        user_column="user_id",
+        phone_column="phone",
+    )
+
+
 def foreign():
     """What people take for a list."""
     page = f"<html><head><meta charset='gb2312'></head><table><tr><td>手机</td><td>{A}</td></tr></table>"
@@ -712,6 +759,7 @@ if __name__ == "__main__":
         columns,
         shifts,
         user_ids,
+        whose,
         foreign,
         ends_of_lines,
     )

@@ -21,6 +21,7 @@ def make(case, sheet):
     """Write all of them; `case` writes one file and notes what must come out, `sheet` has openpyxl write."""
     cells(case, sheet)
     users(case)
+    shown(case)
     unseen(case, sheet)
     dialects(case)
     damage(case)
@@ -147,6 +148,33 @@ def users(case):
     )
     rows = grid([["user_id", "phone"], [U1, A]])
     case("wb-users-for-one.xlsx", book(page(rows)), fault="this list names users itself: 1 'user_id'")
+
+
+def shown(case):
+    """Numbers that their cells show as they are, as others, with words, or not at all."""
+    codes = [";;;", "0%", "#,##0,", "0&quot;0&quot;", "&quot;+86 &quot;0", "#,##0", "&quot;U&quot;0"]
+    formats = "".join(f'<numFmt numFmtId="{n}" formatCode="{code}"/>' for n, code in enumerate(codes, 170))
+    styles = f"<numFmts>{formats}</numFmts><cellXfs>" + "".join(
+        f'<xf numFmtId="{n}"/>' for n in (0, *range(170, 170 + len(codes)))
+    )
+    styles += "</cellXfs>"
+    rows = [["姓名", "手机号"], *(["x", f' s="{style}"><v>{A}</v>'] for style in range(len(codes) + 1))]
+    case(
+        "wb-shown-as-others.xlsx",
+        book(page(grid(rows)), styles=styles),
+        phones=[(line, A) for line in (2, 7, 8, 9)],
+        rejects=[(line, "shown") for line in (3, 4, 5, 6)],
+    )
+    ids = [["user_id", "phone"], *([f' s="{style}"><v>1001</v>', A] for style in (0, 6, 7, 1))]
+    case(
+        "wb-users-shown-as-others.xlsx",
+        book(page(grid(ids)), styles=styles),
+        phones=[(line, A) for line in (2, 3, 4, 5)],
+        users=["1001"] * 4,
+        user_flaws=[(4, "shown"), (5, "shown")],
+        user_column="user_id",
+        phone_column="phone",
+    )
 
 
 def unseen(case, sheet):
@@ -282,6 +310,13 @@ def damage(case):
     )
     case("wb-cell-of-another-row.xlsx", changed('r="B3"', 'r="B9"'), fault="row 3 has a cell 'B9'")
     case("wb-cell-twice.xlsx", changed('r="A3"', 'r="B3"'), fault="row 3 has a cell twice")
+    two = changed(f"<t>{B}</t></is>", f"<t>{B}</t></is><v>{C}</v>")
+    case("wb-two-values.xlsx", two, fault="a cell of row 3 has two values")
+    case(
+        "wb-prefix-of-nobody.xlsx", changed('<row r="3"', '<row r="3" zz:x="1"'), fault="XML: unbound prefix"
+    )
+    twice = changed('<row r="3"', '<row r="3" hidden="0" hidden="1"')
+    case("wb-hidden-or-not.xlsx", twice, fault="no XML: duplicate attribute")
     lost = changed('r="B3" t="inlineStr"><is><t>' + B + "</t></is>", 'r="B3" t="s"><v>7</v>')
     case("wb-text-not-there.xlsx", lost, fault="a cell names a text that is not there")
     beta = changed(MAIN, "http://schemas.microsoft.com/office/excel/2006/2", "xl/workbook.xml")
