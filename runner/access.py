@@ -9,7 +9,7 @@ one.
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,13 +27,13 @@ __all__ = [
     "Access",
     "Token",
     "environment_warnings",
-    "looks_like_token",
     "origin_of",
     "parse_base_url",
     "reaching",
     "read_access",
     "read_base_url",
     "read_token",
+    "tokens_among",
 ]
 
 DEFAULT_BASE_URL = "https://ai.api.longlonglong.cn"
@@ -227,8 +227,15 @@ def read_token(env: Mapping[str, str], token_file: str | None = None) -> Token:
     )
 
 
-def looks_like_token(text: str) -> bool:
-    """Tell whether a text of the command line may be a token, so that no message may show it.
+def tokens_among(words: Iterable[str], env: Mapping[str, str]) -> list[str]:
+    """Return the words of a command line that are the token, or may be one: no message may show them."""
+    given = env.get(ENV_TOKEN, "").strip()
+    known = {given} if len(given) >= SHORTEST_TOKEN else set()
+    return [word for word in words if word in known or _looks_like_token(word)]
+
+
+def _looks_like_token(text: str) -> bool:
+    """Tell whether a text of the command line may be a token.
 
     Long and without a break, and neither a flag, a URL or a UUID, nor what names a file: one that is there,
     an ending, or a folder that exists.
@@ -265,7 +272,7 @@ def _token_of_file(path: str, *, systemd: bool = False) -> Token:
         raw = read_private(path, what, _MAX_TOKEN_BYTES, of_root=systemd)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "no path"
-        if looks_like_token(path):  # and is no file: most likely the token itself
+        if _looks_like_token(path):  # and is no file: most likely the token itself
             raise Refused(
                 f"the token file that is named cannot be opened: {why}",
                 hint="Give the path of a file that holds the token, not the token.",

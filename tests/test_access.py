@@ -13,10 +13,10 @@ from runner.access import (
     DEFAULT_BASE_URL,
     Token,
     environment_warnings,
-    looks_like_token,
     parse_base_url,
     read_base_url,
     read_token,
+    tokens_among,
 )
 from runner.errors import Refused
 
@@ -243,7 +243,7 @@ def test_a_user_id_and_a_file_do_not_look_like_tokens(tmp_path, monkeypatch):
         "--base-url=localhost:8900",
         "users with spaces in their own long text",
     ):
-        assert not looks_like_token(text)
+        assert tokens_among([text], {}) == []
 
 
 def test_missing_and_impossible_token_files_are_refused(tmp_path):

@@ -127,10 +127,10 @@ class CommandCall:
 
     def explain(self, error: Exception) -> int:
         """Say what went wrong, where --json was asked for as an object too, and return the exit code."""
-        from runner.access import Token, looks_like_token
+        from runner.access import Token, tokens_among
 
         told = in_our_words(error)
-        for word in filter(looks_like_token, sys.argv[1:]):
+        for word in tokens_among(sys.argv[1:], os.environ):
             self.screen.hide(Token(word))  # given by mistake, in the place of a job or an audit
         self.screen.show_error(told)
         self._note_error(told)

@@ -123,6 +123,8 @@ def test_a_first_signal_says_what_is_awaited_and_for_how_long_at_most(program, s
         ("$RUN plan job.json --json >/dev/full", 2),
         ("$RUN --help >/dev/full", 2),
         ("$RUN run --help >/dev/full", 2),
+        ("PYTHONUNBUFFERED=1 $RUN --help >/dev/full", 2),
+        ("PYTHONUNBUFFERED=1 $RUN plan job.json >/dev/full", 2),
         ("$RUN --version >/dev/full", 2),
         ("$RUN schema >/dev/full", 2),
     ],

@@ -253,6 +253,20 @@ def test_a_token_in_the_place_of_a_job_an_audit_or_a_file_is_not_shown(program, 
         assert token not in ended.out + ended.err, case
 
 
+def test_the_token_itself_is_not_shown_by_verbs_that_need_none_either(program):
+    """However short and plain it is, and though it names a file that nobody has."""
+    calls = {
+        "report": ("report", "plain-word", "--json"),
+        "verify": ("verify", "plain-word"),
+        "plan": ("plan", "plain-word"),
+        "verb": ("plain-word",),
+    }
+    env = {"BULK_DELETE_TOKEN": "plain-word"}
+    for case, ended in program.together({case: (*args, env) for case, args in calls.items()}):
+        ended.expect(2)
+        assert "plain-word" not in ended.out + ended.err, case
+
+
 def test_a_token_file_that_others_can_read(program, sandbox):
     file = program.write("token", TOKEN)
     file.chmod(0o644)
