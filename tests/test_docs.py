@@ -25,13 +25,17 @@ from runner.tell.metrics import METRICS
 from runner.tell.ping import END_S, START_S
 from runner.tell.robots import ROBOTS
 from runner.usage import COMPLETION
-from tests.support.docs import FENCED, PAGES, PROSE, ROOT, TEXT, blocks, names, table, words
+from tests.support.docs import CHINESE, FENCED, PAGES, PROSE, ROOT, TEXT, blocks, names, table, words
 
 DEMO = "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/bulk-delete demo"
 TESTS = ".venv/bin/pip install -q '.[test]' && .venv/bin/python -m pytest -q -n auto"
 MOST_LINES = 200
 
 HELP = {"-h", "--help", "--version"}
+
+
+_VERBS = table("command", "does", "exit codes")
+_VERBS_IN_CHINESE = table("命令", "作用", "退出码", text=CHINESE)
 
 
 def options():
@@ -58,16 +62,17 @@ def test_the_first_page_is_not_too_long():
 # ---- command line -------------------------------------------------------------------------------------
 
 
-def test_every_verb_stands_in_the_table_and_has_help():
-    rows = {words(row[0])[0] for row in table("command", "does", "exit codes")}
-    assert rows == set(cli.commands)
+@pytest.mark.parametrize("rows", [_VERBS, _VERBS_IN_CHINESE], ids=["en", "zh"])
+def test_every_verb_stands_in_the_table_and_has_help(rows):
+    assert {words(row[0])[0] for row in rows} == set(cli.commands)
     assert [verb for verb, command in cli.commands.items() if not command.help] == []
 
 
-def test_the_codes_in_the_command_table_are_exit_codes():
+@pytest.mark.parametrize("rows", [_VERBS, _VERBS_IN_CHINESE], ids=["en", "zh"])
+def test_the_codes_in_the_command_table_are_exit_codes(rows):
     known = {str(code) for code, *_ in EXIT_CODES}
-    for command, _, codes in table("command", "does", "exit codes"):
-        assert codes == "all" or set(re.findall(r"\d+", codes)) <= known, command
+    for command, _, codes in rows:
+        assert codes in {"all", "全部"} or set(re.findall(r"\d+", codes)) <= known, command
 
 
 def test_every_option_stands_in_the_table_with_its_verbs():
@@ -120,6 +125,17 @@ def test_exit_codes():
     assert [(int(code), means, do) for code, means, do in rows] == [
         (code, means, do or "–") for code, means, do in EXIT_CODES
     ]
+
+
+def test_exit_codes_in_chinese():
+    """The same codes; what is typed stands in both."""
+    rows = [
+        (int(code), names(means), names(do)) for code, means, do in table(*_CODES_IN_CHINESE, text=CHINESE)
+    ]
+    assert rows == [(code, names(means), names(do or "")) for code, means, do in EXIT_CODES]
+
+
+_CODES_IN_CHINESE = ("退出码", "含义", "该做什么")
 
 
 def command_lines():
@@ -377,3 +393,39 @@ def test_the_examples_in_json_are_json():
     for text in names(PROSE):
         if text.startswith('{"'):
             json.loads(text.replace("…", "x"))
+
+
+# ---- the first page in Chinese ------------------------------------------------------------------------
+
+FIRST = PAGES[0].read_text(encoding="utf-8")
+
+
+def test_both_first_pages_name_each_other_at_the_top():
+    assert "[中文](README.zh-CN.md)" in FIRST.splitlines()[2]
+    assert "[English](README.md)" in CHINESE.splitlines()[2]
+
+
+def test_the_chinese_page_has_the_same_commands_to_type_in_the_same_order():
+    assert blocks(CHINESE) == blocks(FIRST)
+
+
+def test_the_chinese_page_has_the_same_parts():
+    levels, theirs = (re.findall(r"^(#+) ", FENCED.sub("", text), re.MULTILINE) for text in (FIRST, CHINESE))
+    assert theirs == levels
+
+
+def test_the_chinese_page_names_the_same_things():
+    """Every verb, flag, file and status in backticks, as often as in English, in whatever order."""
+    assert sorted(names(FENCED.sub("", CHINESE))) == sorted(names(FENCED.sub("", FIRST)))
+
+
+def test_the_chinese_page_leads_to_the_same_pages():
+    def targets(name):
+        return [link.partition("#")[0] for link in links(ROOT / name) if not link.startswith(("#", "README"))]
+
+    assert targets("README.zh-CN.md") == targets("README.md")
+    for link in links(ROOT / "README.zh-CN.md"):
+        file, _, heading = link.partition("#")
+        page = (ROOT / file) if file else ROOT / "README.zh-CN.md"
+        assert page.exists()
+        assert not heading or heading in slugs(page), link

@@ -10,17 +10,20 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROSE = FENCED.sub("", TEXT)
 
 
-def blocks():
+CHINESE = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
+
+
+def blocks(text=TEXT):
     """Every fenced block, as its lines that are no comment and not blank."""
     return [
         [line for line in body.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-        for _, body in FENCED.findall(TEXT)
+        for _, body in FENCED.findall(text)
     ]
 
 
-def table(*header):
+def table(*header, text=TEXT):
     """The rows of the one table with this header, each a list of cells."""
-    lines = PROSE.splitlines()
+    lines = FENCED.sub("", text).splitlines()
     found = [n for n, line in enumerate(lines) if cells(line) == list(header)]
     assert len(found) == 1, f"{len(found)} tables have the header {header}"
     rows = []
