@@ -420,6 +420,6 @@ def test_no_path_of_a_machine_stands_in_a_file():
 
 
 def test_a_document_that_is_named_is_here():
-    files = [*FILES, *(ROOT / "tests").rglob("*.py")]
-    named = {name for path in files for name in re.findall(r"[\w.-]+\.md\b", path.read_text(encoding="utf-8"))}
+    texts = [path.read_text(encoding="utf-8") for path in [*FILES, *(ROOT / "tests").rglob("*.py")]]
+    named = {name for text in texts for name in re.findall(r"[\w.-]+\.md\b", text)}
     assert named <= {page.name for page in PAGES} | {"CHANGELOG.md", "README.zh-CN.md"}
