@@ -10,16 +10,14 @@ from runner.audit.fold import Fold, fold_audit
 from runner.audit.reader import select_for_rerun
 from runner.commands.command_call import CommandResult
 from runner.commands.evidence import check_is_plan_of, plan_beside
-from runner.commands.growth import grown
 from runner.commands.new_plan import Scratch
 from runner.commands.questions import confirmed, fresh_enough
 from runner.commands.resume import resumed_instead
 from runner.commands.sending import (
     Sending,
     check_origin,
-    drafted,
     rules_of,
-    send_draft,
+    send_new,
 )
 from runner.errors import Refused, RunNames, speaking_of
 from runner.invocation import command
@@ -69,9 +67,7 @@ def rerun(
         )
         return read_plan(scratch.plan)
 
-    with drafted(options.audit, settings.name, make) as files:
-        questions = [*stale, *grown(files.plan.header, options, screen)]
-        return send_draft("rerun", files, questions, sending)
+    return send_new("rerun", settings.name, make, options, sending, first=stale)
 
 
 def _finished_fold(audit: Path, sending: Sending) -> Fold:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 from runner.access import Access
 from runner.commands.command_call import CommandResult
-from runner.commands.growth import grown
-from runner.commands.new_plan import draft_plan, only_plan
+from runner.commands.new_plan import Scratch, draft_plan, only_plan
 from runner.commands.questions import confirmed, fresh_enough
 from runner.commands.resume import resumed_instead
-from runner.commands.sending import Sending, drafted, send_draft
+from runner.commands.sending import Sending, send_new
 from runner.options import RunOptions
 from runner.output.console import Console
 from runner.output.results import RunResult
@@ -33,8 +32,11 @@ def run(
     if (done := resumed_instead(job.name, options, sending)) is not None:
         return done
     confirmed("Delete?", options, screen)
-    with drafted(options.audit, job.name, lambda scratch: draft_plan(job, scratch, screen)) as files:
-        return send_draft("run", files, grown(files.plan.header, options, screen), sending)
+
+    def make(scratch: Scratch) -> PlanFile:
+        return draft_plan(job, scratch, screen)
+
+    return send_new("run", job.name, make, options, sending)
 
 
 def _run_plan(plan: PlanFile, options: RunOptions, sending: Sending) -> CommandResult[RunResult]:
@@ -43,6 +45,4 @@ def _run_plan(plan: PlanFile, options: RunOptions, sending: Sending) -> CommandR
         return done
     confirmed("Delete?", options, sending.screen)
     stale = fresh_enough(plan_age(plan.mtime_s, plan.header, utc_now()), "plan", options, sending.screen)
-    with drafted(options.audit, name, lambda scratch: copy_plan(plan, scratch.plan)) as files:
-        questions = [*stale, *grown(files.plan.header, options, sending.screen)]
-        return send_draft("run", files, questions, sending)
+    return send_new("run", name, lambda scratch: copy_plan(plan, scratch.plan), options, sending, first=stale)

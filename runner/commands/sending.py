@@ -20,12 +20,13 @@ from runner.audit.fold import Fold
 from runner.audit.records import Mode, SummaryRecord
 from runner.commands.command_call import CommandResult
 from runner.commands.execute import RunFiles, RunRequest, SessionEnd, carry_out
+from runner.commands.growth import grown
 from runner.commands.new_audit import reserve_audit
 from runner.commands.new_plan import Scratch, temporary_folder
 from runner.commands.questions import confirmed
 from runner.errors import AuditDamaged, Exit, Refused, RunNames, RunnerError, Stopped, speaking_of
 from runner.invocation import command
-from runner.options import ResumeOptions
+from runner.options import ResumeOptions, RunOptions
 from runner.output.console import Console
 from runner.output.plan_text import describe_plan, scope
 from runner.output.report import STATE_WORDS, make_report, report_text
@@ -42,9 +43,8 @@ from runner.version import __version__
 __all__ = [
     "Sending",
     "check_origin",
-    "drafted",
     "rules_of",
-    "send_draft",
+    "send_new",
     "send_rest",
     "shown_run",
 ]
@@ -64,7 +64,7 @@ class Sending:
 
 
 @contextmanager
-def drafted(given: Path | None, name: str, make: Callable[[Scratch], PlanFile]) -> Iterator[RunFiles]:
+def _drafted(given: Path | None, name: str, make: Callable[[Scratch], PlanFile]) -> Iterator[RunFiles]:
     """Make a plan beside the audit to come; it is taken away again unless the audit came to be.
 
     Args:
@@ -82,16 +82,37 @@ def drafted(given: Path | None, name: str, make: Callable[[Scratch], PlanFile]) 
         place.used = True
 
 
-def send_draft(
-    mode: Mode, files: RunFiles, questions: Sequence[Question], sending: Sending
+def send_new(
+    mode: Mode,
+    name: str,
+    make: Callable[[Scratch], PlanFile],
+    options: RunOptions,
+    sending: Sending,
+    *,
+    first: Sequence[Question] = (),
 ) -> CommandResult[RunResult]:
-    """Show the totals, ask, and send a draft's batches into a new audit."""
-    header, access = files.plan.header, sending.access
-    limits = sending.options.limits.over(header.limits.over(Limits()))
-    sending.screen.say(describe_plan(files.plan, limits=limits, base_url=access.base_url))
-    ask = confirmed(f"Delete {scope(header)}, at {access.base_url}?", sending.options, sending.screen)
-    spec = _spec(mode, secrets.token_hex(8), files, (limits, header.safety), sending)
-    return _carry_out(spec, files, (*questions, *ask), sending)
+    """Make a plan, show its totals, ask, and send its batches into a new audit.
+
+    Args:
+        mode: Of the new run.
+        name: The job's, for the default place of the audit.
+        make: Makes the plan.
+        options: Where the audit goes, and which questions are answered already.
+        sending: As of every verb.
+        first: Questions that come before those of the plan.
+    """
+    screen, base_url = sending.screen, sending.access.base_url
+    with _drafted(options.audit, name, make) as files:
+        header = files.plan.header
+        limits = options.limits.over(header.limits.over(Limits()))
+        screen.say(describe_plan(files.plan, limits=limits, base_url=base_url))
+        asked = (
+            *first,
+            *grown(header, options, screen),
+            *confirmed(f"Delete {scope(header)}, at {base_url}?", options, screen),
+        )
+        spec = _spec(mode, secrets.token_hex(8), files, (limits, header.safety), sending)
+        return _carry_out(spec, files, asked, sending)
 
 
 def send_rest(
