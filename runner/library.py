@@ -22,10 +22,10 @@ from runner.commands.plan import plan
 from runner.commands.report import report
 from runner.commands.status import status
 from runner.commands.verify import verify
-from runner.errors import Exit, Interrupted
+from runner.errors import Exit, Interrupted, in_our_words
 from runner.options import AccessOptions, PaceOptions, PlanOptions, ResumeOptions, RunOptions, StatusOptions
 from runner.output.console import Console, Verbosity
-from runner.output.results import PlanResult, ReportResult, Result, RunResult, VerifyResult
+from runner.output.results import PlanResult, ReportResult, Result, RunResult, VerifyResult, error_result
 from runner.output.run_results import PaceResult, StatusResult
 from runner.stop import Stop
 
@@ -87,7 +87,7 @@ def run_job(
     """Plan, delete, audit; `options.yes` must say that the totals are confirmed.
 
     A run that has begun returns its result however it ended: look at `status`. The arguments are those of
-    `plan_job`.
+    `plan_job`; whoever stands in the operator's configuration that `access.config` names hears of the run.
 
     Raises:
         Refused: Nothing was sent: not confirmed, or a job, a list or a safety rule does not allow it.
@@ -98,9 +98,9 @@ def run_job(
     from runner.commands.run import run  # noqa: PLC0415 - planning and reporting load no client
 
     options, access = options or RunOptions(), access or AccessOptions()
-    return _Call(
-        lambda screen: run(_words(jobs), user_id, options, _reached(access, screen), screen), log
-    ).result()
+    return _sent(
+        lambda screen: run(_words(jobs), user_id, options, _reached(access, screen), screen), access, log
+    )
 
 
 def resume_run(
@@ -119,7 +119,7 @@ def resume_run(
     from runner.commands.resume import resume  # noqa: PLC0415 - see `run_job`
 
     options, access = options or ResumeOptions(), access or AccessOptions()
-    return _Call(lambda screen: resume(Path(audit), options, _reached(access, screen), screen), log).result()
+    return _sent(lambda screen: resume(Path(audit), options, _reached(access, screen), screen), access, log)
 
 
 def rerun_audits(
@@ -146,9 +146,9 @@ def rerun_audits(
     from runner.commands.rerun import rerun  # noqa: PLC0415 - see `run_job`
 
     options, access = options or RunOptions(), access or AccessOptions()
-    return _Call(
-        lambda screen: rerun(_paths(audits), only, options, _reached(access, screen), screen), log
-    ).result()
+    return _sent(
+        lambda screen: rerun(_paths(audits), only, options, _reached(access, screen), screen), access, log
+    )
 
 
 def pace_run(
@@ -225,6 +225,39 @@ def verify_audits(files: Names, *, head: str | None = None) -> VerifyResult:
         Refused: A file cannot be read, or is neither.
     """
     return _Call(lambda _screen: verify(_paths(files), head=head), None).result()
+
+
+def _sent(
+    work: Callable[[Console], CommandResult[RunResult]], access: AccessOptions, log: TextIO | None
+) -> RunResult:
+    """Do what sends, and tell of it whomever `access.config` names; nobody, where it names none."""
+    config = access.config
+    if config is None:
+        return _Call(work, log).result()
+    return _Call(
+        lambda screen: _told(work, config, screen, proxy_from_env=access.proxy_from_env), log
+    ).result()
+
+
+def _told(
+    work: Callable[[Console], CommandResult[RunResult]],
+    config: Path,
+    screen: Console,
+    *,
+    proxy_from_env: bool,
+) -> CommandResult[RunResult]:
+    """Do what sends between telling of its start and of its end; raises what it raises."""
+    from runner.commands.telling import Telling  # noqa: PLC0415 - only where somebody is told
+
+    telling = Telling.begin(config, screen, proxy_from_env=proxy_from_env)
+    try:
+        done = work(screen)
+    except Exception as error:
+        ours = in_our_words(error)
+        telling.end(int(ours.exit_code), error_result(ours), "")
+        raise
+    telling.end(int(done.exit_code), done.result, done.cause)
+    return done
 
 
 def _words(names: Names) -> list[str]:

@@ -35,6 +35,7 @@ from runner import (
 from tests.support.docs import FENCED
 from tests.support.evidence import check_evidence
 from tests.support.program import OTHER, PATIENCE_S, ROOT, TOKEN, USER, numbers, until
+from tests.support.robots import HealthChecks
 
 PHONES = numbers(3)
 MANY = numbers(500)
@@ -194,6 +195,21 @@ def test_nothing_is_printed_unless_a_stream_is_given(vendor, a_list, capfd):
 
 
 HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def test_nobody_is_told_unless_it_is_asked_for(vendor, a_list, tmp_path, monkeypatch):
+    with HealthChecks() as check:
+        config = tmp_path / "xdg" / "bulk-delete" / "config.toml"
+        config.parent.mkdir(parents=True)
+        config.write_text(f'[ping]\nurl = "{check.url}"\n')
+        config.chmod(0o600)
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+        run_job(a_list, user_id=USER, options=RunOptions(yes=True))
+        assert check.requests == []
+        with pytest.raises(Refused):
+            run_job(a_list, user_id=USER, access=AccessOptions(config=config))
+        run_job(a_list, user_id=USER, options=RunOptions(yes=True), access=AccessOptions(config=config))
+        assert [signal for signal, _ in check.pings] == ["start", "2", "start", "0"]
 
 
 @pytest.fixture

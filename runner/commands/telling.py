@@ -70,15 +70,15 @@ class Telling:
             self._screen.warn(words)
 
     def _ending(self, exit_code: int, result: Result, cause: str) -> Ending:
-        told: dict[str, Any] = self._redacted(orjson.loads(as_json(result)))
+        said: dict[str, Any] = self._redacted(orjson.loads(as_json(result)))
         ran = isinstance(result, RunResult)
         return Ending(
             exit_code=exit_code,
-            names=RunNames(**{name: told.get(name) for name in RunNames.__dataclass_fields__}),
-            why=told["why"] or self._screen.redact(cause) or None if ran else told["message"],
-            hint=_beside(told["hint"], told.get("next")),
+            names=RunNames(**{name: said.get(name) for name in RunNames.__dataclass_fields__}),
+            why=said["why"] or self._screen.redact(cause) or None if ran else said["message"],
+            hint=_beside(said["hint"], said.get("next")),
             summary=result if isinstance(result, SummaryRecord) else None,
-            result=told,
+            result=said,
             host=socket.gethostname(),
             ended_s=time.time(),
         )

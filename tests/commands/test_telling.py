@@ -128,6 +128,8 @@ def test_a_run_that_stops_early(program, sandbox, watch):
         (["run", "capped.json", "--yes"], "max_phones"),
         (["run", "job.json", "--yess"], "there is no option --yess"),
         (["run", "job.json", "--yes", "--rate", "fast"], "--rate"),
+        (["run", PHONES[0], "--yes"], "139****0000: there is no such file"),
+        (["run", TOKEN, "--yes"], "***: there is no such file"),
         (["resume", "none.jsonl"], "none.jsonl"),
         (["rerun", "none.jsonl", "--yes"], "none.jsonl"),
     ],

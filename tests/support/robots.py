@@ -59,6 +59,8 @@ class Server:
                 said.status, answer = server.answer(said)
                 said.answer = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                 self.send_response(said.status)
+                if said.status == 302:
+                    self.send_header("Location", "/elsewhere")
                 self.send_header("Content-Length", str(len(said.answer)))
                 self.end_headers()
                 self.wfile.write(said.answer)
