@@ -27,7 +27,7 @@ FLAGS: Final = (
     ("The vendor", ("base_url", "token_file", "ca_file", "proxy_from_env")),
     ("Limits", ("rate", "concurrency", "timeout_s", "max_attempts", "deadline_s")),
     ("The audit", ("audit", "or_resume", "audit_phones", "reason", "operator")),
-    ("Questions", ("yes", "stale_ok", "wait")),
+    ("Questions", ("yes", "accept_size", "stale_ok", "wait")),
     ("Output", ("as_json", "quiet", "verbose", "log_format", "config")),
 )
 _FOREIGN: Final = (

@@ -230,8 +230,10 @@ def _figures(report: Report) -> str:
 
 
 def _took(sessions: Sequence[ReportSession]) -> str:
+    """Return how long was sent, as far as that is known: a killed session says nothing of it."""
     known = [session.duration_s for session in sessions if session.duration_s is not None]
-    return span(sum(known)) if known else "–"
+    least = "≥ " if len(known) < len(sessions) else ""
+    return least + span(sum(known)) if known else "–"
 
 
 def _next(command: str | None) -> str:
@@ -300,7 +302,8 @@ def _rate_words(run: PageRun) -> Iterable[str]:
     if last:
         most = max(session.max_in_window or 0 for session in last)
         window = "minute" if run.course.window_s > 1 else "second"
-        yield f"<span>most in any {window}, measured at the gate: {most:,}</span>"
+        of = "" if len(last) == len(run.report.sessions) else ", in the sessions that ended"
+        yield f"<span>most in any {window}{of}, measured at the gate: {most:,}</span>"
 
 
 def _pauses(course: Course, clock: Clock) -> str:

@@ -57,12 +57,14 @@ def test_further_requests_are_counted_in_even_steps_up_to_the_batchs_end(tmp_pat
     assert spread(course.requests) == {3: 1, 5: 1, 7: 1, 9: 1}
 
 
-def test_no_further_request_is_drawn_into_a_pause(tmp_path):
+@pytest.mark.parametrize("later", [[], [(7.5, pace(rate="10/s", until=at(8), why="another reason"))]])
+def test_no_further_request_is_drawn_into_a_pause(tmp_path, later):
     course = course_of(
         tmp_path,
         (0, run(batches=1)),
         (0, sending(1)),
         (2, pace(rate="10/s", until=at(7), why="the server asked for a pause")),
+        *later,
         (9, batch(1, attempts=3, duration_ms=8000.0)),
     )
     assert spread(course.requests) == {1: 1, 7: 1, 9: 1}

@@ -189,6 +189,22 @@ def test_what_happened_is_named_where_it_happened(tmp_path):
     assert f"{audits.USER} 2 2 0" in said
 
 
+def test_what_a_killed_session_did_not_say_is_not_made_up(tmp_path):
+    given = page_run(
+        tmp_path,
+        (0, run(batches=2)),
+        (0, sending(1)),
+        (5, batch(1)),
+        (600, run(batches=2, mode="resume")),
+        (600, sending(2)),
+        (605, batch(2)),
+    )
+    said = words(html_of(given, complete(tmp_path)))
+    assert said.count("≥ 1 min 15 s") == 2
+    assert "most in any second, in the sessions that ended, measured at the gate: 20" in said
+    assert "upright dots: resumed" in said
+
+
 def test_moments_are_given_in_local_time_and_in_utc(tmp_path):
     there, here = html_of(complete(tmp_path), zone=SHANGHAI), html_of(complete(tmp_path))
     assert "started 2026-11-26 02:15:00 +08:00 (2026-11-25 18:15:00 UTC)" in words(there)
