@@ -71,8 +71,8 @@ def _heading_fault(source: Source, line: int, text: str, part: str = "") -> Faul
 
 def _find_heading(values: Sequence[str]) -> int | None:
     joined = "\n".join(values)
-    if joined.isascii() and not any(mark in joined for mark in _MARKS):
-        return None
+    if joined.isascii() and (not any(mark in joined for mark in _MARKS) or joined.lower() == joined.upper()):
+        return None  # a heading has a letter
     return next((index for index, value in enumerate(values) if _is_heading(value)), None)
 
 
