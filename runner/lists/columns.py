@@ -270,6 +270,8 @@ class _Finder:
             return self._asked(self.spec.phone_column, "phone"), "asked"
         others = [i for i in range(self.width) if i != user]
         named = [i for i in others if names_phone(self._name_of(i))]
+        if len(named) > 1:
+            named = [i for i in named if not self._holds_landlines(i)] or named
         if named:
             named += [i for i in others if i not in named and self._is_rival(i)]
             return self._only_one(named, "several columns may hold the phones"), "header"
@@ -328,6 +330,11 @@ class _Finder:
         if self.rule == "opaque":
             return looks_like_phone(self._name_of(column)) and bool(self._filled(column))
         return self._holds_phones(column) and looks_like_phone(self._name_over(column))
+
+    def _holds_landlines(self, column: int) -> bool:
+        """Tell whether every cell of a column is a landline: 电话 beside 手机 often is one."""
+        filled = self._filled(column) if self.rule == "mobile_cn" else []
+        return bool(filled) and all(_is_landline(value) for value in filled)
 
     def _might_hold_phones(self, column: int) -> bool:
         """Tell whether a person should know that a column was passed over."""
@@ -392,6 +399,14 @@ class _Finder:
 
     def _title_of(self, column: int) -> str:
         return self._header_of(column) or f"column {column + 1}"
+
+
+def _is_landline(value: str) -> bool:
+    try:
+        normalise(value, "mobile_cn")
+    except BadPhone as error:
+        return error.reason == "landline"
+    return False
 
 
 def _shown(name: str) -> str:

@@ -278,3 +278,15 @@ def test_blank_values_of_json_are_counted_apart_but_not_those_under_a_key_of_the
 )
 def test_of_a_name_the_word_that_stands_last_decides(name, phone, like, other):
     assert (names_phone(name), looks_like_phone(name), other_word(name)) == (phone, like, other)
+
+
+def test_a_column_of_landlines_is_no_second_candidate_and_one_with_a_mobile_is(tmp_path):
+    header, office = "姓名,电话,手机", "010-12345678"
+    got = read(write(tmp_path, header, f"x,{office},{A}", f"y,,{B}", f"z,0571-87654321,{C}"))
+    assert [phone for _, phone in got["phones"]] == [A, B, C]
+    assert got["column"][1:3] == ["手机", "header"]
+    for other in (A, "138****0001", "13800001"):
+        with pytest.raises(Fault, match="several columns may hold the phones: 2 '电话', 3 '手机'"):
+            read(write(tmp_path, header, f"x,{office},{A}", f"y,{other},{B}"))
+    with pytest.raises(Fault, match="several columns may hold the phones"):
+        read(write(tmp_path, header, f"x,{office},{A}"), rule="number")
