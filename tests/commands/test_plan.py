@@ -52,6 +52,15 @@ def test_plan_json_is_one_object(program):
     assert record["totals"]["unique"] == 250
 
 
+def test_plan_json_says_of_every_list_which_column_was_read_and_how_it_was_found(program):
+    (program.folder / "named.csv").write_text(f"name,手机号,备用\nx,{PHONES[0]},{PHONES[1]}\n", "utf-8")
+    (program.folder / "bare.txt").write_text(f"{PHONES[2]}\n", "utf-8")
+    record = program("plan", "named.csv", "bare.txt", "--user-id", USER, "--json").expect(0).record
+    read = [source["column"] for source in record["sources"]]
+    assert read[0] == {"column": 2, "header": "手机号", "how": "header", "passed_over": ["备用"]}
+    assert (read[1]["column"], read[1]["how"]) == (1, "only")
+
+
 def test_the_plan_is_for_the_owner_alone_and_never_written_over(program):
     job = program.job({USER: PHONES})
     program("plan", job, "--out", "p.plan").expect(0)

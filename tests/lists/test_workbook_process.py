@@ -91,6 +91,19 @@ def test_what_fills_it_is_a_refusal(tmp_path, monkeypatch):
         values(path)
 
 
+def test_a_workbook_of_many_columns_and_rows_fits_into_it(tmp_path):
+    """Its bound holds while it reads; a reader of whole sheets took 755 MB of such a one."""
+    path = tmp_path / "wide.xlsx"
+    cells = "".join(f'<c r="{chr(66 + n)}%d" t="s"><v>%d</v></c>' for n in range(21))
+    rows = [f'<row r="{n}"><c r="A{n}"><v>{13100000000 + n}</v></c>' for n in range(1, 20_001)]
+    body = "".join(
+        row + cells % sum(((n, n % 9000) for _ in range(21)), ()) + "</row>" for n, row in enumerate(rows, 1)
+    )
+    strings = "".join(f"<si><t>a note of some length {n}</t></si>" for n in range(9000))
+    path.write_bytes(book(page(body), strings=strings))
+    assert values(path) == [str(13_100_000_000 + n) for n in range(1, 20_001)]
+
+
 def test_what_takes_too_long_is_a_refusal(path, monkeypatch):
     monkeypatch.setattr(workbook_process, "CPU_S", 1)
     child(monkeypatch, "from runner.lists import workbook_child as c; c._limit(1 << 30, 1)\nwhile True: pass")

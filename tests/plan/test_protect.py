@@ -153,6 +153,16 @@ def test_all_unsure_lines_are_counted_and_the_first_are_named(tmp_path):
 # ---- each column and sheet ----------------------------------------------------------------------------
 
 
+def test_one_unsure_line_of_thousands_is_one_too_many(tmp_path):
+    sure = [f"139{number:08d}" for number in range(3000)]
+    assert protect(tmp_path, "\n".join(sure)).matches((sure[0], sure[-1], "13800000000")) == {
+        sure[0],
+        sure[-1],
+    }
+    with pytest.raises(Refused, match=r"never\.txt:2002: "):
+        protect(tmp_path, "\n".join([*sure[:2001], "1390000000", *sure[2001:]]))
+
+
 def test_every_column_that_holds_phones_is_protected(tmp_path):
     rows = f"姓名,手机,紧急联系电话,备注\n王,{A},{B},\n李,{C},,也可打 13700000007\n"
     protected = protect(tmp_path, rows, name="never.csv")
