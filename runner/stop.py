@@ -81,7 +81,7 @@ class Interruptible:
         if self._interrupted:
             raise Stopping
         self._stop.waiting.pop(self, None)
-        loop = asyncio.get_running_loop()
+        loop = self._task.get_loop()
         self._handle = loop.call_later(seconds, self._time_is_up, loop.time() + seconds)
 
     def interrupt(self) -> None:

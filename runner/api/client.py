@@ -180,16 +180,15 @@ class Client:
                 self._wiring.on_note(words)
 
     async def _exchange(self, attempt: Attempt, on_left: Callable[[], None]) -> RawReply:
-        connection = await attempt.leave()
+        wire = await attempt.leave()
         try:
             on_left()
-            assert connection.protocol is not None  # noqa: S101 - it was written to
-            attempt.reply, content = await connection.protocol.read()
+            attempt.reply, content = await wire.read()
             answer = self._answer(attempt.reply, *await _read_bounded(content))
         except BaseException:
-            attempt.line.drop(connection)
+            attempt.line.drop(wire)
             raise
-        attempt.line.give_back(connection)
+        attempt.line.give_back(wire)
         return answer
 
     def _answer(self, reply: RawResponseMessage, body: bytes = b"", flaw: str = "") -> RawReply:
@@ -270,16 +269,14 @@ async def open_client(
     Raises:
         Refused: The CA file cannot be used.
     """
-    peer = Peer()
+    loop, peer = asyncio.get_running_loop(), Peer()
     trust = _trust(ca_file) if base_url.startswith("https:") else True
     proxy = _proxy(base_url) if proxy_from_env else None
-    origin = ClientRequest(
-        "GET", URL(base_url), loop=asyncio.get_running_loop(), ssl=trust, proxy=URL(proxy) if proxy else None
-    )
+    origin = ClientRequest("GET", URL(base_url), loop=loop, ssl=trust, proxy=URL(proxy) if proxy else None)
     connect_s = min(CONNECT_TIMEOUT_S, timeout_s)
     timeout = aiohttp.ClientTimeout(connect=connect_s, sock_connect=connect_s)
     connector = Connector(peer, limit=concurrency, keepalive_timeout=IDLE_S, ttl_dns_cache=60)
-    line = Line(connector, origin, timeout, gate)
+    line = Line(connector, origin, timeout, gate, loop.time)
     client = Client(
         _Wiring(
             line=line,

@@ -11,6 +11,7 @@ follow redirects and keep cookies. Nothing here says which error of the outcome 
 import asyncio
 import functools
 import select
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -69,6 +70,9 @@ class _Wire(ResponseHandler):
         self._answered = 0
         self._interim = 0
         self._look = select.poll()
+        self.held: Connection | None = None
+        """What aiohttp's connector gave this out as; closed with it."""
+        self.kept_since_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Be ready for replies: none is unpacked, and each may end with the connection."""
@@ -85,6 +89,19 @@ class _Wire(ResponseHandler):
         self._interim = 0
         self.transport.write(request)
 
+    def close(self) -> None:
+        """Close it, for the connector too."""
+        held, self.held = self.held, None
+        if held is not None:
+            held.close()
+        super().close()
+
+    def release(self) -> None:
+        """Let the connector give it to another, if it is good for one."""
+        held, self.held = self.held, None
+        if held is not None:
+            held.release()
+
     @property
     def usable(self) -> bool:
         """Whether one more request may be written, as far as the loop has read."""
@@ -94,6 +111,11 @@ class _Wire(ResponseHandler):
     def has_unread(self) -> bool:
         """Tell whether something came in that the loop has not read yet: it answers nothing to come."""
         return bool(self._look.poll(0))
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Read on after a pause; aiohttp says so at every piece that is taken out, paused or not."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     def data_received(self, data: bytes) -> None:
         """Read on, and notice what comes in while nothing is asked."""
@@ -165,50 +187,50 @@ class Line:
     """What the connector is asked with; it is never sent, and knows no token."""
     timeout: aiohttp.ClientTimeout
     gate: Gate
-    _kept: list[tuple[Connection, float]] = field(default_factory=list)
+    now_s: Callable[[], float]
+    """The loop's time."""
+    _kept: list[_Wire] = field(default_factory=list)
     _taken: int = 0
     """Connections in hand, and those waited for."""
 
-    async def take(self) -> Connection:
-        """Return a connection that may be written to, as far as anybody knows; give it back, or drop it."""
-        while self._kept:
-            connection, since_s = self._kept.pop()
-            if _wire_of(connection).usable and asyncio.get_running_loop().time() - since_s <= IDLE_S:
-                self._taken += 1
-                return connection
-            connection.close()
+    async def take(self) -> _Wire:
+        """Return a connection that seems to be good; give it back, or drop it."""
         self._taken += 1
+        while self._kept:
+            wire = self._kept.pop()
+            if wire.usable and self.now_s() - wire.kept_since_s <= IDLE_S:
+                return wire
+            wire.close()
         try:
-            return await self.connector.connect(self.origin, [], self.timeout)
+            connection = await self.connector.connect(self.origin, [], self.timeout)
         except BaseException:
             self._taken -= 1
             raise
+        made = connection.protocol
+        assert isinstance(made, _Wire)  # noqa: S101 - the connector makes no others
+        made.held = connection
+        return made
 
-    def give_back(self, connection: Connection) -> None:
+    def give_back(self, wire: _Wire) -> None:
         """Keep a connection whose reply was read, if it is good for another."""
-        if not _wire_of(connection).usable:
-            self.drop(connection)
-            return
         self._taken -= 1
-        if self._taken < self.connector.limit:
-            self._kept.append((connection, asyncio.get_running_loop().time()))
-        else:  # somebody waits for it there
-            connection.release()
+        if self._taken >= self.connector.limit:
+            wire.release()  # somebody waits for it there
+        elif not wire.should_close:
+            wire.kept_since_s = self.now_s()
+            self._kept.append(wire)
+        else:
+            wire.close()
 
-    def drop(self, connection: Connection) -> None:
+    def drop(self, wire: _Wire) -> None:
         """Close a connection that nothing more is to be read from."""
         self._taken -= 1
-        connection.close()
+        wire.close()
 
     def forget(self) -> None:
         """Let go of what is kept, when the connector has closed it."""
         while self._kept:
-            self._kept.pop()[0].close()
-
-
-def _wire_of(connection: Connection) -> _Wire:
-    assert isinstance(connection.protocol, _Wire)  # noqa: S101 - the connector makes no others
-    return connection.protocol
+            self._kept.pop().close()
 
 
 @dataclass(slots=True, eq=False)
@@ -238,25 +260,25 @@ class Attempt:
         """Whether what came back can only be the reply to this request, for all that is known by now."""
         return self.wire is None or self.place == 1 or not self.wire.peer.out_of_step
 
-    async def leave(self) -> Connection:
+    async def leave(self) -> _Wire:
         """Pass the gate with a connection in hand, write the request, and return the connection.
 
         A connection that went stale before it was written to is replaced; that is no attempt.
         """
         for _ in range(_MOST_STALE):
-            connection = await self.line.take()
+            wire = await self.line.take()
             try:
-                if await self._passes(_wire_of(connection)):
-                    return connection
+                if await self._passes(wire):
+                    return wire
             except BaseException:
-                self.line.drop(connection)
+                self.line.drop(wire)
                 raise
-            self.line.drop(connection)
+            self.line.drop(wire)
         raise aiohttp.ClientConnectionError("the server closes connections before a request can be written")
 
     async def _passes(self, wire: _Wire) -> bool:
         """Pass the gate; False: this connection is no good for one more request, and nothing was written."""
-        self._in_hand = wire, asyncio.get_running_loop().time()
+        self._in_hand = wire, self.line.now_s()
         for _ in range(_MOST_LOOKS):
             if await self.line.gate.leave(self._depart):
                 return True
@@ -270,7 +292,7 @@ class Attempt:
     def _depart(self) -> bool:
         assert self._in_hand is not None  # noqa: S101 - it is taken before the gate
         wire, since_s = self._in_hand
-        if not wire.usable or asyncio.get_running_loop().time() - since_s > IN_HAND_S:
+        if not wire.usable or self.line.now_s() - since_s > IN_HAND_S:
             return False
         # Past this moment nobody can tell a reply that came before the request from one that answers it.
         self._unread = wire.has_unread()

@@ -47,6 +47,7 @@ class Feed:
         self._ready: deque[Work] = deque()
         self._to_leave: set[int] = set()
         """Announced, and no request of theirs has left."""
+        self._refill_at = 0
         self._takers = 0
         self._exhausted = False
         self._over = False
@@ -100,7 +101,7 @@ class Feed:
         """Note that a request of this batch has left, or that none will soon."""
         if seq in self._to_leave:
             self._to_leave.remove(seq)
-            if self._room():
+            if len(self._to_leave) <= self._refill_at:
                 self._wanted.set()
 
     def skip_user(self, user_id: str) -> None:
@@ -110,7 +111,8 @@ class Feed:
     def _room(self) -> int:
         """Return how many batches to announce now: few at a time cost few syncs, half are kept in reserve."""
         ahead = self._ahead()
-        if len(self._to_leave) > ahead // 2 or (ahead == 1 and not self._takers):
+        self._refill_at = ahead // 2
+        if len(self._to_leave) > self._refill_at or (ahead == 1 and not self._takers):
             return 0
         return ahead - len(self._to_leave)
 

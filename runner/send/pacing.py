@@ -182,7 +182,7 @@ class Pacer:
     async def approach(self) -> None:
         """Wait, without a connection, until a departure is less than about `AHEAD_S` away."""
         self._climb()
-        if self._approaching.locked() or self._far_s() > 0:
+        if not self._is_free() and (self._approaching.locked() or self._far_s() > 0):
             async with self._approaching:
                 while (far_s := self._far_s()) > 0:
                     await self._wait(asyncio.sleep(min(far_s, _LONGEST_LOOK_S)))
@@ -194,7 +194,7 @@ class Pacer:
 
         Nothing runs between the last look at the clock, `depart` and the note of it.
         """
-        if self._limiter is None and not self._pause_s():
+        if self._is_free():
             return self._depart(depart)
         async with self._at_gate:
             while not await self._turn_has_come():
@@ -239,6 +239,10 @@ class Pacer:
         if rate.count is None:
             return most if free_s else 0
         return min(most, math.ceil(rate.per_second * free_s))
+
+    def _is_free(self) -> bool:
+        """Tell whether nothing holds a request up just now."""
+        return self._limiter is None and not self._held and self._paused_until_s <= self._loop.time()
 
     def _pause_s(self) -> float:
         return math.inf if self._held else self._server_pause_s()
