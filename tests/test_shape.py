@@ -130,12 +130,32 @@ def test_a_module_imports_only_what_its_folder_may(module):
     assert {other for other in own_imports(module) if folder_of(other) not in allowed} == set()
 
 
+def test_where_a_change_goes_there_is_a_room_and_at_most_three_of_them():
+    for what, touched in table("to add", "touch"):
+        rooms = [room.rstrip("/").replace("/", ".") for room in names(touched)]
+        assert 1 <= len(rooms) <= 3, what
+        known = {*MODULES, *FOLDERS}
+        assert {room for room in rooms if "<" not in room} <= known, what
+        assert {room.split(".")[0] for room in rooms} <= set(FOLDERS) | SHARED, what
+
+
 def test_what_a_folder_may_import_it_does_import():
     used = {folder: set() for folder in FOLDERS}
     for module in MODULES:
         if (folder := folder_of(module)) in FOLDERS:
             used[folder] |= {folder_of(other) for other in own_imports(module)} & set(FOLDERS) - {folder}
     assert used == FOLDERS
+
+
+def test_no_flags_travel_as_a_dict():
+    untyped = [
+        f"{module}:{node.name}"
+        for module in MODULES
+        if module == "cli" or folder_of(module) == "commands"
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.args.kwarg is not None
+    ]
+    assert untyped == []
 
 
 def test_the_edges_do_not_know_each_other():
