@@ -39,7 +39,7 @@ from runner.send.dispatch import Dispatch
 from runner.send.feed import Feed
 from runner.send.orders import Order, OrderBook
 from runner.send.pacing import PaceChange, Pacer
-from runner.send.watches import EmptyWatch, RefusalWatch, StrangerWatch, Watch
+from runner.send.watches import Watch, watches_of
 from runner.settings import Limits, Safety, limits_to_json, safety_to_json
 from runner.stop import Stop, Stopping
 
@@ -92,11 +92,7 @@ class Session:
     def __post_init__(self) -> None:
         safety = self.spec.safety
         self.breaker = Breaker(self.stop, safety.max_failed, self._note_pause)
-        self._watches = (
-            RefusalWatch(self.stop, safety.max_refused),
-            StrangerWatch(self.stop, self._ever_confirmed),
-            EmptyWatch(self.stop, self.fold, self.warn, stops=safety.stop_when_empty),
-        )
+        self._watches = watches_of(safety, self.stop, self.fold, self.warn)
 
     async def run(
         self,
@@ -209,10 +205,6 @@ class Session:
         self.breaker.batch_ended(ended)
         for watch in self._watches:
             watch.batch_ended(ended)
-
-    def _ever_confirmed(self) -> bool:
-        totals = self.fold.totals()
-        return totals.batches["deleted"] + totals.phones["deleted"] > 0
 
     @contextmanager
     def _deadline(self) -> Iterator[None]:

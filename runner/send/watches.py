@@ -9,9 +9,10 @@ from typing import Final, Protocol
 
 from runner.audit.fold import Fold
 from runner.send.delivery import Ended
+from runner.settings import Safety
 from runner.stop import Stop
 
-__all__ = ["EmptyWatch", "RefusalWatch", "StrangerWatch", "Watch"]
+__all__ = ["Watch", "watches_of"]
 
 EMPTY_BATCHES: Final = 20
 """When the first so many batches all deleted nothing, it may be the wrong account."""
@@ -26,6 +27,22 @@ class Watch(Protocol):
     def batch_ended(self, ended: Ended) -> None:
         """Look at one that has its record; it stands in the audit's fold."""
         ...
+
+
+def watches_of(safety: Safety, stop: Stop, fold: Fold, warn: Callable[[str], None]) -> tuple[Watch, ...]:
+    """Return all that look at the batches of a session.
+
+    Args:
+        safety: The rules that they hold.
+        stop: Ends the run.
+        fold: Of the whole audit.
+        warn: Says something to a person.
+    """
+    return (
+        RefusalWatch(stop, safety.max_refused),
+        StrangerWatch(stop, fold),
+        EmptyWatch(stop, fold, warn, stops=safety.stop_when_empty),
+    )
 
 
 @dataclass(slots=True)
@@ -79,8 +96,8 @@ class StrangerWatch:
     """Stops the run when the vendor knows none of its first users, and nothing was ever confirmed."""
 
     stop: Stop
-    ever_confirmed: Callable[[], bool]
-    """Whether any session of this audit had a deletion confirmed."""
+    fold: Fold
+    """Of the whole audit: an earlier session may have had a deletion confirmed."""
     _refused: set[str] = field(default_factory=set)
     _over: bool = False
 
@@ -93,7 +110,8 @@ class StrangerWatch:
         if self._over or len(self._refused) < STRANGERS:
             return
         self._over = True
-        if not self.ever_confirmed():
+        totals = self.fold.totals()
+        if not totals.batches["deleted"] + totals.phones["deleted"]:
             self.stop.request(
                 f"the first {STRANGERS} users were refused and nothing was ever confirmed:"
                 " the base URL's path is wrong, or the token sees nobody",
