@@ -5,6 +5,7 @@ happens after the code is decided, what goes wrong with it is said on standard e
 number in full goes out with it.
 """
 
+import os
 import socket
 import time
 import uuid
@@ -21,6 +22,7 @@ from runner.output.console import Console
 from runner.output.results import Result, RunResult, as_json
 from runner.tell.ending import Ending
 from runner.tell.tell import Audience, tell_end, tell_start
+from runner.text import encodable
 
 __all__ = ["Telling"]
 
@@ -80,6 +82,7 @@ class Telling:
             summary=result if isinstance(result, SummaryRecord) else None,
             result=said,
             host=socket.gethostname(),
+            folder=self._screen.redact(encodable(_folder())),
             ended_s=time.time(),
         )
 
@@ -90,6 +93,13 @@ class Telling:
         if isinstance(value, dict):
             return {name: self._redacted(item) for name, item in value.items()}
         return [self._redacted(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 - a text, to be shown
+    except OSError:  # it was removed under our feet
+        return "a folder that is gone"
 
 
 def _beside(hint: str | None, following: str | None) -> str | None:

@@ -53,6 +53,7 @@ class Ending:
         summary: The figures, if it came to sending.
         result: The object that `--json` writes.
         host: The machine's name.
+        folder: Where the call was made: paths and the command are relative to it.
         ended_s: When, in seconds of Unix time.
     """
 
@@ -63,6 +64,7 @@ class Ending:
     summary: SummaryRecord | None
     result: Mapping[str, Any]
     host: str
+    folder: str
     ended_s: float
 
     @property
@@ -83,7 +85,7 @@ def as_text(ending: Ending) -> str:
     first += [f"why: {_short(ending.why)}"] if ending.why else []
     first += [f"audit: {_short(names.audit)}"] if names.audit else []
     first += [f"hint: {_short(ending.hint)}"] if ending.hint else []
-    first += [f"host: {_short(ending.host)}"]
+    first += [f"in: {_short(f'{ending.host}:{ending.folder}')}"]
     room = _MOST_BYTES - len("\n".join(["", *last]).encode())
     return "\n".join([_cut("\n".join(first), room), *last])
 
@@ -115,6 +117,7 @@ def as_object(ending: Ending) -> bytes:
             "exit_code": ending.exit_code,
             "job": ending.names.job,
             "host": ending.host,
+            "folder": ending.folder,
             "result": dict(ending.result),
         }
     )

@@ -62,6 +62,7 @@ def ending(code, *, job="nightly", sent=True, at=1_764_000_000.0, **changes):
         summary=summary() if sent else None,
         result={"type": "run"},
         host="db-3",
+        folder="/srv/cleanup",
         ended_s=at,
     )
     return replace(told, **changes)

@@ -45,7 +45,7 @@ def test_a_robot_shows_what_happened_why_and_what_to_type_next(kind, tmp_path):
     )
     assert "numbers: 7 deleted, 2 failed, 1 unknown, 0 not sent; 9 rows deleted\n" in text
     assert "why: 2 × refused\n" in text
-    assert text.endswith("\ntype: bulk-delete rerun audit/nightly.jsonl")
+    assert text.endswith("\nin: db-3:/srv/cleanup\ntype: bulk-delete rerun audit/nightly.jsonl")
 
 
 @pytest.mark.parametrize("kind", ["dingtalk", "feishu"])
