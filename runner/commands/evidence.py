@@ -4,10 +4,10 @@ from pathlib import Path
 
 from runner.audit.reader import read_first
 from runner.audit.records import RunRecord
-from runner.errors import AuditDamaged
+from runner.errors import AuditDamaged, Refused
 from runner.plan.file import PlanFile, read_plan
 
-__all__ = ["check_is_plan_of", "find_plan", "plan_beside"]
+__all__ = ["check_is_plan_of", "find_plan", "plan_beside", "read_plan_beside"]
 
 
 def plan_beside(audit: Path) -> Path:
@@ -30,6 +30,22 @@ def find_plan(audit: Path) -> PlanFile | None:
     if first is not None:
         check_is_plan_of(plan, first)
     return plan
+
+
+def read_plan_beside(audit: Path) -> PlanFile:
+    """Return the plan beside an audit, for verbs that send what stands in it.
+
+    Raises:
+        AuditDamaged: It is altered.
+        Refused: It is not there, or cannot be read.
+    """
+    path = plan_beside(audit)
+    if not path.exists():
+        raise Refused(
+            f"the plan of {audit} is not beside it: there is no {path}",
+            hint="put it back there: what is left to be deleted stands in it alone",
+        )
+    return read_plan(path)
 
 
 def check_is_plan_of(plan: PlanFile, run: RunRecord) -> None:

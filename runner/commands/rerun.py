@@ -9,7 +9,7 @@ from runner.access import Access
 from runner.audit.fold import Fold, fold_audit
 from runner.audit.reader import select_for_rerun
 from runner.commands.command_call import CommandResult
-from runner.commands.evidence import check_is_plan_of, plan_beside
+from runner.commands.evidence import check_is_plan_of, read_plan_beside
 from runner.commands.new_plan import Scratch
 from runner.commands.questions import confirmed, fresh_enough
 from runner.commands.resume import resumed_instead
@@ -85,7 +85,7 @@ def _finished_fold(audit: Path, sending: Sending) -> Fold:
 
 def _plan_of(audit: Path, fold: Fold) -> PlanFile:
     """Return the plan beside an audit, if it is the one that the audit was made with."""
-    plan = read_plan(plan_beside(audit))
+    plan = read_plan_beside(audit)
     check_is_plan_of(plan, fold.first_run)
     return plan
 

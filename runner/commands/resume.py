@@ -10,7 +10,7 @@ from runner.audit.journal import DiskFile, Journal
 from runner.audit.reader import read_first
 from runner.audit.records import Record, SummaryRecord
 from runner.commands.command_call import CommandResult
-from runner.commands.evidence import check_is_plan_of, plan_beside
+from runner.commands.evidence import check_is_plan_of, plan_beside, read_plan_beside
 from runner.commands.execute import RunFiles, SessionEnd
 from runner.commands.new_audit import began
 from runner.commands.questions import confirmed, fresh_enough
@@ -20,7 +20,6 @@ from runner.locks import Holder
 from runner.options import ResumeOptions, RunOptions
 from runner.output.console import Console
 from runner.output.results import ResumeResult, RunResult
-from runner.plan.file import read_plan
 from runner.process import utc_now
 from runner.send.safety import audit_age, was_capped
 from runner.send.session import missing_summary
@@ -68,7 +67,7 @@ def _resume(audit: Path, sending: Sending) -> CommandResult[RunResult]:
     with speaking_of(names):
         file = DiskFile.reopen(audit, on_wait=on_wait if sending.options.wait else None)
         with closing(file):
-            plan = read_plan(plan_beside(audit))
+            plan = read_plan_beside(audit)
             fold = fold_audit(audit, verify_chain=True, phones_of=plan.phones_of)
             with speaking_of(RunNames(job=fold.first_run.job, run_id=fold.first_run.run_id)):
                 check_origin(audit, fold, sending)

@@ -140,7 +140,8 @@ def test_another_path_of_the_origin_is_said_aloud_and_recorded(program, sandbox,
 
 def test_a_missing_plan_is_refused(program, sandbox, stopped):
     stopped.with_name("a.jsonl.plan").unlink()
-    refused(program, sandbox, stopped)
+    ended = refused(program, sandbox, stopped)
+    assert "put it back there: what is left to be deleted stands in it alone" in ended.err
 
 
 def test_an_altered_plan_is_refused(program, sandbox, stopped):
