@@ -29,7 +29,7 @@ from runner.plan.file import PlanFile
 from runner.plan.header import PlanWindow
 from runner.plan.protect import ProtectList
 from runner.plan.protect_file import read_protect_file
-from runner.process import ensure_descriptors, utc_now
+from runner.process import utc_now
 from runner.send.safety import Question, check_windows
 from runner.send.session import RunSpec, Session
 from runner.stop import Stop, Stopping
@@ -38,8 +38,6 @@ __all__ = ["RunFiles", "RunRequest", "SessionEnd", "carry_out"]
 
 _Found = TypeVar("_Found")
 
-_OTHER_FILES: Final = 64
-"""Open beside the connections: plan, audit, lock, and what the libraries open."""
 _MOST_REFUSED: Final = 10
 _ROOM: Final = "make room or mend the disk, and type the command again"
 
@@ -182,7 +180,6 @@ async def _confirmed_vendor(
 ) -> Vendor:
     """Take the lock, open the client and ask what is to be asked, each as early as it can be."""
     spec, access, windows = request.spec, request.access, request.files.open_windows()
-    ensure_descriptors(spec.limits.concurrency + _OTHER_FILES)
     if not windows:
         await _ask(request.questions, screen, stop)
     lock = origin_lock(

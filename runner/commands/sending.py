@@ -34,7 +34,7 @@ from runner.output.report_fields import Report
 from runner.output.results import RunResult
 from runner.plan.file import PlanFile
 from runner.plan.rules import check_plan
-from runner.process import use_loop
+from runner.process import ensure_descriptors, use_loop
 from runner.send.safety import Question
 from runner.send.session import RunSpec
 from runner.settings import Limits, Safety, limits_from_json, safety_from_json
@@ -50,6 +50,8 @@ __all__ = [
 ]
 
 _LONGEST_WORDS: Final = 4000
+_OTHER_FILES: Final = 64
+"""Open beside the connections: plan, audit, lock, and what the libraries open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,8 @@ def _carry_out(
     spec: RunSpec, files: RunFiles, questions: tuple[Question, ...], sending: Sending
 ) -> CommandResult[RunResult]:
     check_plan(files.plan.header)
+    # Before there is a loop: one that finds no descriptor of its own leaves complaints behind.
+    ensure_descriptors(spec.limits.concurrency + _OTHER_FILES)
     request = RunRequest(spec, sending.access, files, questions, wait=sending.options.wait)
     try:
         with asyncio.Runner(loop_factory=use_loop()) as runner:

@@ -108,13 +108,14 @@ def test_a_soft_limit_on_descriptors_is_raised_as_far_as_is_allowed(program, san
     program.shell(f"ulimit -S -n 128; exec $RUN run {job} {' '.join(FAST)} --concurrency 500").expect(0)
 
 
-@pytest.mark.parametrize("limit", [14, 18, 22])
+@pytest.mark.parametrize("limit", [9, 12, 14, 18, 22])
 def test_hardly_any_descriptors_are_2_whatever_fails_first(program, sandbox, limit):
     job = program.job({f"u{n}": numbers(3, n) for n in range(60)})
     ended = program.shell(f"ulimit -n {limit}; exec $RUN run {job} {' '.join(FAST)} --concurrency 1")
     refused(ended, sandbox)
     assert "resume" not in ended.err
     assert "internal" not in ended.err
+    assert re.fullmatch("(?s).*error: [^\n]*\n(  -> [^\n]*\n)?", ended.err), ended.err
 
 
 BROKEN = """
