@@ -25,6 +25,7 @@ __all__ = [
     "harden",
     "hold_signals",
     "ignore_signals",
+    "signals_deferred",
     "signals_to",
     "use_loop",
     "utc_now",
@@ -64,6 +65,16 @@ def ensure_descriptors(needed: int) -> None:
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise Terminated(int(Exit.SIGTERM))
+
+
+@contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Let a signal wait until this is over: what is made meanwhile has its clean-up by then."""
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, _EXITS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from runner.files import make_private_folder, sync_folder
 from runner.invocation import command
 from runner.locks import lock_descriptor
 from runner.plan.file import PlanFile, is_plan
-from runner.process import utc_now
+from runner.process import signals_deferred, utc_now
 
 __all__ = ["DEFAULT_FOLDER", "AuditPlace", "began", "reserve_audit"]
 
@@ -90,9 +90,10 @@ def reserve_audit(given: Path | None, name: str) -> Iterator[AuditPlace]:
     """
     first = given or DEFAULT_FOLDER / f"{name}-{utc_now():%Y%m%dT%H%M%SZ}.jsonl"
     with ExitStack() as stack:
-        stack.callback(_remove_empty, make_private_folder(first.parent))
-        place = _claim(first) if given is not None else _claim_next(first)
-        stack.callback(place.leave)
+        with signals_deferred():
+            stack.callback(_remove_empty, make_private_folder(first.parent))
+            place = _claim(first) if given is not None else _claim_next(first)
+            stack.callback(place.leave)
         yield place
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runner import process
 from runner.commands import new_audit
 from runner.commands.evidence import plan_beside
 from runner.commands.new_audit import reserve_audit
@@ -143,3 +144,26 @@ def test_a_run_that_was_killed_while_it_waited_blocks_nobody(program, sandbox):
     sandbox.script()
     program(*args).expect(0)
     assert sandbox.left() == []
+
+
+@pytest.fixture
+def terminating():
+    """SIGTERM ends what is under way, as in the program."""
+    former = signal.signal(signal.SIGTERM, process._terminate)
+    yield
+    signal.signal(signal.SIGTERM, former)
+
+
+@pytest.mark.usefixtures("terminating")
+def test_a_signal_at_the_moment_when_a_place_is_taken_leaves_nothing(here, monkeypatch):
+    lock = new_audit._locked_plan
+
+    def signalled(audit):
+        descriptor = lock(audit)
+        signal.raise_signal(signal.SIGTERM)
+        return descriptor
+
+    monkeypatch.setattr(new_audit, "_locked_plan", signalled)
+    with pytest.raises(process.Terminated), reserve_audit(None, "job"):
+        raise AssertionError("the signal came before")
+    assert list(here.iterdir()) == []
