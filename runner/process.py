@@ -5,7 +5,6 @@ this user may read this one's memory. SIGTERM ends planning at once, as ctrl-C d
 signals go to the run's switch instead, and once a run has its end they change nothing any more.
 """
 
-import asyncio
 import ctypes
 import resource
 import signal
@@ -14,10 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from runner.errors import Exit, Refused
-from runner.stop import Stop
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from runner.stop import Stop
 
 __all__ = [
     "Terminated",
@@ -78,12 +81,14 @@ def signals_deferred() -> Iterator[None]:
 
 
 @contextmanager
-def signals_to(stop: Stop, on_first: Callable[[str], None]) -> Iterator[None]:
+def signals_to(stop: "Stop", on_first: Callable[[str], None]) -> Iterator[None]:
     """While this lasts a first signal drains the run and a second one abandons it.
 
     A signal that the program was started to ignore (nohup) stays ignored. The loop's own handlers are not
     used: taking them off again leaves moments in which a signal kills.
     """
+    import asyncio  # noqa: PLC0415 - half of what `--help` would take
+
     loop = asyncio.get_running_loop()
 
     def receive(name: str, exit_code: Exit) -> None:
@@ -127,8 +132,10 @@ def _unheard(_number: int, _frame: FrameType | None) -> None:
     """Do nothing; unlike SIG_IGN this also takes a signal that has come in and was not handled yet."""
 
 
-def use_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+def use_loop() -> "Callable[[], asyncio.AbstractEventLoop]":
     """Return the factory of the event loop: uvloop where it is installed, else asyncio's own."""
+    import asyncio  # noqa: PLC0415 - as above
+
     try:
         import uvloop  # noqa: PLC0415 - optional, and not on every platform
     except ImportError:

@@ -35,7 +35,7 @@ WORDS = {
     "best_loop": "aiohttp, `session.delete`, tuned: ready bytes, uvloop, orjson",
     "default_loop": "aiohttp, `session.delete` as documented",
     "sample": "the vendor's sample: `requests.delete`, one by one",
-    "curl": "`curl --parallel`, replies not looked at",
+    "curl": "curl, in parallel, replies not looked at",
 }
 DENOMINATOR = "best_loop"
 
