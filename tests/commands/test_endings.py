@@ -32,7 +32,7 @@ def sweep(program, moments):
     folder.mkdir()
     script = [sys.executable, str(ROOT / "tests" / "support" / "late_signal.py"), folder, *moments, "--"]
     args = ["run", job, *FAST[:-1], "{n}.jsonl"]
-    program.start(*args, argv=list(map(str, script))).wait().expect(0)
+    program.start(*args, argv=list(map(str, script))).wait(len(moments)).expect(0)
     for n, moment in enumerate(moments):
         code, out, err = [(folder / f"{n}.{name}").read_text() for name in ("status", "out", "err")]
         ended = Ended(int(code), out, err).expect(0)
@@ -52,9 +52,16 @@ def test_a_signal_after_the_summary_changes_nothing(program):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("first", range(1, LATEST, 60))
 @pytest.mark.parametrize("name", SIGNALS)
-def test_no_moment_after_the_summary_is_one_for_a_signal(program, name):
-    sweep(program, [f"{name}:{when}" for when in [*range(1, LATEST, 3), "atexit", "teardown"]])
+def test_no_moment_after_the_summary_is_one_for_a_signal(program, name, first):
+    sweep(program, [f"{name}:{when}" for when in range(first, first + 60, 3)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIGNALS)
+def test_no_moment_of_the_interpreters_end_is_one_for_a_signal(program, name):
+    sweep(program, [f"{name}:{when}" for when in ("atexit", "teardown")])
 
 
 # --- a terminal that vanishes

@@ -191,14 +191,15 @@ class Started:
 
         return until(look, what)
 
-    def wait(self):
-        """Wait for its end."""
+    def wait(self, runs=1):
+        """Wait for its end, with patience for so many runs one after the other."""
+        patience_s = PATIENCE_S * runs
         try:
-            code = self.process.wait(PATIENCE_S)
+            code = self.process.wait(patience_s)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise AssertionError(f"still running after {PATIENCE_S} s; it said: {self.err()}") from None
+            raise AssertionError(f"still running after {patience_s} s; it said: {self.err()}") from None
         return Ended(code, self._out.read_text(encoding="utf-8"), self.err())
 
 
