@@ -132,7 +132,7 @@ async def test_a_server_that_closes_its_connections_leaves_no_doubt(tls, authori
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_a_reply_that_came_while_the_process_was_stopped_is_no_timeout(loop_factory, tls, authority):
     """To the loop a stopped process and a callback that holds it are the same."""
-    timeout_s = 0.2
+    timeout_s = 0.6
 
     async def attempt(base_url):
         stop = Stop()
@@ -142,7 +142,7 @@ def test_a_reply_that_came_while_the_process_was_stopped_is_no_timeout(loop_fact
         async with open_client(base_url, Token("secret"), pacer, stop, **options) as client:
             [batch] = batches(1)
             request = DeleteRequest.of(batch.target, batch.phones)
-            return await client.send(request, lambda: time.sleep(5 * timeout_s))
+            return await client.send(request, lambda: time.sleep(2 * timeout_s))
 
     certificate = str(authority / "server.pem") if tls else ""
     served = enforcer(Rules(limit=10, certificate=certificate))

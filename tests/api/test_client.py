@@ -46,7 +46,7 @@ from runner.outcomes import (
 from runner.send.pacing import Pacer
 from runner.settings import Rate
 from runner.stop import Stop, Stopping
-from tests.support.rawserver import cut, envelope, http, raw_server, success
+from tests.support.rawserver import arrived, cut, envelope, http, raw_server, success, until
 from tests.support.simclock import run_simulated
 
 SECRET = "sk-live/Zm9v+YmFy.0123456789"
@@ -612,9 +612,9 @@ async def test_a_connection_that_closed_at_the_gate_is_replaced_before_writing()
     async with raw_server(success(3)) as server, client_of(server.base_url, gate=gate) as client:
         sending = asyncio.create_task(send(client))
         await gate.waiting.wait()
-        await asyncio.sleep(0.02)
-        server.writers[0].close()
-        await asyncio.sleep(0.05)
+        await until(lambda: server.writers)
+        server.writers[0].write_eof()
+        await arrived(server.writers[0])
         gate.open.set()
         assert (await sending).count == 3
         assert server.on_of_request == [2]
@@ -634,12 +634,17 @@ async def test_a_connection_that_waited_too_long_at_the_gate_is_replaced(monkeyp
 
 
 async def test_a_server_that_closes_every_connection_unread_is_not_connected():
+    closed = []
+
     class Closing(OpenGate):
         async def leave(self, depart):
-            await asyncio.sleep(0.05)
+            await until(lambda: len(closed) > self.calls.count("leave"))
             return await super().leave(depart)
 
     async def close_at_once(_reader, writer):
+        writer.write_eof()
+        await arrived(writer)
+        closed.append(writer)
         writer.close()
 
     server = await asyncio.start_server(close_at_once, "127.0.0.1", 0)
@@ -674,7 +679,7 @@ async def test_near_the_gate_before_connecting_and_connected_before_the_gate():
             seen.append(("approach", server.connections))
 
         async def leave(self, depart):
-            await asyncio.sleep(0.02)
+            await until(lambda: server.connections)  # it is told later than the client
             seen.append(("leave", server.connections, len(server.requests)))
             return depart()
 

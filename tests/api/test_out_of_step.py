@@ -10,7 +10,7 @@ import trustme
 
 from runner.outcomes import BAD_REPLY, AttemptFailed
 from tests.api.test_client import OpenGate, WaitingGate, client_of, send, server_context
-from tests.support.rawserver import http, raw_server, success
+from tests.support.rawserver import arrived, http, raw_server, success, until, wait_arrived
 
 REPEATED = success(777)
 
@@ -65,7 +65,12 @@ def uncertain(end):
 
 async def test_a_reply_that_waits_unread_when_the_request_is_written_is_not_its_answer(trusted, notes):
     context, trust = trusted
-    gate = BeforeWriting(turn2=lambda: server.writers[0].write(REPEATED))
+
+    def repeat():
+        server.writers[0].write(REPEATED)
+        wait_arrived(server.writers[0])
+
+    gate = BeforeWriting(turn2=repeat)
     async with (
         raw_server(success(1), success(2), ssl=context) as server,
         client_of(server.base_url, gate=gate, on_note=notes.append, **trust) as client,
@@ -80,9 +85,9 @@ async def test_half_a_reply_that_came_before_the_request_was_written_is_not_its_
     async with raw_server(success(1), success(2)) as server, client_of(server.base_url) as client:
         assert (await send(client)).count == 1
         server.writers[0].write(REPEATED[:20])
-        await asyncio.sleep(0.02)
+        await arrived(server.writers[0])
         sending = asyncio.create_task(send(client))
-        await asyncio.sleep(0.02)
+        await until(lambda: len(server.requests) == 2)
         server.writers[0].write(REPEATED[20:])
         assert (await sending).count == 2
         assert server.on_of_request == [1, 2]
@@ -98,7 +103,7 @@ async def test_a_reply_that_comes_while_the_connection_waits_at_the_gate_is_not_
         sending = asyncio.create_task(send(client))
         await gate.waiting.wait()
         server.writers[0].write(REPEATED)
-        await asyncio.sleep(0.02)
+        await arrived(server.writers[0])
         gate.open.set()
         assert (await sending).count == 2
         assert server.on_of_request == [1, 2]
@@ -150,13 +155,13 @@ async def test_once_it_showed_the_replies_under_way_on_kept_connections_prove_no
     ):
         await asyncio.gather(send(client), send(client))
         kept = asyncio.create_task(send(client))
-        await asyncio.sleep(0.02)
+        await until(lambda: len(server.requests) == 3)
         assert server.connections == 2
         idle = 3 - server.on_of_request[2]
         server.writers[idle - 1].write(REPEATED)
-        await asyncio.sleep(0.02)
+        await arrived(server.writers[idle - 1])
         fresh = asyncio.create_task(send(client))
-        await asyncio.sleep(0.02)
+        await until(lambda: len(server.requests) == 4)
         release.set()
         assert uncertain(await kept)
         assert (await fresh).count == 5
@@ -196,9 +201,9 @@ async def test_a_connection_in_hand_is_replaced_when_another_shows_that_the_peer
         gate.open.clear()
         gate.waiting.clear()
         sending = [asyncio.create_task(send(client)) for _ in range(2)]
-        await asyncio.sleep(0.02)
+        await until(lambda: gate.calls.count("leave") == 4)
         server.writers[0].write(REPEATED)
-        await asyncio.sleep(0.02)
+        await arrived(server.writers[0])
         gate.open.set()
         assert [end.count for end in await asyncio.gather(*sending)] == [2, 2]
         assert sorted(server.on_of_request) == [1, 2, 3, 4]
@@ -218,11 +223,10 @@ async def test_however_many_connections_were_kept_the_next_request_finds_a_fresh
     ):
         await asyncio.gather(*(send(client) for _ in range(kept)))
         server.writers[0].write(REPEATED)
-        await asyncio.sleep(0.02)
+        await arrived(server.writers[0])
         assert (await send(client)).count == 2
         assert server.on_of_request[-1] == kept + 1
-        await asyncio.sleep(0.02)
-        assert server.readers[-1].at_eof(), "a connection that carries one request is closed after it"
+        await until(server.readers[-1].at_eof)  # a connection that carries one request is closed after it
 
 
 async def test_a_peer_in_step_keeps_its_connection_and_nothing_is_said(trusted, notes):
@@ -275,7 +279,9 @@ async def test_a_408_before_an_idle_connection_is_closed_replaces_it_and_says_no
 async def test_a_reply_before_the_first_request_of_a_connection_confirms_nothing(said, notes):
     class Slow(OpenGate):
         async def leave(self, depart):
-            await asyncio.sleep(0.02)
+            self.calls.append("leave")
+            await until(lambda: len(server.writers) == self.calls.count("leave"))
+            await arrived(server.writers[-1])
             return depart()
 
     async with (

@@ -21,9 +21,11 @@ from pathlib import Path
 _TUNSETIFF = 0x400454CA
 _IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
 _LARGEST = 65535
+# Without an address that is not loopback's, names are not resolved.
 _SETUP = """
 ip link set lo up
 ip link set far mtu 65535 up
+ip addr add 192.0.2.1/32 dev far
 ip route add 127.0.0.0/8 dev far src 127.0.0.1 table 100
 ip rule add pref 10 iif far lookup local
 ip rule add pref 20 to 127.0.0.0/8 lookup 100

@@ -141,9 +141,13 @@ class Wire(asyncio.Protocol):
 
     def send(self, answer):
         if not self.transport.is_closing():
-            self.transport.write(answer)
             self.replies += 1
-            if self.replies == self.vendor.rules.close_after:
+            last = self.replies == self.vendor.rules.close_after
+            if last:  # its end leaves with the reply, or a request could cross it on the way
+                connection = self.transport.get_extra_info("socket")
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+            self.transport.write(answer)
+            if last:
                 self.transport.close()
 
 

@@ -2,10 +2,27 @@
 
 import asyncio
 import contextlib
+import fcntl
 import json
+import struct
+import termios
+import time
 from contextlib import asynccontextmanager
 
-__all__ = ["RawServer", "cut", "envelope", "http", "raw_server", "success"]
+__all__ = [
+    "RawServer",
+    "arrived",
+    "cut",
+    "envelope",
+    "http",
+    "raw_server",
+    "success",
+    "until",
+    "wait_arrived",
+]
+
+PATIENCE_S = 60.0
+"""Nothing here takes so long."""
 
 REASONS = {200: "OK", 204: "No Content", 302: "Found"}
 
@@ -48,6 +65,36 @@ def cut(reply=b"", *, reset=False):
             writer.close()
 
     return script
+
+
+def _on_the_way(writer):
+    """How many bytes (an end counts as one) the other end's system has not acknowledged yet."""
+    descriptor = writer.get_extra_info("socket").fileno()
+    if descriptor < 0:  # closed, since the other end has answered what came by closing
+        return 0
+    return struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))[0]
+
+
+async def until(condition):
+    """Wait until `condition` gives something true, however slow the network is."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def arrived(writer):
+    """Wait until all that was written there has come to the client, which has had turns to read it."""
+    await until(lambda: not _on_the_way(writer))
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def wait_arrived(writer):
+    """The same while the loop stands still: it has come to the client's system and was not read."""
+    give_up = time.monotonic() + PATIENCE_S
+    while _on_the_way(writer):
+        assert time.monotonic() < give_up
+        time.sleep(0.001)
 
 
 class RawServer:
