@@ -116,7 +116,7 @@ def test_a_deadline_stops_the_run_and_each_session_has_its_own(program, full):
     ended = program("run", job, "--yes", "--json", "--audit", "a.jsonl", "--rate", "60/m", "--deadline", "1s")
     records = stopped(ended, program)
     assert "deadline" in ended.record["why"]
-    assert 1 <= len(of_type(records, "batch")) < 6
+    assert len(of_type(records, "batch")) < 6
     finish(program, full, "--rate", "unlimited", "--deadline", "1h")
 
 

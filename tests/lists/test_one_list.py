@@ -32,7 +32,19 @@ def test_a_heading_among_the_numbers_of_a_text_list_is_a_doubt_with_its_line(tmp
 
 
 @pytest.mark.parametrize(
-    "remark", ["无", "n/a", "# checked in March", "张三", "合计 300", "用户", "see 3:1 below", "138****0001:"]
+    "remark",
+    [
+        "无",
+        "n/a",
+        "# checked in March",
+        "张三",
+        "合计 300",
+        "用户",
+        "see 3:1 below",
+        "138****0001:",
+        "tel:",
+        "P: ",
+    ],
 )
 def test_a_remark_among_the_numbers_is_a_value_that_is_no_phone(tmp_path, remark):
     got = read(write(tmp_path, *MANY, remark, A, name="list.txt"))
