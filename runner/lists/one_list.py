@@ -19,8 +19,8 @@ __all__ = ["one_list", "refuse_heading_row"]
 
 _MAX_HEADING = 80
 _HEADING = re.compile(r"\s*(?!(?i:tel|p):\s*\Z)(?:[^\W\d][^:：]*[:：]|\[.*[^\W\d].*\]|【.*[^\W\d].*】)\s*")
-"""How people set a heading apart; a notation of numbers without its number is none. A mere remark (`# …`) is one
-only where it names a user."""
+"""How people set a heading apart; the notation of a number that is missing is none. A mere remark (`# …`) is
+one only where it names a user."""
 _MARKS = (":", "]", "#", " ")
 """One of them stands in every heading that is ASCII; none in digits, and none in what is encrypted."""
 

@@ -116,6 +116,7 @@ _FORMULA_ATTRS = b"".join(
     rb'(?: %b="%b")?+' % (name, _VALUE) for name in b"t aca ref dt2D dtr del1 del2 r1 r2 ca si bx".split()
 )
 """A formula's attributes in the order of their schema; in another the parser looks at them."""
+_AREA = re.compile(r"([A-Z]{1,3})([1-9][0-9]{0,6})(?::([A-Z]{1,3})([1-9][0-9]{0,6}))?")
 _HIDDEN = re.compile(rb' (?:hidden="(?:1|true)"|ht="0+(?:\.0*)?")')
 
 
@@ -157,6 +158,8 @@ class _SheetScan(XmlScan):
         self._value: list[str] | None = None
         self._inline: list[str] | None = None
         self._formula = False
+        self._marks = {column: bytearray(_MAX_ROW // 8 + 1) for column in columns or ()}
+        """A bit for each filled cell of the columns wanted: what is merged stands behind the rows."""
 
     def rows(self) -> Iterator[WorkbookRow]:
         """Yield the rows as they come."""
@@ -168,6 +171,9 @@ class _SheetScan(XmlScan):
 
     def _finish_row(self, *, filled: bool, cells: dict[int, Cell]) -> None:
         self._ready.append(WorkbookRow(self._last, self._hidden, filled, cells))
+        if self._marks:
+            for column in cells:
+                self._marks[column][self._last >> 3] |= 1 << (self._last & 7)
 
     def _begin_row(self, number: int) -> None:
         if not self._last < number <= _MAX_ROW:
@@ -253,7 +259,7 @@ class _SheetScan(XmlScan):
     # ---- the other way
 
     def start(self, name: str, depth: int, attrs: dict[str, str]) -> None:
-        """Take what begins at its own place: a hidden column, a row, a cell, a formula, a value."""
+        """Take what begins at its own place: a hidden column, a row, a cell, a formula, a value, a merger."""
         match name, depth:
             case "col", 3 if self.is_within("cols") and _hides(attrs):
                 first, last = int(attrs.get("min", "1")), int(attrs.get("max", "1"))
@@ -274,6 +280,26 @@ class _SheetScan(XmlScan):
                 self._inline = []
             case "t", 6 | 7 if self._in_row and self._inline is not None and not self.is_within("rPh"):
                 self.hear(self._inline.append)
+            case "mergeCell", 3 if self.is_within("mergeCells"):
+                self._refuse_covered(attrs.get("ref", ""))
+
+    def _refuse_covered(self, ref: str) -> None:
+        """Refuse a value under merged cells: people see only the one at their upper left corner."""
+        found = _AREA.fullmatch(ref)
+        if found is None:
+            raise Unreadable(f"a damaged workbook: merged cells at {ref[:30]!r}")
+        left, right = _column_number(found[1]), _column_number(found[3] or found[1])
+        top, bottom = int(found[2]), min(int(found[4] or found[2]), _MAX_ROW)
+        for column in self._marks.keys() & set(range(left, right + 1)):
+            first = top + 1 if column == left else top
+            marks = self._marks[column]
+            row = next((row for row in range(first, bottom + 1) if marks[row >> 3] & 1 << (row & 7)), None)
+            if row is not None:
+                raise Unreadable(
+                    f"sheet {self._sheet.name!r} has a value that nobody sees, under the merged cells {ref}:"
+                    f" {_column_letters(column)}{row}",
+                    "Unmerge these cells and look at what stands there, or export the list as CSV.",
+                )
 
     def _refuse_two_values(self) -> None:
         if self._value is not None or self._inline is not None:

@@ -226,6 +226,29 @@ def test_a_hidden_column_beside_the_phones_does_no_harm(tmp_path):
     assert read(path) == [(2, A, "")]
 
 
+def merged(*areas):
+    found = "".join(f'<mergeCell ref="{area}"/>' for area in areas)
+    return f"<mergeCells>{found}</mergeCells>"
+
+
+@pytest.mark.parametrize("area", ["A2:A3", "A2:B3", "A3:B3", "A1:A9999999"])
+def test_a_value_under_merged_cells_refuses_the_list(tmp_path, area):
+    rows = [["姓名", "手机号"], ["x", A], ["y", B]]
+    columns = [[b, a] for a, b in rows] if area.startswith("A1") or area == "A2:A3" else rows
+    path = save(tmp_path, page(grid(columns), after=merged("D1:E1", area)))
+    refused(path, "under the merged cells")
+
+
+def test_merged_cells_that_cover_nothing_of_the_list_do_no_harm(tmp_path):
+    rows = [["姓名", "手机号"], ["x", A], ["y", B], [None, None]]
+    after = merged("A2:A3", "A5:B5", "B1", "B3:B9")
+    assert [row[1] for row in read(save(tmp_path, page(grid(rows), after=after)))] == [A, B]
+
+
+def test_merged_cells_at_no_place_are_damage(tmp_path):
+    refused(save(tmp_path, page(grid([["手机号"], [A]]), after=merged("a2:b"))), "merged cells at 'a2:b'")
+
+
 @pytest.mark.parametrize("state", ["hidden", "veryHidden"])
 def test_a_hidden_sheet_is_not_read_and_not_passed_over_in_silence(tmp_path, state):
     pages = page(grid([["手机号"], [A]])), page(grid([["手机号"], [B]]))
