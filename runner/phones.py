@@ -360,7 +360,8 @@ _DATE = re.compile(
     re.DOTALL,
 )
 """A date, with its time, that cannot be a part of a longer number."""
-_BETWEEN = frozenset("".join(_SEPARATORS.values()) + "_\t+")
+_BETWEEN = frozenset("".join(_SEPARATORS.values()) + "_\t+\ufffd")
+"""U+FFFD is what `printable` leaves of a character without a shape: a vendor's words pass it first."""
 
 
 def _mask_plain(text: str) -> str:

@@ -80,6 +80,8 @@ def test_no_line_is_wider_than_told_and_nothing_is_lost(text, columns):
         ("bad: aGVsbG8=", ["aGVsbG8=", "d29ybGQ="], "bad: ****"),
         ("bad: aGVsbG8=", ["aGVs", "aGVsbG8="], "bad: ****"),
         ("abc", ["abc"], "abc"),
+        (printable("号码 174\u200b5855\u200b8658 无效"), ["17458558658"], "号码 **** 无效"),
+        (printable("号码 174\x005855\x008658 无效"), ["17458558658"], "号码 **** 无效"),
         ("code 6007", [], "code 6007"),
         ("since 2024-07-26 00:00:00", [], "since 2024-07-26 00:00:00"),
     ],
