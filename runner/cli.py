@@ -273,7 +273,7 @@ def check(access: AccessOptions, output: OutputOptions) -> None:
 
 @cli.command(example="sandbox --fault mixed=5%")
 @click.option("--port", type=click.IntRange(0, 65535), default=8900, help="Port on 127.0.0.1 [8900]; 0: any.")
-@click.option("--token", default="sandbox", help="The token it accepts [sandbox].")
+@click.option("--token", default="sandbox-token", help="The token it accepts [sandbox-token].")
 @click.option("--rows", type=click.IntRange(0), default=0, help="Rows to seed for ten made-up users [0].")
 @click.option(
     "--rows-per-phone",

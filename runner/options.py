@@ -159,7 +159,7 @@ class SandboxOptions:
     """
 
     port: int = 8900
-    token: str = "sandbox"  # noqa: S105 - it opens nothing but a rehearsal
+    token: str = "sandbox-token"  # noqa: S105 - it opens nothing but a rehearsal
     rows: int = 0
     rows_per_phone: int = 3
     seed: int = 0

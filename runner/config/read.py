@@ -35,7 +35,7 @@ def read_config(path: Path) -> Audience:
     document = Document(str(path))
     text = _read(path)
     parse_into(document, text, "TOML")
-    audience = _Reading(document, path.parent).audience() if document.is_sound else None
+    audience = _Reading(document, path.absolute().parent).audience() if document.is_sound else None
     if audience is None:
         raise Faults(first_faults(document.faults, document.more), hint=_HINT)
     return audience

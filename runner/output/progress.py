@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
 
+from runner.settings import parse_rate
 from runner.text import wrap
 
 __all__ = ["MOST_COLUMNS", "Progress", "Snapshot", "block", "clock", "sentence"]
@@ -89,12 +90,14 @@ class Progress:
         return (self._seen[-1][1] - first) / (at_s - first_s) if at_s > first_s else 0.0
 
     def _left_s(self, now: Snapshot, at_s: float) -> int | None:
-        """Return how many seconds the rest takes, as fast as it went lately; None: nobody can say."""
+        """Return how many seconds the rest takes, at the speed of late and the rate allowed; None: unknown."""
         first_s, _, first = self._seen[0]
         left = now.planned_batches - now.batches
         if left and now.batches == first:
             return None
-        return round((left * (at_s - first_s) / (now.batches - first) if left else 0.0) + (now.held_s or 0.0))
+        lately_s = left * (at_s - first_s) / (now.batches - first) if left else 0.0
+        at_least_s = left / parse_rate(now.allowed).per_second
+        return round(max(lately_s, at_least_s) + (now.held_s or 0.0))
 
 
 def _why_idle(now: Snapshot, rate: float) -> str:

@@ -58,7 +58,7 @@ class SandboxSettings:
         keepalive_s: Seconds an idle connection is kept.
     """
 
-    token: str = "sandbox"  # noqa: S105 - opens this sandbox only
+    token: str = "sandbox-token"  # noqa: S105 - opens this sandbox only
     latency_s: float = 0.0
     jitter_s: float = 0.0
     rate_limit: RateLimit | None = None

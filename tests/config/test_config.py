@@ -68,6 +68,13 @@ def faults(path):
     return [fault.message.replace(f"{path.parent}/", "") for fault in found]
 
 
+def test_a_command_beside_a_configuration_in_this_folder_is_found_there(write, tmp_path, monkeypatch):
+    path = write('[[notify]]\nkind = "command"\ncommand = ["./page-somebody"]\n')
+    monkeypatch.chdir(tmp_path)
+    (command,) = read_config(Path(path.name)).notify
+    assert command.command == (f"{tmp_path}/page-somebody",)
+
+
 def test_a_whole_configuration(write, tmp_path):
     audience = read_config(write(WHOLE))
     assert audience.ping_url == "https://hc.example/0b1f"

@@ -148,3 +148,8 @@ def test_an_empty_plan_is_done():
 def test_spans_are_written_as_clocks(seconds, shown):
     progress = Progress(0.0)
     assert f"{shown} elapsed" in sentence(progress.see(snapshot(), float(seconds)))
+
+
+def test_what_is_left_takes_no_less_than_the_rate_allows_now():
+    slower = snapshot(batches=944, requests=1012, allowed="0.5/s")
+    assert seen((0.0, snapshot()), (10.0, slower))["left_s"] == 2112

@@ -33,7 +33,7 @@ OTHER = "4d99d91c-f5d9-49da-88da-758977cc58a9"
 A, B, C = "17458558658", "13012121212", "13900000001"
 EARLY, LATE = "2024-07-26 00:00:00", "2024-07-27 23:59:59"
 OUTSIDE = "2024-07-28 00:00:00"
-AUTH = {"Authorization": "Bearer sandbox", "Content-Type": "application/json"}
+AUTH = {"Authorization": "Bearer sandbox-token", "Content-Type": "application/json"}
 
 
 @dataclass
