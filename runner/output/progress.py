@@ -90,7 +90,7 @@ class Progress:
         return (self._seen[-1][1] - first) / (at_s - first_s) if at_s > first_s else 0.0
 
     def _left_s(self, now: Snapshot, at_s: float) -> int | None:
-        """Return how many seconds the rest takes, at the speed of late and the rate allowed; None: unknown."""
+        """Return the seconds that the rest takes, at the speed of late and the rate allowed; None: unknown."""
         first_s, _, first = self._seen[0]
         left = now.planned_batches - now.batches
         if left and now.batches == first:
