@@ -90,7 +90,7 @@ class Progress:
         return (self._seen[-1][1] - first) / (at_s - first_s) if at_s > first_s else 0.0
 
     def _left_s(self, now: Snapshot, at_s: float) -> int | None:
-        """Return the seconds that the rest takes, at the speed of late and the rate allowed; None: unknown."""
+        """Return how many seconds the rest takes, by the speed and the rate allowed; None: nobody knows."""
         first_s, _, first = self._seen[0]
         left = now.planned_batches - now.batches
         if left and now.batches == first:
