@@ -16,6 +16,7 @@ from runner.options import PaceOptions
 from runner.output.progress import block
 from runner.output.results import error_in
 from runner.output.run_results import PaceResult, named_again, read_pace
+from runner.text import encodable
 
 __all__ = ["pace"]
 
@@ -61,8 +62,8 @@ def _line(options: PaceOptions) -> bytes:
     order = {
         "rate": None if options.rate is None else str(options.rate),
         "pause": options.pause,
-        "operator": options.operator,
-        "reason": options.reason,
+        "operator": None if options.operator is None else encodable(options.operator),
+        "reason": None if options.reason is None else encodable(options.reason),
     }
     return orjson.dumps(order) + b"\n"
 

@@ -182,5 +182,5 @@ def _words(value: Any) -> str | None:
     if value is None:
         return None
     if len(value) > _LONGEST_WORDS:
-        raise ValueError("too long for one record")
+        raise Refused(f"a name or a reason may have {_LONGEST_WORDS:,} characters", hint="say it shorter")
     return printable(value)

@@ -266,6 +266,13 @@ def test_control_characters_of_an_operator_reach_no_screen(program, sandbox, slo
     assert "\x1b" not in paces(program)[0]["operator"]
 
 
+def test_a_reason_may_hold_any_bytes_and_one_too_long_is_refused_as_that(program, sandbox, slow_run):
+    assert "4,000 characters" in program("pace", "a.jsonl", "--pause", "--reason", "r" * 4001).expect(2).err
+    assert paces(program) == []
+    pace(program, "--pause", "--reason", os.fsdecode(b"lunch \xff")).expect(0)
+    assert paces(program)[0]["reason"] == r"lunch \udcff"
+
+
 def test_clients_that_are_stuck_or_many_do_not_touch_the_run(program, sandbox, slow_run):
     """Silent ones, one that never reads, one that sends a drop at a time, and more than are heard."""
     before = sandbox.worked()
