@@ -1,5 +1,6 @@
 -- One rate and one truth for many machines. Every time in here is this database's own clock.
 -- What stands in a function happens in one transaction, and so with one sync of the disk.
+-- Procrastinate's own schema is there already: its tasks say that a shard is to be taken, never how it stands.
 
 CREATE TABLE schema_version (number integer NOT NULL);
 INSERT INTO schema_version VALUES (1);
@@ -168,6 +169,16 @@ BEGIN
         o.period_s, seconds(o.paused_until);
 END $$;
 
+-- One task an epoch; looked up by what it is of.
+CREATE INDEX shard_tasks ON procrastinate_jobs (args) WHERE task_name = 'send_shard';
+
+-- A queue's name becomes part of a channel's, which may have 63 bytes: an origin may be longer.
+CREATE FUNCTION queue_of(of_origin text, rescued boolean) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN rescued THEN 'rescued ' ELSE 'shards ' END
+        || left(encode(sha256(convert_to(of_origin, 'UTF8')), 'hex'), 16)
+$$;
+
 -- Place a shard's one task of this epoch.
 CREATE FUNCTION place_shard(of_job text, of_shard integer, rescued boolean) RETURNS void
 LANGUAGE plpgsql AS $$
@@ -178,7 +189,7 @@ BEGIN
     SELECT * INTO s FROM shards WHERE job = of_job AND shard = of_shard;
     SELECT origin INTO base FROM jobs WHERE job = of_job;
     PERFORM procrastinate_defer_jobs_v1(ARRAY[ROW(
-        (CASE WHEN rescued THEN 'rescued ' ELSE 'shards ' END) || base, 'send_shard', CASE WHEN rescued THEN 1 ELSE 0 END,
+        queue_of(base, rescued), 'send_shard', CASE WHEN rescued THEN 1 ELSE 0 END,
         NULL, NULL, jsonb_build_object('job', of_job, 'shard', of_shard, 'epoch', s.epoch), NULL
     )::procrastinate_job_to_defer_v1]);
 END $$;
@@ -284,7 +295,18 @@ BEGIN
     PERFORM settle_job(of_job);
 END $$;
 
--- Take shards away from owners that were not heard of for so long, and place each anew.
+-- Whether somebody will still take a shard: its task waits, or was taken a moment ago.
+CREATE FUNCTION is_placed(of_job text, of_shard integer, of_epoch integer, stale_s double precision) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT FROM procrastinate_jobs AS t WHERE t.task_name = 'send_shard'
+        AND t.args = jsonb_build_object('job', of_job, 'shard', of_shard, 'epoch', of_epoch)
+        AND (t.status = 'todo' OR t.status = 'doing' AND EXISTS (
+            SELECT FROM procrastinate_events AS e WHERE e.job_id = t.id AND e.type = 'started'
+                AND e.at > clock_timestamp() - make_interval(secs => stale_s))))
+$$;
+
+-- Take shards away from owners that were not heard of for so long, and place each anew; also those whose
+-- worker died between taking the task and beginning the shard.
 CREATE FUNCTION rescue_shards(of_origin text, stale_s double precision)
 RETURNS TABLE (job text, shard integer, epoch integer, worker text)
 LANGUAGE plpgsql AS $$
@@ -293,7 +315,9 @@ DECLARE
     s record;
 BEGIN
     FOR s IN SELECT h.job, h.shard, h.epoch, h.worker FROM shards h JOIN jobs j USING (job)
-        WHERE j.origin = of_origin AND h.state = 'doing' AND h.beat < clock_timestamp() - make_interval(secs => stale_s)
+        WHERE j.origin = of_origin AND (
+            h.state = 'doing' AND h.beat < clock_timestamp() - make_interval(secs => stale_s)
+            OR h.state = 'waiting' AND NOT is_placed(h.job, h.shard, h.epoch, stale_s))
         FOR UPDATE OF h SKIP LOCKED
     LOOP
         UPDATE shards AS h SET state = 'waiting', epoch = h.epoch + 1, worker = NULL WHERE h.job = s.job AND h.shard = s.shard;
