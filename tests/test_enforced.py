@@ -25,6 +25,8 @@ from tests.support.enforcer import Rules, enforcer
 from tests.support.fakes import Rig, batches
 
 WORKERS = 16
+ATTEMPTS = 50
+"""What is asked here is how the rate is found: the bad luck of one batch shall not end it first."""
 NOISE_S = 0.06
 """What the machine that runs the tests may add to the way of one request and not to that of another."""
 
@@ -48,7 +50,7 @@ class LateSender:
 
 async def live(count, rate, base_url, authority=None, workers=WORKERS):
     """Send so many batches with the real client and the real session; return the rig, with its summary."""
-    limits = Limits(rate=Rate(rate), concurrency=workers)
+    limits = Limits(rate=Rate(rate), concurrency=workers, max_attempts=ATTEMPTS)
     rig = Rig(batches(count, size=1), limits=limits, connect=lambda rig: LateSender())
     ca_file = str(authority / "ca.pem") if authority else None
     async with open_client(

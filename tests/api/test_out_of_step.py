@@ -3,14 +3,13 @@
 import asyncio
 import socket
 import threading
-import time
 
 import pytest
 import trustme
 
 from runner.outcomes import BAD_REPLY, AttemptFailed
 from tests.api.test_client import OpenGate, WaitingGate, client_of, send, server_context
-from tests.support.rawserver import arrived, http, raw_server, success, until, wait_arrived
+from tests.support.rawserver import PATIENCE_S, arrived, http, raw_server, success, until, wait_arrived
 
 REPEATED = success(777)
 
@@ -293,7 +292,7 @@ async def test_a_reply_before_the_first_request_of_a_connection_confirms_nothing
 
 
 def test_a_tls_ticket_that_waits_unread_costs_no_connection(tmp_path):
-    """The server is a thread, and has sent its tickets by the time the request is written."""
+    """The server is a thread; its tickets have come, unread, by the time the request is written."""
     authority = trustme.CA()
     ca_file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
@@ -304,14 +303,14 @@ def test_a_tls_ticket_that_waits_unread_costs_no_connection(tmp_path):
         connection, _ = listener.accept()
         accepted.append(connection)
         with server_context(authority).wrap_socket(connection, server_side=True) as tls:
+            wait_arrived(tls)
             shaken.set()
             while tls.recv(65536):
                 tls.sendall(success(6))
 
     class Busy(OpenGate):
         async def leave(self, depart):
-            assert shaken.wait(5)
-            time.sleep(0.05)
+            assert shaken.wait(PATIENCE_S)
             return depart()
 
     async def run():
@@ -322,6 +321,6 @@ def test_a_tls_ticket_that_waits_unread_costs_no_connection(tmp_path):
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     asyncio.run(run())
-    thread.join(5)
+    thread.join(PATIENCE_S)
     listener.close()
     assert len(accepted) == 1

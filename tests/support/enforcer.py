@@ -198,7 +198,7 @@ def enforcer(rules):
             scheme = "https" if rules.certificate else "http"
             yield (
                 f"{scheme}://127.0.0.1:{port}",
-                lambda: Seen(**json.loads(process.communicate(timeout=30)[0])),
+                lambda: Seen(**json.loads(process.communicate(timeout=60)[0])),
             )
         finally:
             process.kill()

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import fcntl
 import json
+import socket
 import struct
 import termios
 import time
 from contextlib import asynccontextmanager
 
 __all__ = [
+    "PATIENCE_S",
     "RawServer",
     "arrived",
     "cut",
@@ -68,8 +70,8 @@ def cut(reply=b"", *, reset=False):
 
 
 def _on_the_way(writer):
-    """How many bytes (an end counts as one) the other end's system has not acknowledged yet."""
-    descriptor = writer.get_extra_info("socket").fileno()
+    """How many bytes (an end counts as one) of a writer or socket the other end has not acknowledged yet."""
+    descriptor = (writer if isinstance(writer, socket.socket) else writer.get_extra_info("socket")).fileno()
     if descriptor < 0:  # closed, since the other end has answered what came by closing
         return 0
     return struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))[0]
