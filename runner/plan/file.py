@@ -91,13 +91,22 @@ class PlanFile:
         Raises:
             AuditDamaged: The file is another one than was verified, or was changed since.
         """
+        parser = BatchLines(proved=True)
+        for seq, line in enumerate(self.lines(), start=1):
+            if wanted is None or wanted(seq):
+                yield self._batch(parser, line, seq)
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines of the batches as they stand there, without newlines; otherwise as `batches`."""
         with BlockReader(self.path, self.seal) as reader:
             lines = lines_of(reader.blocks(), MAX_HEADER_BYTES)
             next(lines)
-            parser = BatchLines(proved=True)
-            for seq, line in enumerate(lines, start=1):
-                if wanted is None or wanted(seq):
-                    yield self._batch(parser, line, seq)
+            yield from lines
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the whole file in blocks, each held against what was verified; raises as `batches` does."""
+        with BlockReader(self.path, self.seal) as reader:
+            yield from reader.blocks()
 
     def _batch(self, parser: BatchLines, line: bytes, seq: int) -> Batch:
         try:
@@ -133,8 +142,8 @@ def copy_plan(plan: PlanFile, target: Path) -> PlanFile:
         AuditDamaged: It is no longer the file that was verified.
         Refused: `target` exists, or one of them cannot be read or written.
     """
-    with BlockReader(plan.path, plan.seal) as reader, new_plan_file(target) as file:
-        file.writelines(reader.blocks())
+    with new_plan_file(target) as file:
+        file.writelines(plan.blocks())
         status = os.fstat(file.fileno())
     return replace(plan, path=target, seal=replace(plan.seal, device=status.st_dev, inode=status.st_ino))
 

@@ -11,7 +11,7 @@ import orjson
 
 from runner.model import Batch, Target, check_phones
 
-__all__ = ["MAX_LINE_BYTES", "BatchLines", "batch_prefix"]
+__all__ = ["MAX_LINE_BYTES", "BatchLines", "batch_prefix", "renumbered"]
 
 MAX_LINE_BYTES: Final = 1 << 20
 """Of one batch: 100 opaque values of 512 characters, escaped, with room to spare."""
@@ -32,6 +32,16 @@ def batch_prefix(target: Target) -> bytes:
     return b"," + orjson.dumps(fields)[1:-1]
 
 
+def _head(seq: int) -> bytes:
+    """Return what stands before that prefix."""
+    return b'{"seq":%d' % seq
+
+
+def renumbered(line: bytes, seq: int, new_seq: int) -> bytes:
+    """Return the line of a batch, proved to be that of `seq`, as it is where the batch has another one."""
+    return _head(new_seq) + line[len(_head(seq)) :]
+
+
 class BatchLines:
     """Batch lines to batches; a line passes only in the very form in which it is written.
 
@@ -50,7 +60,7 @@ class BatchLines:
         Raises:
             ValueError: It is not the line that stands for one batch with this `seq`.
         """
-        head = b'{"seq":%d' % seq
+        head = _head(seq)
         if not (line.startswith(head + b",") and line.endswith(b"}")):
             raise ValueError("no whole batch with the next seq")
         prefix, has_phones, phones = line[len(head) : -1].partition(_PHONE_KEY)
