@@ -22,6 +22,8 @@ from runner.options import AccessOptions
 __all__ = [
     "DEFAULT_BASE_URL",
     "ENV_BASE_URL",
+    "ENV_DATABASE",
+    "ENV_DATABASE_FILE",
     "ENV_TOKEN",
     "ENV_TOKEN_FILE",
     "Access",
@@ -41,6 +43,8 @@ DEFAULT_BASE_URL = "https://ai.api.longlonglong.cn"
 ENV_BASE_URL = "BULK_DELETE_BASE_URL"
 ENV_TOKEN = "BULK_DELETE_TOKEN"  # noqa: S105 - the variable's name
 ENV_TOKEN_FILE = "BULK_DELETE_TOKEN_FILE"  # noqa: S105 - the variable's name
+ENV_DATABASE = "BULK_DELETE_DATABASE_URL"
+ENV_DATABASE_FILE = "BULK_DELETE_DATABASE_URL_FILE"
 _ENV_CREDENTIALS = "CREDENTIALS_DIRECTORY"
 _CREDENTIAL = "bulk-delete-token"
 _MAX_TOKEN_BYTES = 16 * 1024
@@ -52,6 +56,8 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?=[0-9_-]*[a-z]){_LABEL}")
 _LAST_PRINTABLE = 0x7E
 _LIKE_TOKEN = re.compile(r"(?!-)(?!.*://)[A-Za-z0-9_.~+/=|:-]{20,}")
+_PASSWORD = re.compile(r"://[^/\s:]*:(?=[!-~]{5})([!-~]+@[!-~]*)")
+"""In a URL, with what follows it: a short one alone would be found, and hidden, inside ordinary words."""
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ENDING = re.compile(r"\.[A-Za-z]{1,6}\Z")
 
@@ -180,7 +186,7 @@ def _host(host: str) -> tuple[str, bool]:
 
 def environment_warnings(env: Mapping[str, str]) -> tuple[str, ...]:
     """Return a sentence for each `BULK_DELETE_*` variable that means nothing here."""
-    known = (ENV_BASE_URL, ENV_TOKEN, ENV_TOKEN_FILE)
+    known = (ENV_BASE_URL, ENV_TOKEN, ENV_TOKEN_FILE, ENV_DATABASE, ENV_DATABASE_FILE)
     strange = sorted(name for name in env if name.startswith("BULK_DELETE_") and name not in known)
     return tuple(f"the variable {name} means nothing; known are {', '.join(known)}" for name in strange)
 
@@ -228,10 +234,12 @@ def read_token(env: Mapping[str, str], token_file: str | None = None) -> Token:
 
 
 def tokens_among(words: Iterable[str], env: Mapping[str, str]) -> list[str]:
-    """Return the words of a command line that are the token, or may be one: no message may show them."""
+    """Return what no message may show of a command line: the token, what may be one, a URL's password."""
     given = env.get(ENV_TOKEN, "").strip()
     known = {given} if len(given) >= SHORTEST_TOKEN else set()
-    return [word for word in words if word in known or _looks_like_token(word)]
+    words = list(words)
+    passwords = [found[1] for word in words if (found := _PASSWORD.search(word)) is not None]
+    return [*passwords, *(word for word in words if word in known or _looks_like_token(word))]
 
 
 def _looks_like_token(text: str) -> bool:

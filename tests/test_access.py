@@ -246,6 +246,14 @@ def test_a_user_id_and_a_file_do_not_look_like_tokens(tmp_path, monkeypatch):
         assert tokens_among([text], {}) == []
 
 
+def test_a_password_in_a_url_is_shown_by_no_message():
+    for word in (f"postgresql://me:{SECRET}@h/db", f"--rate-from=postgres://me:a@{SECRET}@h"):
+        (found,) = tokens_among([word], {})
+        assert SECRET in found
+        Token(found)  # so that the screen can hide it
+    assert tokens_among(["postgresql://me@h:5432/db?a=b", "http://127.0.0.1:8900/a"], {}) == []
+
+
 def test_missing_and_impossible_token_files_are_refused(tmp_path):
     for path in (str(tmp_path / "nope"), str(tmp_path), "", "a\0b"):
         with pytest.raises(Refused, match="token file"):
@@ -264,8 +272,9 @@ def test_nothing_shows_a_token():
         assert SECRET not in str(caught.value)
 
 
-def test_only_three_variables_mean_something():
+def test_only_five_variables_mean_something():
     env = {"BULK_DELETE_TOKEN": "x", "BULK_DELETE_TOKEN_FILE": "x", "BULK_DELETE_BASE_URL": "x", "PATH": "x"}
+    env |= {"BULK_DELETE_DATABASE_URL": "x", "BULK_DELETE_DATABASE_URL_FILE": "x"}
     assert environment_warnings(env) == ()
     (warning,) = environment_warnings({**env, "BULK_DELETE_RATE": SECRET})
     assert "BULK_DELETE_RATE" in warning
