@@ -19,7 +19,7 @@ from runner.audit.journal import DiskFile, Journal
 from runner.audit.records import BatchRecord, Record, RejectedRecord, SummaryRecord
 from runner.commands.monitor import SessionMonitor
 from runner.commands.steering import SteeredRun, open_to_orders
-from runner.commands.vendor import Vendor, reach_vendor, stoppable
+from runner.commands.vendor import OpenPace, Vendor, own_pace, reach_vendor, stoppable
 from runner.errors import Broken, Exit, Refused, RunnerError, Stopped
 from runner.locks import origin_lock
 from runner.model import Prior, Work
@@ -97,6 +97,7 @@ class RunRequest:
     files: RunFiles
     questions: tuple[Question, ...]
     wait: bool = False
+    open_pace: OpenPace = own_pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,7 @@ async def _confirmed_vendor(
         on_wait=lambda holder: screen.note(f"waiting for the run of {holder}"),
     )
     await stack.enter_async_context(lock)
-    vendor = await stack.enter_async_context(reach_vendor(access, spec.limits, stop))
+    vendor = await stack.enter_async_context(reach_vendor(access, spec.limits, stop, request.open_pace))
     if windows:
         await _show_windows(windows, vendor, screen)
         await _ask(request.questions, screen, stop)

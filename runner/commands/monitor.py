@@ -9,7 +9,7 @@ from runner.audit.records import PAUSE, PaceRecord, Record
 from runner.output.progress import Snapshot
 from runner.process import utc_now
 from runner.send.breaker import Breaker
-from runner.send.pacing import Pacer
+from runner.send.pace import Pacing
 from runner.stop import Stop
 from runner.text import printable
 
@@ -21,7 +21,7 @@ class _Watched:
     """The parts of a session that can be looked at."""
 
     fold: Fold
-    pacer: Pacer
+    pacer: Pacing
     breaker: Breaker
     stop: Stop
 
@@ -41,7 +41,7 @@ class SessionMonitor:
         """What is to be said of an operator's pause, if there was one."""
         self._stopped_s: float | None = None
 
-    def watch(self, fold: Fold, pacer: Pacer, breaker: Breaker, stop: Stop) -> None:
+    def watch(self, fold: Fold, pacer: Pacing, breaker: Breaker, stop: Stop) -> None:
         """Look at these from now on."""
         self._watched = _Watched(fold, pacer, breaker, stop)
 

@@ -4,7 +4,7 @@ Whatever is asked passes the same gate as deletions, so that the rate stays one 
 """
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,11 +15,15 @@ from runner.model import Target
 from runner.outcomes import AttemptFailed
 from runner.output.console import Console
 from runner.process import utc_now
+from runner.send.pace import Pacing
 from runner.send.pacing import Pacer, retried
-from runner.settings import Limits
+from runner.settings import Limits, Rate
 from runner.stop import Stop, Stopping
 
-__all__ = ["Vendor", "reach_vendor", "stoppable"]
+__all__ = ["OpenPace", "Vendor", "own_pace", "reach_vendor", "stoppable"]
+
+OpenPace = Callable[[Rate, Stop], AbstractAsyncContextManager[Pacing]]
+"""Opens the gate of a session, for a configured rate; it is open for as long as the context lasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class Vendor:
     """An open client and its gate; the listing is tried again, and a `Retry-After` pauses it too."""
 
     client: Client
-    pacer: Pacer
+    pacer: Pacing
     stop: Stop
     max_attempts: int
 
@@ -66,10 +70,14 @@ async def stoppable(screen: Console, on_first: Callable[[str], None]) -> AsyncIt
 
 
 @asynccontextmanager
+async def own_pace(rate: Rate, stop: Stop) -> AsyncIterator[Pacing]:
+    """Open a gate whose rate is this process's own."""
+    yield Pacer(rate, stop, now=utc_now)
+
+
+@asynccontextmanager
 async def reach_vendor(
-    access: Access,
-    limits: Limits,
-    stop: Stop,
+    access: Access, limits: Limits, stop: Stop, open_pace: OpenPace = own_pace
 ) -> AsyncIterator[Vendor]:
     """Open the client and the gate for as long as the context lasts.
 
@@ -77,18 +85,19 @@ async def reach_vendor(
         access: Where, and with which token.
         limits: How fast and how patiently.
         stop: Ends every wait.
+        open_pace: Whose rate it is.
     """
-    pacer = Pacer(limits.rate, stop, now=utc_now)
-    opening = open_client(
-        access.base_url,
-        access.token,
-        pacer,
-        stop,
-        timeout_s=limits.timeout_s,
-        concurrency=limits.concurrency,
-        ca_file=access.ca_file,
-        proxy_from_env=access.proxy_from_env,
-        on_note=pacer.note,
-    )
-    async with opening as client:
-        yield Vendor(client, pacer, stop, limits.max_attempts)
+    async with open_pace(limits.rate, stop) as pacer:
+        opening = open_client(
+            access.base_url,
+            access.token,
+            pacer,
+            stop,
+            timeout_s=limits.timeout_s,
+            concurrency=limits.concurrency,
+            ca_file=access.ca_file,
+            proxy_from_env=access.proxy_from_env,
+            on_note=pacer.note,
+        )
+        async with opening as client:
+            yield Vendor(client, pacer, stop, limits.max_attempts)

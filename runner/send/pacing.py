@@ -161,7 +161,7 @@ class Pacer:
         """Whether an operator holds everything."""
         return self._held
 
-    def set_rate(self, rate: Rate) -> None:
+    async def set_rate(self, rate: Rate) -> None:
         """Let this be the configured rate from now on; after a complaint of the server's it is climbed to."""
         now_s = self._loop.time()
         self._guard = self._guard.followed_by(rate, now_s, self.meter.recent(now_s))

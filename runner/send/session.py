@@ -38,7 +38,8 @@ from runner.send.delivery import Delivery, Ended
 from runner.send.dispatch import Dispatch
 from runner.send.feed import Feed
 from runner.send.orders import Order, OrderBook
-from runner.send.pacing import PaceChange, Pacer
+from runner.send.pace import Pacing
+from runner.send.pacing import PaceChange
 from runner.send.watches import Watch, watches_of
 from runner.settings import Limits, Safety, limits_to_json, safety_to_json
 from runner.stop import Stop, Stopping
@@ -77,7 +78,7 @@ class Session:
 
     spec: RunSpec
     sender: Sender
-    pacer: Pacer
+    pacer: Pacing
     journal: Journal
     fold: Fold
     """Fed by the journal; holds the earlier sessions already."""
@@ -148,7 +149,7 @@ class Session:
         self._orders.take(asyncio.get_running_loop().time())
         try:
             if order.rate is not None:
-                self.pacer.set_rate(order.rate)
+                await self.pacer.set_rate(order.rate)
                 self._note_order(f"an operator set the rate to {order.rate}", str(order.rate), order)
             if order.pause is not None:
                 (self.pacer.hold if order.pause else self.pacer.go_on)()

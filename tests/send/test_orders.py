@@ -19,9 +19,9 @@ class Ordered(Lane):
         super().__init__(rate, **more)
         self.in_force = [(self.start_s, self.rate)]
 
-    def order(self, text):
+    async def order(self, text):
         rate = parse_rate(text)
-        self.pacer.set_rate(rate)
+        await self.pacer.set_rate(rate)
         self.in_force.append((self.loop.time(), rate))
 
     def highest(self, from_s, to_s):
@@ -84,7 +84,7 @@ async def test_no_window_holds_more_than_the_higher_of_two_rates(rates, seed):
                 await asyncio.sleep(rng.random() * 3)
                 lane.pacer.go_on()
             else:
-                lane.order(rng.choice(rates))
+                await lane.order(rng.choice(rates))
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(worker()) for _ in range(64)] + [group.create_task(trouble())]
@@ -112,7 +112,7 @@ async def test_after_a_full_second_another_rate_begins_without_a_window_too_full
     await lane.work(61 if before.endswith("m") else 3)
     lane.loop.block(0.3)
     await lane.work(0.05)
-    lane.order(after)
+    await lane.order(after)
     await lane.work(61)
     lane.check_windows(SECOND)
     lane.check_windows(MINUTE)
@@ -125,7 +125,7 @@ async def test_after_a_full_second_another_rate_begins_without_a_window_too_full
 async def test_another_rate_is_used_from_the_next_second_on(before, after):
     lane = Ordered(before)
     await lane.work(5)
-    lane.order(after)
+    await lane.order(after)
     await lane.work(1)
     left = await lane.work(10)
     assert 0.95 * parse_rate(after).per_second * 10 <= len(left) <= parse_rate(after).per_second * 10 + 1
@@ -141,7 +141,7 @@ async def test_whoever_waits_at_a_slow_gate_hears_of_a_faster_rate_at_once():
             group.create_task(lane.attempt())
         await asyncio.sleep(2.4)
         ordered_s = lane.loop.time()
-        lane.order("100/s")
+        await lane.order("100/s")
     assert len(lane.left_s) == 9
     assert lane.left_s[-1] < ordered_s + 0.2
 
@@ -150,9 +150,9 @@ async def test_whoever_waits_at_a_slow_gate_hears_of_a_faster_rate_at_once():
 async def test_unlimited_may_be_ordered_and_taken_back():
     lane = Ordered("20/s")
     await lane.work(2)
-    lane.order("unlimited")
+    await lane.order("unlimited")
     assert len(await lane.work(1, latency_s=0.01)) > 2000
-    lane.order("20/s")
+    await lane.order("20/s")
     left = await lane.work(5)
     assert len(left) <= 100
     lane.left_s = left
@@ -221,7 +221,7 @@ async def test_a_higher_rate_is_climbed_to_from_where_the_servers_complaint_left
     lane = Lane("20/s")
     await lane.work(2)
     lane.pacer.rate_limited(None)
-    lane.pacer.set_rate(parse_rate("100/s"))
+    await lane.pacer.set_rate(parse_rate("100/s"))
     assert (lane.pacer.rate, lane.pacer.limit) == ("10/s", "100/s")
     await lane.work(25)
     assert [change.rate for change in lane.changes[1:3]] == ["20/s", "30/s"]
@@ -232,7 +232,7 @@ async def test_a_higher_rate_is_climbed_to_from_where_the_servers_complaint_left
 async def test_a_rate_below_what_is_allowed_after_a_complaint_holds_at_once():
     lane = Lane("20/s")
     lane.pacer.rate_limited(None)
-    lane.pacer.set_rate(parse_rate("5/s"))
+    await lane.pacer.set_rate(parse_rate("5/s"))
     assert lane.pacer.rate == "5/s"
 
 
@@ -240,7 +240,7 @@ async def test_a_rate_below_what_is_allowed_after_a_complaint_holds_at_once():
 async def test_unlimited_is_climbed_to_as_well():
     lane = Lane("20/s")
     lane.pacer.rate_limited(None)
-    lane.pacer.set_rate(parse_rate("unlimited"))
+    await lane.pacer.set_rate(parse_rate("unlimited"))
     assert lane.pacer.rate == "10/s"
     await lane.work(12)
     assert lane.pacer.rate == "unlimited"
@@ -274,9 +274,9 @@ async def test_two_orders_in_one_turn_of_the_loop_are_two_orders():
     await lane.attempt()
     waiting = asyncio.create_task(lane.attempt())
     await asyncio.sleep(1.4)
-    lane.pacer.set_rate(parse_rate("2/m"))
-    lane.pacer.set_rate(parse_rate("50/s"))
+    await lane.pacer.set_rate(parse_rate("2/m"))
+    await lane.pacer.set_rate(parse_rate("50/s"))
     await asyncio.sleep(0)
-    lane.pacer.set_rate(parse_rate("100/s"))
+    await lane.pacer.set_rate(parse_rate("100/s"))
     await waiting
     assert lane.left_s[-1] < lane.start_s + 1.5
