@@ -16,6 +16,7 @@ from runner.errors import Exit, Refused
 from runner.flags import (
     ACCESS,
     ACCESS_OF_A_RUN,
+    JOB,
     LIMITS,
     NEW_AUDIT,
     OF_A_SESSION,
@@ -38,7 +39,7 @@ from runner.options import (
     StatusOptions,
 )
 from runner.settings import Rate
-from runner.usage import COMPLETION, Verbs, complete, files, misuse
+from runner.usage import COMPLETION, Verbs, complete, misuse
 from runner.version import __version__
 
 if TYPE_CHECKING:
@@ -60,9 +61,15 @@ EXIT_CODES: Final = (
 )
 """Code, what it means, what to do."""
 
-_EPILOG = "\b\nExit codes:\n" + "\n".join(
-    f"  {code:>3}  {': '.join(filter(None, (means, do)))}" for code, means, do in EXIT_CODES
-)
+
+def _codes(*of: int) -> str:
+    """Return the exit codes for a help: all, or those of a verb that sends nothing, where 0 is: done."""
+    rows = [(0, "done", "")] * (0 in of) + [row for row in EXIT_CODES if not of or (row[0] in of and row[0])]
+    lines = (f"  {code:>3}  {': '.join(filter(None, (means, do)))}" for code, means, do in rows)
+    return "\b\nExit codes:\n" + "\n".join(lines)
+
+
+_EPILOG: Final = _codes()
 _SENDING: Final = {"run", "resume", "rerun"}
 """Verbs of which somebody may want to hear."""
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -79,7 +86,7 @@ def cli() -> None:
 
 
 @cli.command(epilog=_EPILOG, example="run jobs/nightly-cleanup.yaml --yes --deadline 4h")
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=files)
+@click.argument("jobs", nargs=-1, required=True, type=JOB, metavar="JOB...")
 @USER_ID
 @click.option("--dry-run", is_flag=True, help="Only show what would be done; the same as `plan`.")
 @ACCESS_OF_A_RUN
@@ -107,8 +114,8 @@ def run(
     _end(run_jobs(jobs, user_id, options, _open(access, screen), screen))
 
 
-@cli.command(epilog=_EPILOG, example="plan jobs/lists.yaml --out purge.plan --rejects rejects.jsonl")
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=files)
+@cli.command(epilog=_codes(0, 2, 4), example="plan jobs/lists.yaml --out purge.plan --rejects rejects.jsonl")
+@click.argument("jobs", nargs=-1, required=True, type=JOB, metavar="JOB...")
 @USER_ID
 @ACCESS
 @LIMITS
@@ -233,7 +240,7 @@ def pace(
     _end(steer(audit, options))
 
 
-@cli.command(epilog=_EPILOG, example="report audit/*.jsonl --html nightly.html")
+@cli.command(epilog=_codes(0, 2), example="report audit/*.jsonl --html nightly.html")
 @click.argument("audits", nargs=-1, required=True, type=PATH, metavar="AUDIT...")
 @click.option("--html", type=PATH, metavar="FILE", help="Write a self-contained page.")
 @click.option("--failed", type=PATH, metavar="FILE", help="Write every number that is not confirmed, as CSV.")

@@ -14,6 +14,7 @@ from runner.settings import LimitsGiven, parse_duration, parse_rate
 __all__ = [
     "ACCESS",
     "ACCESS_OF_A_RUN",
+    "JOB",
     "LIMITS",
     "NEW_AUDIT",
     "OF_A_SESSION",
@@ -44,7 +45,19 @@ class _Parsed(click.ParamType[Any]):
 
 _RATE = _Parsed("rate", parse_rate)
 _DURATION = _Parsed("duration", lambda text: parse_duration(text).total_seconds())
-PATH = click.Path(path_type=Path)
+
+
+class _Path(click.Path):
+    """A path; an empty word, which a shell makes of an unset variable, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("a path is expected, and this is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+JOB = _Path()
+PATH = _Path(path_type=Path)
 
 
 def all_of(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:

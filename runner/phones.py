@@ -363,6 +363,9 @@ _DATE = re.compile(
 _BETWEEN = frozenset("".join(_SEPARATORS.values()) + "_\t+\ufffd")
 """U+FFFD is what `printable` leaves of a character without a shape: a vendor's words pass it first."""
 
+_GAP = re.compile(r"[\s\u00ad\u200b-\u200f\u2060\ufeff\ufffd]")
+"""White space, and what nobody sees or `printable` replaced."""
+
 
 def _mask_plain(text: str) -> str:
     """Show at most 7 of 11 characters, 4 of 7, none of fewer."""
@@ -408,11 +411,14 @@ def mask_text(text: str) -> str:
 def mask_echoes(words: str, values: Sequence[str]) -> str:
     """Return a vendor's words with what they echo taken out: any long number, and any of these values.
 
-    Words that differ in that only come out alike. An encrypted value looks like no number.
+    Words that differ in that only come out alike. An encrypted value looks like no number; it is found
+    however white space breaks it.
     """
-    echoed = [value for value in values if len(value) >= _SHORTEST_ECHO and value in words]
+    whole = _GAP.sub("", words)
+    solid = _GAP.sub("", "\0".join(values)).split("\0")
+    echoed = {value for value in solid if len(value) >= _SHORTEST_ECHO and value in whole}
     for value in sorted(echoed, key=len, reverse=True):
-        words = words.replace(value, _HIDDEN)
+        words = re.sub(f"{_GAP.pattern}*".join(map(re.escape, value)), _HIDDEN, words)
     return _mask_runs(words, lambda _run: _HIDDEN)
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "LimitsGiven",
     "Rate",
     "Safety",
+    "duration_words",
     "limits_from_json",
     "limits_to_json",
     "parse_duration",
@@ -86,6 +87,12 @@ def parse_duration(text: str) -> timedelta:
         return timedelta(seconds=int(match[1]) * _UNIT_S[match[2] or "s"])
     except OverflowError as error:
         raise ValueError(f"duration {text!r} is too long") from error
+
+
+def duration_words(seconds: float) -> str:
+    """Return whole seconds as `parse_duration` takes them: `26h`, `90s`; `1d` only of whole days."""
+    unit = next(unit for unit in ("d", "h", "m", "s") if seconds % _UNIT_S[unit] == 0 or unit == "s")
+    return f"{seconds / _UNIT_S[unit]:.0f}{unit}"
 
 
 def parse_percent(text: str) -> float:

@@ -6,7 +6,7 @@ steers a terminal, turns the direction of writing, or is no Unicode at all.
 
 import unicodedata
 
-__all__ = ["encodable", "printable", "width", "wrap"]
+__all__ = ["encodable", "many", "printable", "width", "wrap"]
 
 _REPLACED = "\ufffd"
 _NO_WIDTH = {"Mn", "Me", "Cf"}
@@ -31,6 +31,15 @@ def _instead_of(char: str) -> str:
 def encodable(text: str) -> str:
     """Return a text that can be written as UTF-8: a file name need not be any (it may be GB18030)."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def many(number: int, noun: str) -> str:
+    """Return a number of things: `1 batch`, `2,000 batches`, `3 retries`."""
+    if number == 1:
+        return f"1 {noun}"
+    if noun.endswith(("ry", "ly")):
+        return f"{number:,} {noun[:-1]}ies"
+    return f"{number:,} {noun}{'es' if noun.endswith('ch') else 's'}"
 
 
 def width(text: str) -> int:

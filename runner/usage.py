@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 from click.exceptions import NoArgsIsHelpError
 
-__all__ = ["COMPLETION", "FLAGS", "VERBS", "Verb", "Verbs", "complete", "files", "misuse"]
+__all__ = ["COMPLETION", "FLAGS", "VERBS", "Verb", "Verbs", "complete", "misuse"]
 
 COMPLETION: Final = "_BULK_DELETE_COMPLETE"
 """Set by a shell that wants a line completed, or the script that does so."""
@@ -103,13 +103,6 @@ def _write_groups(
         if held:
             with formatter.section(title):
                 formatter.write_dl(held)
-
-
-def files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[Any]:
-    """Complete the name of a file."""
-    from click.shell_completion import CompletionItem  # noqa: PLC0415 - only a shell's question needs it
-
-    return [CompletionItem(incomplete, type="file")]
 
 
 def complete(cli: click.Command) -> None:

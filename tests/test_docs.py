@@ -75,6 +75,16 @@ def test_the_codes_in_the_command_table_are_exit_codes(rows):
         assert codes in {"all", "全部"} or set(re.findall(r"\d+", codes)) <= known, command
 
 
+def test_a_help_that_tells_of_exit_codes_tells_of_those_in_the_table():
+    told = {words(row[0])[0]: row[2] for row in _VERBS}
+    for verb, command in cli.commands.items():
+        shown = re.findall(r"^ +(\d+)  ", command.epilog or "", re.MULTILINE)
+        codes = (
+            [str(code) for code, *_ in EXIT_CODES] if told[verb] == "all" else re.findall(r"\d+", told[verb])
+        )
+        assert shown in ([], codes), verb
+
+
 def test_every_option_stands_in_the_table_with_its_verbs():
     rows = {names(option)[0].split()[0]: set(words(of)) for option, of, _, _ in table(*_OPTIONS)}
     assert rows == {option: set(verbs) for option, verbs in options().items()}

@@ -9,6 +9,7 @@ from runner.settings import (
     LimitsGiven,
     Rate,
     Safety,
+    duration_words,
     limits_from_json,
     limits_to_json,
     parse_duration,
@@ -65,6 +66,11 @@ def test_durations(n, unit):
         parse_duration(f"{n}{unit}").total_seconds()
         == n * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
     )
+
+
+@pytest.mark.parametrize("text", ["26h", "90s", "2d", "1d", "90m", "1s", "100d"])
+def test_a_duration_is_shown_as_people_give_it(text):
+    assert duration_words(parse_duration(text).total_seconds()) == text
 
 
 @pytest.mark.parametrize("text", ["0", "0d", "-1h", "1w", "1.5h", "1 h", "", "4h ", "9999999999s", "１h"])

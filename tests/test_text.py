@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.phones import mask_echoes
-from runner.text import encodable, printable, width, wrap
+from runner.text import encodable, many, printable, width, wrap
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,11 @@ def test_no_line_is_wider_than_told_and_nothing_is_lost(text, columns):
         ("１７４５８５５８６５８", [], "****"),
         ("bad: aGVsbG8=", ["aGVsbG8=", "d29ybGQ="], "bad: ****"),
         ("bad: aGVsbG8=", ["aGVs", "aGVsbG8="], "bad: ****"),
+        ("bad: aGVs\n  bG8=, d29\u200bybGQ= too", ["aGVsbG8=", "d29ybGQ="], "bad: ****, **** too"),
+        ("bad: aGVs bG8=", ["aGVsbG8 ="], "bad: ****"),
+        ("bad: aGVs-bG8=", ["aGVsbG8="], "bad: aGVs-bG8="),
         ("abc", ["abc"], "abc"),
+        ("a b c", ["abc", "a b c"], "a b c"),
         (printable("号码 174\u200b5855\u200b8658 无效"), ["17458558658"], "号码 **** 无效"),
         (printable("号码 174\x005855\x008658 无效"), ["17458558658"], "号码 **** 无效"),
         ("code 6007", [], "code 6007"),
@@ -88,3 +92,16 @@ def test_no_line_is_wider_than_told_and_nothing_is_lost(text, columns):
 )
 def test_an_echoed_value_is_taken_out(words, values, shown):
     assert mask_echoes(words, values) == shown
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "said"),
+    [
+        (1, "batch", "1 batch"),
+        (0, "batch", "0 batches"),
+        (2000, "retry", "2,000 retries"),
+        (2, "day", "2 days"),
+    ],
+)
+def test_one_thing_is_not_several(number, noun, said):
+    assert many(number, noun) == said

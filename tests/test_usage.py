@@ -35,6 +35,9 @@ def told(*args):
         (["schema", "z"], "WHAT: 'z' is not one of 'job', 'audit', 'result'"),
         (["resume", "a", "b"], "one argument too many: (b)"),
         (["resume", "a", "b", "c"], "too many arguments: (b c)"),
+        (["plan", ""], "JOB: a path is expected, and this is empty"),
+        (["report", "a", ""], "AUDIT: a path is expected, and this is empty"),
+        (["run", "x", "--audit", ""], "--audit: a path is expected, and this is empty"),
         (["pace", "a", "--pause", "--go-on"], "--pause and --go-on are the contrary of each other"),
     ],
 )

@@ -12,7 +12,7 @@ import stat
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -43,7 +43,7 @@ def socket_of(audit: Path) -> Path:
 def listen(path: Path) -> socket.socket:
     """Return a listening socket at that path, for the run that holds the audit's lock.
 
-    Whatever stands there was left by a run that was killed, and is replaced.
+    Whatever stands there was left by a run that was killed, and is replaced; others of the kind are removed.
 
     Raises:
         OSError: It cannot be made.
@@ -53,18 +53,33 @@ def listen(path: Path) -> socket.socket:
     folder = path.parent.stat()
     if folder.st_uid != os.geteuid() or folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise Refused(f"others may write in the folder {path.parent}")
-    path.unlink(missing_ok=True)
+    _remove_dead(path.parent)
+    draft = path.with_suffix(".new")
+    draft.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.setblocking(False)
-        with _short_name(path) as name:
+        with _short_name(draft) as name:
             listener.bind(name)
-        path.chmod(stat.S_IRUSR | stat.S_IWUSR)
+        draft.chmod(stat.S_IRUSR | stat.S_IWUSR)
         listener.listen(_WAITING)
+        draft.replace(path)  # not sooner: a socket that has its name and listens not is a dead one
     except BaseException:
         listener.close()
         raise
     return listener
+
+
+def _remove_dead(folder: Path) -> None:
+    """Remove the sockets of runs that were killed: nobody listens there, and the kernel says so at once."""
+    for path in filter(Path.is_socket, folder.glob("*.sock")):
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.setblocking(False)
+            try:
+                with _short_name(path) as name:
+                    connection.connect(name)
+            except ConnectionRefusedError:
+                path.unlink()
 
 
 def ask(path: Path, line: bytes, *, timeout_s: float) -> bytes:

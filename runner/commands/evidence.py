@@ -4,10 +4,18 @@ from pathlib import Path
 
 from runner.audit.reader import read_first
 from runner.audit.records import RunRecord
-from runner.errors import AuditDamaged, Refused
+from runner.errors import AuditDamaged, Refused, RunnerError
 from runner.plan.file import PlanFile, read_plan
 
-__all__ = ["check_is_plan_of", "find_plan", "plan_beside", "read_plan_beside"]
+__all__ = ["check_is_plan_of", "find_plan", "is_audit", "plan_beside", "read_plan_beside"]
+
+
+def is_audit(path: Path) -> bool:
+    """Tell whether a file begins as an audit does; False for what cannot be read."""
+    try:
+        return read_first(path) is not None
+    except RunnerError:
+        return False
 
 
 def plan_beside(audit: Path) -> Path:

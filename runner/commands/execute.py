@@ -33,6 +33,7 @@ from runner.process import utc_now
 from runner.send.safety import Question, check_windows
 from runner.send.session import RunSpec, Session
 from runner.stop import Stop, Stopping
+from runner.text import many
 
 __all__ = ["RunFiles", "RunRequest", "SessionEnd", "carry_out"]
 
@@ -212,7 +213,7 @@ def _repair(file: DiskFile, screen: Console) -> None:
     except Stopped as error:
         raise Refused(f"nothing was sent: {error.why}", hint=_ROOM) from error
     if cut:
-        screen.warn(f"the audit's last line was torn by a crash: {cut} bytes cut off")
+        screen.warn(f"the audit's last line was torn by a crash: {many(cut, 'byte')} cut off")
 
 
 def _protected(path: str | None, rule: PhoneRule) -> ProtectList:
@@ -224,7 +225,7 @@ async def _show_windows(windows: tuple[PlanWindow, ...], vendor: Vendor, screen:
     """Say how many rows each window matches just now; raises Refused where they are too many."""
     rows = await _unless_abandoned(check_windows(windows, vendor.total), vendor.stop)
     for place, total in rows.items():
-        screen.say(f"{place}: {total:,} rows match just now")
+        screen.say(f"{place}: rows that match just now: {total:,}")
 
 
 async def _unless_abandoned(asking: Coroutine[Any, Any, _Found], stop: Stop) -> _Found:

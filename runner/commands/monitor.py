@@ -2,16 +2,17 @@
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime
 
 from runner.audit.fold import Fold
-from runner.audit.records import PAUSE, PaceRecord, Record
+from runner.audit.records import Record
+from runner.output.pauses import Pauses, pause_words
 from runner.output.progress import Snapshot
 from runner.process import utc_now
 from runner.send.breaker import Breaker
 from runner.send.pace import Pacing
+from runner.settings import parse_rate
 from runner.stop import Stop
-from runner.text import printable
+from runner.text import many
 
 __all__ = ["SessionMonitor"]
 
@@ -36,9 +37,7 @@ class SessionMonitor:
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._watched: _Watched | None = None
-        self._pace: PaceRecord | None = None
-        self._hold = ""
-        """What is to be said of an operator's pause, if there was one."""
+        self._pauses = Pauses()
         self._stopped_s: float | None = None
 
     def watch(self, fold: Fold, pacer: Pacing, breaker: Breaker, stop: Stop) -> None:
@@ -46,23 +45,15 @@ class SessionMonitor:
         self._watched = _Watched(fold, pacer, breaker, stop)
 
     def note(self, record: Record) -> None:
-        """Remember what was said last of the pace."""
-        if not isinstance(record, PaceRecord):
-            return
-        if record.order is None:
-            self._pace = record
-        elif record.order == PAUSE:
-            since = datetime.fromisoformat(record.at).astimezone()
-            whose = f" by {record.operator}" if record.operator else ""
-            why = f": {record.reason}" if record.reason else ""
-            self._hold = printable(f"paused{whose} since {since:%H:%M:%S}{why}")
+        """Remember what a record says of pauses."""
+        self._pauses.note(record)
 
     def signalled(self, name: str) -> str:
         """Return what is to be said of a first signal."""
         if self._watched is None:
             return f"{name}: stopping; nothing is being deleted; again to leave now"
         on_the_wire = self._watched.pacer.meter.in_flight
-        awaited = f"waiting for {_replies(on_the_wire)}, {self._timeout_s:g} s at most"
+        awaited = f"waiting for {many(on_the_wire, 'reply')}, {self._timeout_s:g} s at most"
         return f"{name}: nothing more is sent; {awaited if on_the_wire else 'stopping'}; again to leave now"
 
     def snapshot(self) -> Snapshot:
@@ -82,7 +73,7 @@ class SessionMonitor:
             requests=pacer.meter.departures,
             retries=breaker.retries,
             on_the_wire=pacer.meter.in_flight,
-            allowed=pacer.rate,
+            allowed=parse_rate(pacer.rate),
             state=state,
             held_s=held_s,
         )
@@ -91,14 +82,8 @@ class SessionMonitor:
         """Return what holds the session up, if something does, and for how many seconds if that is known."""
         if watched.stop.reason is not None:
             return self._stopping(watched, watched.stop.reason.why), None
-        if watched.pacer.held:
-            return self._hold, None
-        pace = self._pace
-        if pace is not None and pace.until is not None:
-            until = datetime.fromisoformat(pace.until)
-            held_s = (until - utc_now()).total_seconds()
-            if held_s > 0:
-                return f"paused until {until.astimezone():%H:%M:%S}: {pace.why}", held_s
+        if (pause := self._pauses.at(utc_now())) is not None:
+            return pause_words(pause[0]), pause[1]
         if not watched.breaker.clear:
             return "one batch at a time, until one is confirmed", None
         return "", None
@@ -107,9 +92,5 @@ class SessionMonitor:
         now_s = asyncio.get_running_loop().time()
         self._stopped_s = self._stopped_s or now_s
         left_s = max(0.0, self._stopped_s + self._timeout_s - now_s)
-        awaited = _replies(watched.pacer.meter.in_flight)
+        awaited = many(watched.pacer.meter.in_flight, "reply")
         return f"stopping ({why}): waiting for {awaited}, {left_s:.0f} s at most"
-
-
-def _replies(number: int) -> str:
-    return f"{number} {'reply' if number == 1 else 'replies'}"

@@ -17,12 +17,12 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from runner.audit.reader import read_first
-from runner.commands.evidence import plan_beside
-from runner.errors import Busy, Refused, RunnerError
+from runner.commands.evidence import is_audit, plan_beside
+from runner.errors import Busy, Refused
 from runner.files import make_private_folder, sync_folder
 from runner.invocation import command
 from runner.locks import lock_descriptor
+from runner.phones import mask_text
 from runner.plan.file import PlanFile, is_plan
 from runner.process import signals_deferred, utc_now
 
@@ -88,7 +88,9 @@ def reserve_audit(given: Path | None, name: str) -> Iterator[AuditPlace]:
         Refused: Something stands there, or nothing can be made there.
         Busy: Another process is about to write there.
     """
-    first = given or DEFAULT_FOLDER / f"{name}-{utc_now():%Y%m%dT%H%M%SZ}.jsonl"
+    # A job may be called as a number is; a path is shown, and typed again, so that it holds none in full.
+    shown = mask_text(name).replace("*", "x")
+    first = given or DEFAULT_FOLDER / f"{shown}-{utc_now():%Y%m%dT%H%M%SZ}.jsonl"
     with ExitStack() as stack:
         with signals_deferred():
             stack.callback(_remove_empty, make_private_folder(first.parent))
@@ -102,7 +104,7 @@ def _claim(audit: Path) -> AuditPlace:
         return AuditPlace(audit, _locked_plan(audit))
     except FileExistsError as error:
         hint = "nothing is written over: name another with --audit"
-        if _is_audit(audit):  # whether it is to be resumed, rerun or left, its report knows
+        if is_audit(audit):  # whether it is to be resumed, rerun or left, its report knows
             hint += f", or see what this one is and how to go on: {command('report', audit)}"
         raise Refused(f"{error.filename} exists", hint=hint) from error
     except OSError as error:
@@ -176,14 +178,6 @@ def began(audit: Path) -> bool:
     except FileNotFoundError:
         return False
     return bool(found.st_size or not stat.S_ISREG(found.st_mode) or not is_plan(plan_beside(audit)))
-
-
-def _is_audit(path: Path) -> bool:
-    """Tell whether a file begins as an audit does; False for what cannot be read."""
-    try:
-        return read_first(path) is not None
-    except RunnerError:
-        return False
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

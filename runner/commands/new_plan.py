@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner.commands.evidence import is_audit
 from runner.errors import Refused
 from runner.files import create_private
+from runner.invocation import command
 from runner.job.entries import Job
 from runner.output.console import Console
 from runner.plan.file import PlanFile, is_plan, read_plan
@@ -35,8 +37,11 @@ def only_plan(jobs: Sequence[str], user_id: str | None) -> Path | None:
     """Return the plan that the arguments name, if they name one; it cannot be mixed with anything.
 
     Raises:
-        Refused: A plan is named together with other jobs, or with a user.
+        Refused: A plan is named together with other jobs, or with a user; or an audit is named.
     """
+    for audit in filter(is_audit, map(Path, jobs)):
+        ways = f"{command('resume', audit)} goes on with it, {command('report', audit)} shows it"
+        raise Refused(f"{audit} is the audit of a run, and no job", hint=ways)
     plans = [job for job in jobs if job != "-" and is_plan(Path(job))]
     if not plans:
         return None

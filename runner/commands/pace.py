@@ -82,6 +82,8 @@ def _nobody(audit: Path) -> Refused:
 def _text(result: PaceResult) -> str:
     figures = {name: getattr(result, name) for name in result.__struct_fields__}
     lines = [f"{result.audit}: {result.job}, run by process {result.pid}", *block(figures, _COLUMNS)]
+    if result.message is not None:
+        lines.append(result.message)
     if result.rate_allowed != result.rate_configured:
         lines.append(f"{result.rate_configured} configured: it is climbed to")
     if result.next is not None:

@@ -9,6 +9,7 @@ from runner.errors import Refused
 from runner.options import ResumeOptions
 from runner.output.console import Console
 from runner.send.safety import Question, is_stale
+from runner.text import many
 
 __all__ = ["asked", "confirmed", "fresh_enough"]
 
@@ -22,7 +23,7 @@ def fresh_enough(age: timedelta, what: str, options: ResumeOptions, screen: Cons
     """Return the question that something over a day old raises; `--stale-ok` answers it."""
     if options.stale_ok or not is_stale(age):
         return []
-    words = f"The {what} is {age.days} day(s) old: rows imported since then would go as well. Go on?"
+    words = f"The {what} is {many(age.days, 'day')} old: rows imported since then would go as well. Go on?"
     return asked(words, "--stale-ok", screen)
 
 

@@ -22,7 +22,7 @@ from runner.output.report_html import PageRun, report_html
 from runner.output.results import ReportResult
 from runner.plan.file import PlanFile
 from runner.process import utc_now
-from runner.text import encodable
+from runner.text import encodable, many
 
 __all__ = ["report"]
 
@@ -98,4 +98,4 @@ def _write_csv(path: Path, rows: Iterator[FailedRow]) -> str:
             raise
     except OSError as error:
         raise Refused(f"{path}: cannot be written: {error.strerror}", hint="name another file") from error
-    return f"{written:,} numbers that are not confirmed stand in {path}"
+    return f"written to {path}: {many(written, 'number')} not confirmed"

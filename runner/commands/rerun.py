@@ -31,6 +31,7 @@ from runner.plan.header import PlanWindow
 from runner.process import utc_now
 from runner.send.safety import audit_age
 from runner.settings import limits_from_json, limits_to_json
+from runner.text import many
 from runner.version import __version__
 
 __all__ = ["rerun"]
@@ -79,8 +80,8 @@ def _finished_fold(audit: Path, sending: Sending) -> Fold:
         return fold
     run, finish = fold.last_run, command("resume", audit, access=sending.access.given)
     with speaking_of(RunNames(run.job, run.run_id, str(audit), None, run.base_url, finish)):
-        open_batches = fold.planned_batches - fold.ended
-        raise Refused(f"{audit}: {open_batches:,} batches are open", hint=f"finish it first: {finish}")
+        left = many(fold.planned_batches - fold.ended, "batch")
+        raise Refused(f"{audit}: {left} open", hint=f"finish it first: {finish}")
 
 
 def _plan_of(audit: Path, fold: Fold) -> PlanFile:

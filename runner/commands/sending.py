@@ -38,6 +38,7 @@ from runner.process import ensure_descriptors, use_loop
 from runner.send.safety import Question
 from runner.send.session import RunSpec
 from runner.settings import Limits, Safety, limits_from_json, safety_from_json
+from runner.text import many
 from runner.version import __version__
 
 __all__ = [
@@ -229,7 +230,7 @@ def _cause(report: Report) -> str:
     first, batches = report.causes[0], sum(cause.batches for cause in report.causes)
     codes = [f"HTTP {first.http_status}"] if first.http_status else []
     said = ", ".join([*codes, *([first.message] if first.message else [])])
-    words = f"{first.batches:,} of {batches:,} batches ended {first.status}: {first.error or 'no error'}"
+    words = f"{first.batches:,} of {many(batches, 'batch')} ended {first.status}: {first.error or 'no error'}"
     return f"{words} ({said})" if said else words
 
 

@@ -25,6 +25,7 @@ from runner.options import AccessOptions, StatusOptions
 from runner.output.run_results import RunStatusLine, StatusResult
 from runner.output.status import Known, flawed_line, status_line, status_text
 from runner.process import utc_now
+from runner.settings import duration_words
 
 __all__ = ["status"]
 
@@ -98,7 +99,7 @@ def _missed(lines: Sequence[RunStatusLine], options: StatusOptions, now: datetim
         return ""
     what = "no run" if options.job is None else f"no run of {options.job}"
     last = f"the last one that did, at {max(ends).isoformat(timespec='seconds')}" if ends else "none ever did"
-    return f"{what} ended complete or partial in the last {timedelta(seconds=options.max_age_s)}: {last}"
+    return f"{what} ended complete or partial in the last {duration_words(options.max_age_s)}: {last}"
 
 
 _GOOD: Final = ("complete", "partial")

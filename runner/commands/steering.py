@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -131,19 +131,27 @@ class _Listener:
 
     async def _answer(self, line: bytes) -> bytes:
         try:
-            order = _order_of(line)
+            order, said = self._worth_obeying(_order_of(line))
             if order is not None:
                 await self._run.session.obey(order)
-            return as_json(self._state())
+            return as_json(self._state(said))
         except RunnerError as error:
             return as_json(error_result(error))
         except Exception as error:  # noqa: BLE001 - a client's trouble is never the run's
             return as_json(error_result(in_our_words(error)))
 
-    def _state(self) -> PaceResult:
+    def _worth_obeying(self, order: Order | None) -> tuple[Order | None, str | None]:
+        """Return what of an order changes anything, and what is to be said of the rest."""
+        if order is None or order.pause is not False or self._run.session.pacer.held:
+            return order, None
+        rest = None if order.rate is None else replace(order, pause=None)
+        return rest, "no operator had paused the run: there was nothing to let go on"
+
+    def _state(self, said: str | None) -> PaceResult:
         run, spec = self._run, self._run.session.spec
         figures = self._progress.see(run.snapshot(), self._loop.time())
         return PaceResult(
+            message=said,
             job=spec.job,
             run_id=spec.run_id,
             audit=str(run.audit),

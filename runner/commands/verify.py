@@ -10,7 +10,7 @@ from runner.audit.verify import State
 from runner.audit.verify import verify as verify_audit
 from runner.commands.command_call import CommandResult
 from runner.commands.evidence import find_plan, plan_beside
-from runner.errors import AuditDamaged, RunNames, speaking_of
+from runner.errors import AuditDamaged, Exit, Refused, RunNames, speaking_of
 from runner.invocation import command
 from runner.output.plan_text import scope
 from runner.output.results import Verified, VerifyResult
@@ -24,14 +24,27 @@ _BY_WEIGHT: Final = (State.DAMAGED, State.OPEN_ENDED, State.WHOLE)
 def verify(files: Sequence[Path], *, head: str | None = None) -> CommandResult[VerifyResult]:
     """Check the integrity of audits and plans; the worst finding counts.
 
+    A file that is neither, or cannot be read, is told of after the findings on the others: damage counts for
+    more than that, and that for more than a missing end.
+
     Raises:
-        Refused: A file is neither, or cannot be read.
+        Refused: No file could be looked at.
     """
     heads = [] if head is None else [head]
-    items = tuple(_verified(path, heads) for path in files)
+    items: list[Verified] = []
+    refusals: list[Refused] = []
+    for path in files:
+        try:
+            items.append(_verified(path, heads))
+        except Refused as error:
+            refusals.append(error)
+    if not items:
+        raise refusals[0]
     worst = next(state for state in _BY_WEIGHT if any(item.state is state for item in items))
-    result = VerifyResult(exit_code=int(worst.exit_code), items=items)
-    return CommandResult(result, lambda: "\n".join(map(_text, items)))
+    code = Exit.REFUSED if refusals and worst is not State.DAMAGED else worst.exit_code
+    said = [f"{error.message} ({error.hint})" if error.hint else error.message for error in refusals]
+    result = VerifyResult(exit_code=int(code), message="\n".join(said) or None, items=tuple(items))
+    return CommandResult(result, lambda: "\n".join([*map(_text, items), *said]))
 
 
 def _verified(path: Path, heads: Sequence[str]) -> Verified:

@@ -342,5 +342,5 @@ def _note_odd_numbers(document: Document, outline: _Outline) -> None:
         if isinstance(phones, list):
             values += ((("users", index, "phone", nth), phone) for nth, phone in enumerate(phones))
         for path, value in values:
-            if type(value) is int and not outline.has_plain_digits(path):
+            if type(value) is int and value >= 0 and not outline.has_plain_digits(path):
                 document.add(path, ODD_NUMBER)

@@ -51,7 +51,7 @@ from runner.job.document import (
 
 __all__ = ["read_yaml"]
 
-_DIGITS = re.compile(r"0|[1-9][0-9]{0,29}")
+_DIGITS = re.compile(r"0|-?[1-9][0-9]{0,29}")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _TAG = "tag:yaml.org,2002:"
 _TAGGED = "a tag (!) has no place in a job"

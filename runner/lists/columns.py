@@ -44,6 +44,7 @@ _BARE_NUMBER = re.compile(rf"(?!{_DATE}$)[0-9+() .-]{{5,}}")
 _ENOUGH_DIGITS = re.compile(r"(?:\D*\d){5}")
 _WORDS = re.compile(r"[\w .()（）-]{1,30}")
 _PLAIN_NAME = re.compile(r"[^\W\d]\w*")
+_REMARK = ("#", "//")
 _LONG_NUMBER = re.compile(r"[0-9]{5}")
 
 
@@ -189,10 +190,12 @@ class _Finder:
         return None
 
     def _is_heading(self, cell: str) -> bool:
-        """Tell whether a cell above the phones is a word: it has no digit, or is a name that we know."""
+        """Tell whether a cell above the phones is a word: no digit and no remark, or a name we know."""
         if not cell or _LONG_NUMBER.search(cell):
             return False
-        plain = not any(unicodedata.category(char)[0] == "N" for char in cell)
+        plain = not any(unicodedata.category(char)[0] == "N" for char in cell) and not cell.startswith(
+            _REMARK
+        )
         if self.rule == "opaque" and not (plain and _WORDS.fullmatch(cell)):  # a value may be anything
             return False
         if self.rule == "opaque":

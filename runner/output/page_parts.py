@@ -8,7 +8,7 @@ from typing import Any, Final
 from runner.output.plot import shown
 from runner.phones import mask_text
 
-__all__ = ["Clock", "ended", "many", "more", "pairs", "pill", "table", "words"]
+__all__ = ["Clock", "ended", "more", "pairs", "pill", "table", "words"]
 
 _LONGEST_WORDS: Final = 160
 _MOST_PAIRS: Final = 20
@@ -59,12 +59,6 @@ def pill(status: str) -> str:
 def more(number: int, what: str) -> str:
     """Return that there are so many more than are shown, if there are."""
     return f'<p class="soft">and {number:,} more {what}</p>' if number > 0 else ""
-
-
-def many(number: int, what: str) -> str:
-    """Return a number of things: `1 batch`, `2,000 batches`."""
-    ending = "" if number == 1 else "es" if what.endswith("ch") else "s"
-    return f"{number:,} {what}{ending}"
 
 
 def ended(status: str) -> str:

@@ -12,7 +12,7 @@ from runner.phones import KINDS, REASONS
 from runner.plan.file import PlanFile
 from runner.plan.header import PlanHeader, PlanSource, PlanWindow
 from runner.settings import Limits
-from runner.text import printable
+from runner.text import many, printable
 
 __all__ = ["describe_plan", "scope"]
 
@@ -30,12 +30,12 @@ _HOW_FOUND: Final = {
 def scope(header: PlanHeader) -> str:
     """Return what a plan deletes as one phrase, windows included: for a headline, and for the question."""
     totals = header.totals
-    parts = [_many(totals.unique, "number")] if totals.unique else []
+    parts = [many(totals.unique, "number")] if totals.unique else []
     if header.windows:
         first = min(window.created_at[0] for window in header.windows)
         last = max(window.created_at[1] for window in header.windows)
-        parts.append(f"everything imported in {_many(totals.windows, 'window')} from {first} to {last}")
-    return f"{' and '.join(parts)}, of {_many(totals.users, 'user')}" if parts else "nothing"
+        parts.append(f"everything imported in {many(totals.windows, 'window')} from {first} to {last}")
+    return f"{' and '.join(parts)}, of {many(totals.users, 'user')}" if parts else "nothing"
 
 
 def describe_plan(plan: PlanFile, *, limits: Limits, base_url: str | None = None) -> str:
@@ -81,6 +81,8 @@ def _column(source: PlanSource) -> str:
     column = source.column
     if column is None:
         return ""
+    if column.how == "only" and column.header:
+        return f"column {column.column}, the only one; its header, and no number: {column.header!r}"
     name = f" {column.header!r}" if column.header else ""
     over = f"; passed over: {', '.join(column.passed_over)}" if column.passed_over else ""
     return f"column {column.column}{name}, {_HOW_FOUND[column.how]}{over}"
@@ -92,7 +94,7 @@ def _users(plan: PlanFile) -> list[str]:
         return []
     more = plan.header.totals.users - len(shown)
     rows = [("", "numbers", "windows"), *((user.user_id, user.phones, user.windows) for user in shown)]
-    return ["by user", *align(rows, "<>>"), *([f"  and {_many(more, 'more user')}"] if more else [])]
+    return ["by user", *align(rows, "<>>"), *([f"  and {many(more, 'more user')}"] if more else [])]
 
 
 def _values(header: PlanHeader) -> list[str]:
@@ -152,13 +154,9 @@ def _windows(windows: Sequence[PlanWindow]) -> list[str]:
 def _size(header: PlanHeader, limits: Limits) -> list[str]:
     totals = header.totals
     windows = f", {totals.windows:,} of them windows" if totals.windows else ""
-    lines = [f"{_many(totals.batches, 'request')} for {_many(totals.users, 'user')}{windows}"]
+    lines = [f"{many(totals.batches, 'request')} for {many(totals.users, 'user')}{windows}"]
     if limits.rate.whole is None:
         lines.append("rate unlimited: as fast as the server answers")
     elif totals.batches:
         lines.append(f"at {limits.rate} that takes at least {span(totals.batches / limits.rate.per_second)}")
     return lines
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

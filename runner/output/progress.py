@@ -8,8 +8,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
 
-from runner.settings import parse_rate
-from runner.text import wrap
+from runner.settings import Rate
+from runner.text import many, wrap
 
 __all__ = ["MOST_COLUMNS", "Progress", "Snapshot", "block", "clock", "sentence"]
 
@@ -39,7 +39,7 @@ class Snapshot:
     """Requests of this session that left."""
     retries: int
     on_the_wire: int
-    allowed: str
+    allowed: Rate
     """The rate allowed just now."""
     state: str = ""
     """Why nothing leaves, or less than is allowed; empty where nothing holds the run up."""
@@ -52,8 +52,8 @@ class Progress:
 
     def __init__(self, started_s: float) -> None:
         self._started_s = started_s
-        self._seen: deque[tuple[float, int, int]] = deque()
-        """Moments of the last minute: time, requests, batches."""
+        self._seen: deque[tuple[float, Snapshot]] = deque()
+        """Those of the last minute, each with its time."""
 
     def see(self, now: Snapshot, at_s: float) -> dict[str, Any]:
         """Take in a snapshot and return the figures of this moment, in the order in which they are shown.
@@ -62,10 +62,10 @@ class Progress:
             now: The figures as they are.
             at_s: The loop's time.
         """
-        self._seen.append((at_s, now.requests, now.batches))
+        self._seen.append((at_s, now))
         while self._seen[0][0] < at_s - _LATELY_S:
             self._seen.popleft()
-        rate = 0.0 if now.held_s else self._rate(at_s)
+        rate = 0.0 if now.held_s else self._rate(now, at_s)
         return {
             "percent": round(100 * now.batches / now.planned_batches, 1) if now.planned_batches else 100.0,
             "batches": now.batches,
@@ -76,7 +76,7 @@ class Progress:
             "numbers_failed": now.failed,
             "numbers_unknown": now.unknown,
             "rate": round(rate, 1),
-            "rate_allowed": now.allowed,
+            "rate_allowed": str(now.allowed),
             "retries": now.retries,
             "on_the_wire": now.on_the_wire,
             "elapsed_s": round(at_s - self._started_s),
@@ -84,19 +84,28 @@ class Progress:
             "state": now.state or _why_idle(now, rate),
         }
 
-    def _rate(self, at_s: float) -> float:
-        """Return the requests a second that left in the last few seconds."""
-        first_s, first = next((s, n) for s, n, _ in self._seen if s >= at_s - _NOW_S)
-        return (self._seen[-1][1] - first) / (at_s - first_s) if at_s > first_s else 0.0
+    def _rate(self, now: Snapshot, at_s: float) -> float:
+        """Return the requests a second that left in the last few seconds.
+
+        A few requests in a few seconds are one more or less than the rate makes them, and some may have left
+        before it was lowered: such a surplus is none, and not shown.
+        """
+        lately = [(s, seen) for s, seen in self._seen if s >= at_s - _NOW_S]
+        left, span_s = now.requests - lately[0][1].requests, at_s - lately[0][0]
+        if not left or not span_s:
+            return 0.0
+        most = max(seen.allowed.per_second for _, seen in lately)
+        estimate = left / span_s
+        return min(estimate, now.allowed.per_second) if (left - 1) / span_s <= most else estimate
 
     def _left_s(self, now: Snapshot, at_s: float) -> int | None:
         """Return how many seconds the rest takes, by the speed and the rate allowed; None: nobody knows."""
-        first_s, _, first = self._seen[0]
+        first_s, first = self._seen[0]
         left = now.planned_batches - now.batches
-        if left and now.batches == first:
+        if left and now.batches == first.batches:
             return None
-        lately_s = left * (at_s - first_s) / (now.batches - first) if left else 0.0
-        at_least_s = left / parse_rate(now.allowed).per_second
+        lately_s = left * (at_s - first_s) / (now.batches - first.batches) if left else 0.0
+        at_least_s = left / now.allowed.per_second
         return round(max(lately_s, at_least_s) + (now.held_s or 0.0))
 
 
@@ -104,7 +113,7 @@ def _why_idle(now: Snapshot, rate: float) -> str:
     if rate:
         return ""
     if now.on_the_wire:
-        return f"waiting for {_many(now.on_the_wire, 'reply', 'replies')}"
+        return f"waiting for {many(now.on_the_wire, 'reply')}"
     return "waiting for the rate, or before a retry" if now.batches < now.planned_batches else ""
 
 
@@ -118,7 +127,7 @@ def block(figures: dict[str, Any], columns: int) -> list[str]:
         f"{figures['rows_deleted']:,} rows deleted",
         f"failed {figures['numbers_failed']:,}, unknown {figures['numbers_unknown']:,} numbers",
         f"rate {figures['rate']:,.1f}/s now, {figures['rate_allowed']} allowed",
-        f"{_many(figures['retries'], 'retry', 'retries')}, {figures['on_the_wire']:,} on the wire",
+        f"{many(figures['retries'], 'retry')}, {figures['on_the_wire']:,} on the wire",
         f"{clock(figures['elapsed_s'])} elapsed, {clock(figures['left_s'])} left",
     ]
     if figures["state"]:
@@ -135,16 +144,12 @@ def sentence(figures: dict[str, Any]) -> str:
         f"{figures['rows_deleted']:,} rows",
         f"failed {figures['numbers_failed']:,}, unknown {figures['numbers_unknown']:,} numbers",
         f"rate {figures['rate']:,.1f}/s of {figures['rate_allowed']}",
-        f"{_many(figures['retries'], 'retry', 'retries')}",
+        f"{many(figures['retries'], 'retry')}",
         f"{figures['on_the_wire']:,} on the wire",
         f"{clock(figures['elapsed_s'])} elapsed, {clock(figures['left_s'])} left",
         *([figures["state"]] if figures["state"] else []),
     ]
     return "; ".join(parts)
-
-
-def _many(number: int, one: str, more: str) -> str:
-    return f"{number:,} {one if number == 1 else more}"
 
 
 def clock(seconds: int | None) -> str:

@@ -28,9 +28,9 @@ from runner.output.report_fields import (
 )
 from runner.phones import mask_text
 from runner.plan.file import PlanFile
-from runner.text import printable, width
+from runner.text import many, printable, width
 
-__all__ = ["STATE_WORDS", "align", "make_report", "report_text", "span"]
+__all__ = ["STATE_WORDS", "align", "make_report", "remarks", "report_text", "span"]
 
 STATE_WORDS: Final = {
     "complete": "complete, every batch was confirmed",
@@ -211,13 +211,9 @@ def _totals(report: Report) -> list[str]:
     return align([*rows, ("asked", report.batches.planned, report.phones.unique)], "<>>")
 
 
-def _notes(report: Report) -> list[str]:
-    """Return what the totals alone do not say."""
-    phones = report.phones
-    lines = [f"rows deleted, by the server's word: {report.count:,}"]
-    if phones.read is not None:
-        parts = ", ".join(f"{getattr(phones, part):,} {part}" for part in ("unique", *_INPUT_PARTS[1:]))
-        lines.append(f"values read: {phones.read:,} ({parts})")
+def remarks(report: Report) -> list[str]:
+    """Return what the totals alone do not say, a sentence each without its capital and its full stop."""
+    lines = []
     if report.uncertain_batches:
         lines.append(
             f"batches with an attempt whose end nobody knows: {report.uncertain_batches:,};"
@@ -227,13 +223,24 @@ def _notes(report: Report) -> list[str]:
         lines.append(f"batches that deleted nothing: {report.empty_batches:,}")
     if report.batches.open:
         lines.append(f"batches still open: {report.batches.open:,}")
-    if report.refused_users:
-        lines.append(_refused(report.refused_users))
     if not report.phones_known:
         lines.append("without its plan: phones of open batches in doubt stand under not sent")
     if report.torn_bytes:
-        lines.append(f"the last line is torn ({report.torn_bytes} bytes); resume cuts it back")
+        lines.append(
+            f"the audit's last line is torn ({many(report.torn_bytes, 'byte')}); resume cuts it back"
+        )
     return lines
+
+
+def _notes(report: Report) -> list[str]:
+    phones = report.phones
+    lines = [f"rows deleted, by the server's word: {report.count:,}"]
+    if phones.read is not None:
+        parts = ", ".join(f"{getattr(phones, part):,} {part}" for part in ("unique", *_INPUT_PARTS[1:]))
+        lines.append(f"values read: {phones.read:,} ({parts})")
+    if report.refused_users:
+        lines.append(_refused(report.refused_users))
+    return lines + remarks(report)
 
 
 def _refused(users: Sequence[RefusedUser]) -> str:
@@ -263,7 +270,7 @@ def _users_text(report: Report) -> list[str]:
         return []
     head = ("user", *(status.replace("_", " ") for status in STATUSES[1:]))
     rows = [(user.user_id, user.failed, user.unknown, user.not_sent) for user in report.users]
-    more = [f"  and {report.more_users:,} more users"] if report.more_users else []
+    more = [f"  and {many(report.more_users, 'more user')}"] if report.more_users else []
     return ["numbers not confirmed, by user", *align([head, *rows], "<>>>"), *more]
 
 
@@ -278,11 +285,17 @@ def _timings(report: Report) -> list[str]:
         return []
     left = f"{report.attempts - report.attempts_assumed:,}"
     if report.attempts_assumed:
-        left += f", and those of at most {report.attempts_assumed:,} batches announced before a kill"
+        left += f", and those of at most {many(report.attempts_assumed, 'batch')} {_announced(report)}"
     return [
         (f"time of a batch: median {times.p50:,} ms, 95 % within {times.p95:,} ms, longest {times.max:,} ms"),
         f"requests that left, all sessions: {left}",
     ]
+
+
+def _announced(report: Report) -> str:
+    if report.status != "running":
+        return "announced before a kill"
+    return "under way" if len(report.sessions) == 1 else "under way, or announced before a kill"
 
 
 def _sessions_text(report: Report) -> list[str]:

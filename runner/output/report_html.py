@@ -21,12 +21,13 @@ from runner.output.charts import (
     status_bar,
     trend_chart,
 )
-from runner.output.page_parts import Clock, ended, many, more, pairs, pill, table, words
+from runner.output.page_parts import Clock, ended, more, pairs, pill, table, words
 from runner.output.page_style import POLICY, STYLE
 from runner.output.plot import shown
-from runner.output.report import span
+from runner.output.report import remarks, span
 from runner.output.report_fields import Report, ReportSession
 from runner.phones import mask_text
+from runner.text import many
 
 __all__ = ["PageRun", "report_html"]
 
@@ -187,7 +188,7 @@ def _outcome(report: Report) -> str:
     rest = [f"{shares[status]:,} {_REST[status]}" for status in STATUSES[1:] if shares[status]]
     left = report.batches.planned - report.batches.deleted
     if left and not rest:
-        rest = [f"{left:,} of {report.batches.planned:,} batches are not"]
+        rest = [f"{left:,} of {many(report.batches.planned, 'batch')} are not"]
     why = f" ({mask_text(report.why)})" if report.why else ""
     opening = _OPENINGS[report.status] + why
     told = f"{opening}: {whole}" if opening else whole[0].upper() + whole[1:]
@@ -241,22 +242,8 @@ def _next(command: str | None) -> str:
 
 
 def _notes(report: Report) -> str:
-    """Return what the figures alone do not say."""
-    lines = []
-    if report.uncertain_batches:
-        lines.append(
-            f"In {many(report.uncertain_batches, 'batch')} an attempt's end is not known:"
-            " more rows may have gone than were confirmed."
-        )
-    if report.empty_batches:
-        lines.append(f"{many(report.empty_batches, 'batch')} deleted nothing.")
-    if report.batches.open:
-        lines.append(f"Still open: {many(report.batches.open, 'batch')}.")
-    if not report.phones_known:
-        lines.append("Without its plan: numbers of open batches in doubt stand under not sent.")
-    if report.torn_bytes:
-        lines.append(f"The audit's last line is torn ({report.torn_bytes:,} bytes); resume cuts it back.")
-    return f'<ul class="notes">{"".join(f"<li>{line}</li>" for line in lines)}</ul>' if lines else ""
+    items = "".join(f"<li>{shown(line[0].upper() + line[1:])}.</li>" for line in remarks(report))
+    return f'<ul class="notes">{items}</ul>' if items else ""
 
 
 # ---- charts -------------------------------------------------------------------------------------------

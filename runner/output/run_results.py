@@ -22,7 +22,8 @@ class RunStatusLine(msgspec.Struct, frozen=True, kw_only=True):
     """How one run stands, by its audit; or in a word why a file says nothing of one.
 
     Numbers are phone numbers, None where only `report` would tell: `open` ones have no end yet and stand in
-    no other figure. `percent` is of the batches, `left_s` as fast as they ended of late (`batches_per_s`).
+    no other figure. `percent` is of the batches, `left_s` as fast as they ended of late (`batches_per_s`: in
+    a pause, before it), with the rest of a pause whose end is known. `pause`: what holds a running one up.
     """
 
     job: str | None
@@ -36,6 +37,7 @@ class RunStatusLine(msgspec.Struct, frozen=True, kw_only=True):
     start: str | None = None
     end: str | None = None
     percent: float | None = None
+    pause: str | None = None
     batches_per_s: float | None = None
     left_s: _Counter | None = None
     asked: _Counter | None = None

@@ -8,7 +8,8 @@ from typing import Final
 
 from runner.audit.edges import Edges, Flaw, moment
 from runner.audit.fold import Fold
-from runner.audit.records import BatchRecord
+from runner.audit.records import BatchRecord, PaceRecord
+from runner.output.pauses import Pauses, pause_words
 from runner.output.progress import clock
 from runner.output.run_results import RunStatusLine
 from runner.text import printable, width
@@ -75,10 +76,11 @@ def status_line(
     first, summary, fold = edges.first, edges.summary, known.fold
     ended = known.ended if fold is None else fold.ended
     planned = first.planned.batches
-    speed = _speed(edges, now) if known.running else None
+    pause = _pause(edges, now) if known.running else None
+    speed = _speed(edges, now if pause is None else moment(pause[0])) if known.running else None
     left_s = None
-    if speed and ended is not None:
-        left_s = round((planned - ended) / speed)
+    if speed and ended is not None and (pause is None or pause[1] is not None):
+        left_s = round((planned - ended) / speed + (0.0 if pause is None else pause[1] or 0.0))
     return RunStatusLine(
         job=first.job,
         run_id=first.run_id,
@@ -91,6 +93,7 @@ def status_line(
         start=first.at,
         end=None if summary is None else summary.at,
         percent=_percent(ended, planned, done=summary is not None and summary.status != "stopped"),
+        pause=None if pause is None else pause_words(pause[0]),
         batches_per_s=speed,
         left_s=left_s,
         asked=first.planned.phones,
@@ -122,13 +125,21 @@ def _figures(edges: Edges, known: Known) -> dict[str, int | None]:
     return {**told, "unknown": phones.unknown, "not_sent": phones.not_sent, "open": 0}
 
 
-def _speed(edges: Edges, now: datetime) -> float | None:
-    """Return how many batches a second ended of late; None where the audit's end does not reach back."""
+def _pause(edges: Edges, now: datetime) -> tuple[PaceRecord, float | None] | None:
+    """Return the pause that a running run is in, if it is in one: while it lasts hardly anything follows."""
+    pauses = Pauses()
+    for record in edges.last:
+        pauses.note(record)
+    return pauses.at(now)
+
+
+def _speed(edges: Edges, until: datetime) -> float | None:
+    """Return how many batches a second ended before a moment; None where its records do not reach back."""
     ends = [moment(record) for record in edges.last if isinstance(record, BatchRecord)]
-    span_s = min(_LATELY_S, (now - moment(edges.last[0])).total_seconds())
+    span_s = min(_LATELY_S, (until - moment(edges.last[0])).total_seconds())
     if span_s <= 0:
         return None
-    return round(sum((now - at).total_seconds() <= span_s for at in ends) / span_s, 2)
+    return round(sum(0 <= (until - at).total_seconds() <= span_s for at in ends) / span_s, 2)
 
 
 def status_text(lines: Sequence[RunStatusLine], missed: str) -> str:
@@ -157,4 +168,4 @@ def _state(line: RunStatusLine) -> str:
     if line.state != "running":
         return share
     speed = "?" if line.batches_per_s is None else f"{line.batches_per_s:g}"
-    return f"{share}, {speed} batches/s, {clock(line.left_s)} left"
+    return f"{share}, {line.pause or f'{speed} batches/s'}, {clock(line.left_s)} left"

@@ -39,8 +39,8 @@ async def run_command(command: tuple[str, ...], given: bytes) -> None:
             raise
         if process.returncode:
             said.seek(0)
-            words = said.read(_MOST_BYTES).decode(errors="replace")
-            raise Unsent(f"it ended with {process.returncode}: {words}")
+            words = said.read(_MOST_BYTES).decode(errors="replace").strip()
+            raise Unsent(f"it ended with {process.returncode}{f': {words}' if words else ''}")
 
 
 def _started(command: tuple[str, ...], read: IO[bytes], said: IO[bytes]) -> "subprocess.Popen[bytes]":

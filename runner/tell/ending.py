@@ -12,7 +12,7 @@ import orjson
 
 from runner.audit.records import STATUSES, SummaryRecord
 from runner.errors import Exit, RunNames
-from runner.text import encodable, printable
+from runner.text import encodable, many, printable
 
 __all__ = ["ENDS", "End", "Ending", "as_object", "as_text"]
 
@@ -94,7 +94,7 @@ def _figures(summary: SummaryRecord | None) -> list[str]:
     if summary is None:
         return []
     figures = (f"{getattr(summary.phones, status):,} {status.replace('_', ' ')}" for status in STATUSES)
-    return [f"numbers: {', '.join(figures)}; {summary.count:,} rows deleted"]
+    return [f"numbers: {', '.join(figures)}; {many(summary.count, 'row')} deleted"]
 
 
 def _short(text: str | None) -> str:

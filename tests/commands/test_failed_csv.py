@@ -52,7 +52,7 @@ def test_every_number_not_confirmed_stands_in_it_once_with_why(program, mixed):
     ]
     assert sorted((row[0], row[1], row[2], row[3]) for row in found) == sorted(left)
     assert {row[2] for row in found} == {"failed", "unknown", "not_sent"}
-    assert f"{len(left):,} numbers that are not confirmed stand in f.csv" in ended.out
+    assert f"written to f.csv: {len(left):,} numbers not confirmed" in ended.out
     assert next(row for row in found if row[2] == "unknown")[5:] == ["7431", "系统繁忙"]
 
 

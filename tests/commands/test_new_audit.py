@@ -42,6 +42,11 @@ def test_the_default_place_takes_the_next_number_while_it_is_taken_or_in_use():
             assert third.audit == Path(f"{DEFAULT}-3.jsonl")
 
 
+def test_the_default_place_of_a_job_that_is_called_as_a_number_is_does_not_name_it(here):
+    with reserve_audit(None, "13912345678+b") as place:
+        assert place.audit.name.startswith("139xxxx5678+b-2024")
+
+
 def test_many_who_come_at_once_each_get_a_place_of_their_own():
     found, all_here, over = [], threading.Barrier(9), threading.Event()
 

@@ -91,6 +91,28 @@ def test_a_pause_lets_nothing_leave_until_its_end(program, sandbox, slow_run):
     assert [record["order"] for record in paces(program)] == ["unlimited", "pause", "go-on"]
 
 
+def test_there_is_nothing_to_let_go_on_where_nobody_paused_it(program, sandbox, slow_run):
+    shown = pace(program, "--go-on", *BY).expect(0).record
+    assert "nothing to let go on" in shown["message"]
+    assert "nothing to let go on" in program("pace", "a.jsonl", "--go-on").expect(0).out
+    assert paces(program) == []
+    assert pace(program, "--go-on", "--rate", "29/m").expect(0).record["rate_configured"] == "29/m"
+    assert [record["order"] for record in paces(program)] == ["29/m"]
+
+
+def test_sockets_of_runs_that_were_killed_go_with_the_next_run(program, sandbox, slow_run):
+    (alive,) = sockets(program)
+    dead = alive.with_name("0123456789abcdef.sock")
+    with socket.socket(socket.AF_UNIX) as killed, control_socket._short_name(dead) as name:
+        killed.bind(name)
+    foreign = alive.with_name("notes.sock")
+    foreign.write_text("no socket")
+    listener = control_socket.listen(alive.with_name("f" * 16 + ".sock"))
+    with listener:
+        assert sorted(path.name[0] for path in sockets(program)) == sorted((alive.name[0], "f", "n"))
+    assert pace(program).expect(0).record["pid"] == slow_run.pid
+
+
 def test_a_signal_works_while_paused_and_resume_keeps_the_last_rate_but_not_the_pause(
     program, sandbox, slow_run
 ):

@@ -188,3 +188,13 @@ def test_a_relative_window_is_computed_once_and_shown(program, sandbox):
     assert end["created_at"] == batch["created_at"]
     assert end["delete_window"] is True
     assert sandbox.deletions()[0]["created_at"] == batch["created_at"]
+
+
+def test_an_audit_is_no_job_and_what_to_type_with_it_is_said(program, sandbox):
+    sandbox.pool.add_phones(USER, PHONES)
+    program("run", program.job({USER: PHONES}), "--yes", "--audit", "a.jsonl").expect(0)
+    for verb, *more in (("run", "--yes"), ("plan",), ("plan", "--user-id", USER)):
+        told = program(verb, "a.jsonl", *more, "--json").expect(2).record
+        assert told["message"] == "a.jsonl is the audit of a run, and no job"
+        assert " resume a.jsonl goes on with it" in told["hint"]
+        assert " report a.jsonl shows it" in told["hint"]

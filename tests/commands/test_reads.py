@@ -204,6 +204,18 @@ def test_verify_of_several_audits_tells_the_worst(program, audit, two_sessions):
     program("verify", two_sessions[0], audit).expect(1)
 
 
+def test_verify_of_several_files_tells_of_each_although_one_is_strange(program, audit, two_sessions):
+    program.write("x", "hello\n")
+    shown = program("verify", "x", audit, two_sessions[0], "--json").expect(2).record
+    assert [item["state"] for item in shown["items"]] == ["whole", "whole"]
+    assert "x is no audit" in shown["message"]
+    said = program("verify", audit, "x").expect(2).out
+    assert "a.jsonl: whole" in said
+    assert "x is no audit" in said
+    audit.write_bytes(audit.read_bytes().replace(b'"count":100', b'"count":101'))
+    program("verify", "x", audit).expect(1)
+
+
 def test_schema_is_json_schema_and_names_every_key(program):
     schema = json.loads(program("schema").expect(0).out)
     text = json.dumps(schema)

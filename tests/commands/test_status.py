@@ -12,6 +12,7 @@ from runner.audit.edges import count_batches, read_edges
 from runner.audit.fold import Fold
 from runner.commands import status as verb
 from runner.commands.status import status
+from runner.locks import Holder
 from runner.options import StatusOptions
 from runner.output.status import status_text
 from runner.text import width
@@ -146,6 +147,72 @@ def test_a_run_under_way_shows_share_speed_and_time_left(program, sandbox):
     assert program("status", "--json", "--job", "other").expect(0).record["items"] == []
 
 
+NOW = datetime(2026, 7, 26, 3, 4, 5, tzinfo=UTC)
+
+
+def before(seconds):
+    return (NOW - timedelta(seconds=seconds)).isoformat()
+
+
+@pytest.fixture
+def paused(folder, monkeypatch):
+    """Writes the audit of a run that is under way and ended two batches a second, then these records."""
+    monkeypatch.setattr(verb, "holder_of", lambda path: Holder(7))
+    monkeypatch.setattr(verb, "utc_now", lambda: NOW)
+
+    def write(*records):
+        ended = [
+            {**record, "at": before(340 - n)}
+            for n in range(1, 41)
+            for record in (audits.sending(2 * n - 1, 2 * n), audits.batch(2 * n - 1), audits.batch(2 * n))
+        ]
+        folder.put("a.jsonl", [audits.run(batches=200), *ended, *records], at=before(340))
+        (item,) = folder.items()
+        return item
+
+    return write
+
+
+def pace_record(at, **fields):
+    return {**audits.pace(**{"rate": "10/s", "until": None, "why": "w", **fields}), "at": at}
+
+
+def test_a_pause_is_told_with_its_reason_and_the_time_left_holds_the_rest_of_it(paused):
+    until = NOW + timedelta(seconds=600)
+    item = paused(
+        pace_record(before(300), until=until.isoformat(), why="the server asked for a pause"),
+        pace_record(before(299), why="the way to the server changed"),
+    )
+    assert item.pause == f"paused until {until.astimezone():%H:%M:%S}: the server asked for a pause"
+    assert item.batches_per_s == 2.0
+    assert item.left_s == 660, "600 s of pause, then 120 batches, two a second"
+    assert f"running 40.0%, {item.pause}, 0:11:00 left" in status_text([item], "")
+
+
+def test_a_pause_that_is_over_is_none(paused):
+    item = paused(pace_record(before(300), until=before(200)))
+    assert (item.state, item.pause) == ("running", None)
+
+
+def test_an_operators_pause_is_told_and_nobody_knows_when_it_ends(paused):
+    order = {"order": "pause", "operator": "li.wei", "reason": "13912345678 calls"}
+    item = paused(pace_record(before(300), **order))
+    assert item.pause.startswith("paused by li.wei since ")
+    assert item.pause.endswith(": 139****5678 calls")
+    assert item.left_s is None
+    item = paused(pace_record(before(300), **order), pace_record(before(9), order="go-on"))
+    assert item.pause is None
+
+
+def test_an_operators_pause_ends_with_its_session(paused):
+    item = paused(pace_record(before(300), order="pause"), audits.run(batches=200, mode="resume"))
+    assert item.pause is None
+
+
+def test_a_pause_with_a_forged_end_is_none(paused):
+    assert paused(pace_record(before(300), until="soon")).pause is None
+
+
 def test_what_it_says_to_type_works(program, sandbox):
     sandbox.pool.add_phones(USER, numbers(600))
     sandbox.control(redirect_after=2)
@@ -178,6 +245,7 @@ def test_a_monitor_hears_whether_a_run_ended_well_recently(folder, ends, hours, 
     result = folder.result(job="nightly", max_age_s=26 * 3600)
     assert result.exit_code == code
     assert len(result.items) == 3
+    assert not code or "in the last 26h: the last one that did" in result.message
     assert bool(result.message) == bool(code)
     assert folder.result(max_age_s=26 * 3600).exit_code == 0
 

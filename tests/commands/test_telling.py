@@ -105,7 +105,7 @@ def test_a_bad_night_says_why_and_what_to_type(program, sandbox, watch):
     ended = program("run", job, "--yes", "--json", "--config", watch.config).expect(1)
     watch.heard(1, "partial")
     assert "2 deleted, 1 failed, 0 unknown, 0 not sent" in watch.text
-    assert "why: 1 of 1 batches ended failed: refused (HTTP 422, 手机号格式错误: ****)\n" in watch.text
+    assert "why: 1 of 1 batch ended failed: refused (HTTP 422, 手机号格式错误: ****)\n" in watch.text
     assert watch.text.endswith(f"type: {ended.record['next']}")
     assert watch.metrics["last_exit_code", "nightly"] == 1
     assert ("last_success_timestamp_seconds", "nightly") not in watch.metrics

@@ -117,7 +117,8 @@ YAML = {
         "users:\n  - user_id: 2024-01-01\n    phone: ['1']\n",
         [(2, 14, "not a date")],
     ),
-    "a user_id below 0": ("users:\n  - user_id: -5\n    phone: ['1']\n", [(2, 14, "plain digits")]),
+    "a user_id below 0": ("users:\n  - user_id: -5\n    phone: ['1']\n", [(2, 14, "a negative number")]),
+    "a growth below 0": (USERS + "safety: {max_growth: -1}\n", [(2, 22, "must be above 1")]),
     "a user_id in octal": ("users:\n  - user_id: 017\n    phone: ['1']\n", [(2, 14, "plain digits")]),
     "a user_id above 2^53": (
         "users:\n  - user_id: 9007199254740993\n    phone: ['1']\n",

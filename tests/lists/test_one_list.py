@@ -51,6 +51,13 @@ def test_a_remark_among_the_numbers_is_a_value_that_is_no_phone(tmp_path, remark
     assert (len(got["phones"]), [line for line, _ in got["rejects"]]) == (301, [301])
 
 
+@pytest.mark.parametrize("remark", ["# checked in March", "// 已核对", "# 不要删除"])
+def test_a_remark_above_the_numbers_is_one_too_and_no_header(tmp_path, remark):
+    got = read(write(tmp_path, remark, A, B, name="list.txt"))
+    assert (len(got["phones"]), [line for line, _ in got["rejects"]]) == (2, [1])
+    assert len(read(write(tmp_path, "# 手机号", A, B, name="list.txt"))["rejects"]) == 0
+
+
 def test_a_heading_among_encrypted_values_is_a_doubt_too(tmp_path):
     values = ["aGVsbG8=", "Ym9iOjE9", "a+User="]
     with pytest.raises(Fault, match="the heading '用户B:'"):

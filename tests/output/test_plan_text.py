@@ -81,6 +81,9 @@ def test_of_every_list_the_column_that_was_read_is_shown_and_those_that_were_not
             "7",
         ),
     ]
+    remark = PlanSource("a.txt", 1, 0, 0, column=ColumnRead(1, "# 不要删除", "only"))
+    said = "column 1, the only one; its header, and no number: '# 不要删除'"
+    assert said in describe_plan(plan_of(sources=(remark,)), limits=Limits())
     for how, words in {"asked": "as the job says", "content": "by what", "only": "the only one"}.items():
         source = PlanSource("a.txt", 1, 0, 0, column=ColumnRead(1, "", how))
         assert f"column 1, {words}" in describe_plan(plan_of(sources=(source,)), limits=Limits())

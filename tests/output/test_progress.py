@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from runner.output.progress import MOST_COLUMNS, Progress, Snapshot, block, sentence
+from runner.settings import parse_rate
 from runner.text import width
 
 
@@ -20,7 +21,7 @@ def snapshot(**changes):
         requests=812,
         retries=12,
         on_the_wire=16,
-        allowed="20/s",
+        allowed=parse_rate("20/s"),
     )
     return dataclasses.replace(now, **changes)
 
@@ -71,7 +72,7 @@ def test_no_line_is_wider_than_a_narrow_terminal_and_nothing_is_lost():
         failed=1_234_567,
         unknown=7_654_321,
         retries=1_234_567,
-        allowed="12.345678/m",
+        allowed=parse_rate("12.345678/m"),
         state="paused until 23:59:59: 服务器要求暂停，因为配额已经用完 the quota is used up",
         held_s=500.0,
     )
@@ -110,6 +111,19 @@ def test_where_nothing_leaves_the_rate_is_0_and_the_reason_stands_there(changes,
     assert figures["state"] == why
     assert why in block(figures, 80)
     assert sentence(figures).endswith(why)
+
+
+def test_a_few_requests_in_a_few_seconds_do_not_look_like_more_than_was_allowed():
+    slow = parse_rate("2/s")
+    few = [(at, snapshot(requests=n, allowed=slow)) for at, n in ((0.0, 0), (0.9, 2), (1.8, 4), (2.7, 6))]
+    assert seen(*few)["rate"] == 2.0
+    more = (2.7, snapshot(requests=9, allowed=slow))
+    assert seen(*few[:-1], more)["rate"] == 3.3, "what no count explains is shown"
+
+
+def test_what_left_before_the_rate_was_lowered_is_no_surplus():
+    lowered = snapshot(requests=205, batches=949, allowed=parse_rate("5/s"))
+    assert seen(*running(20, 10), (20.5, lowered))["rate"] == 5.0
 
 
 def test_in_a_pause_the_rate_is_0_at_once():
@@ -151,5 +165,5 @@ def test_spans_are_written_as_clocks(seconds, shown):
 
 
 def test_what_is_left_takes_no_less_than_the_rate_allows_now():
-    slower = snapshot(batches=944, requests=1012, allowed="0.5/s")
+    slower = snapshot(batches=944, requests=1012, allowed=parse_rate("0.5/s"))
     assert seen((0.0, snapshot()), (10.0, slower))["left_s"] == 2112

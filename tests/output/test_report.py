@@ -147,9 +147,15 @@ def test_a_run_that_holds_its_audit_is_running_and_there_is_nothing_to_type():
 
 
 def test_after_a_kill_what_may_have_left_is_told_from_what_did():
-    words = "requests that left, all sessions: 1, and those of at most 1 batches announced before a kill"
+    words = "requests that left, all sessions: 1, and those of at most 1 batch announced before a kill"
     assert words in report_text(report_of(killed()))
     assert "requests that left, all sessions: 1\n" in report_text(report_of(complete()))
+    again = folded(run(), sending(1, 2), batch(1), run(mode="resume"), sending(3), end=False)
+    for fold, words in (
+        (killed(), "1, and those of at most 1 batch under way\n"),
+        (again, "1, and those of at most 2 batches under way, or announced before a kill\n"),
+    ):
+        assert f"requests that left, all sessions: {words}" in report_text(with_plan(fold, running=True))
     assert (report_of(killed()).attempts, report_of(killed()).attempts_assumed) == (2, 1)
     assert report_of(complete()).attempts_assumed == 0
 

@@ -185,6 +185,8 @@ def test_a_command_that_fails_is_said_with_its_words(tmp_path):
     script = "import sys; sys.exit('no such room')"
     (problem,) = told([command(sys.executable, "-c", script)], ending(3), tmp_path)
     assert problem == "c.toml:1: the message (command) was not sent: it ended with 1: no such room"
+    (silent,) = told([command(sys.executable, "-c", "import sys; sys.exit(1)")], ending(3), tmp_path)
+    assert silent.endswith("it ended with 1")
     (missing,) = told([command(str(tmp_path / "nothing"))], ending(3), tmp_path)
     assert "cannot be started: No such file" in missing
 
