@@ -195,7 +195,10 @@ def rerun(
     access: AccessOptions,
     output: OutputOptions,
 ) -> None:
-    """Run again, with a new plan and audit, what ended failed, unknown or not_sent."""
+    """Run again, with a new plan and audit, what ended failed, unknown or not_sent.
+
+    AUDIT is an audit, or the folder of a fetched job.
+    """
     from runner.commands.rerun import rerun as rerun_audits
 
     screen = _told_screen(output, access)
@@ -207,7 +210,10 @@ def rerun(
 @STATUS
 @OUTPUT
 def status(paths: tuple[Path, ...], options: StatusOptions, output: OutputOptions) -> None:
-    """List runs, one line each: those of audits, or of folders (audit/, if nothing is named)."""
+    """List runs, one line each: those of audits, or of folders (audit/, if nothing is named).
+
+    A folder that holds a fetched job is one line.
+    """
     from runner.commands.status import status as list_runs
 
     _screen(output)
@@ -246,7 +252,10 @@ def pace(
 @click.option("--failed", type=PATH, metavar="FILE", help="Write every number that is not confirmed, as CSV.")
 @OUTPUT
 def report(audits: tuple[Path, ...], html: Path | None, failed: Path | None, output: OutputOptions) -> None:
-    """Show totals, failures by cause, by user, and timings of audits."""
+    """Show totals, failures by cause, by user, and timings of audits.
+
+    AUDIT is an audit, or the folder of a fetched job, which is one report over all its shards.
+    """
     from runner.commands.report import report as report_audits
 
     screen = _screen(output)
@@ -260,7 +269,10 @@ def report(audits: tuple[Path, ...], html: Path | None, failed: Path | None, out
 )
 @OUTPUT
 def verify(audits: tuple[Path, ...], head: str | None, output: OutputOptions) -> None:
-    """Check integrity: 0 whole, 1 damaged, 3 intact but without an end (killed, torn, cut)."""
+    """Check integrity: 0 whole, 1 damaged, 3 intact but without an end (killed, torn, cut).
+
+    AUDIT is an audit, a plan, or the folder of a fetched job, whose shards must all be what was fetched.
+    """
     from runner.commands.verify import verify as verify_audits
 
     _screen(output)

@@ -24,6 +24,7 @@ _TAIL: Final = 1 << 16
 _LONGEST_LINE: Final = 1 << 20
 _BLOCK: Final = 1 << 22
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
+_CHAIN: Final = slice(-66, -2)
 _BATCH: Final = b'\n{"type":"batch",'
 
 
@@ -36,6 +37,8 @@ class Edges:
     first: RunRecord
     last: tuple[Record, ...]
     """The last records, as many as stand in the file's last 64 KiB; the last alone where it is a summary."""
+    head: str
+    """The last record's chain, as it stands there."""
 
     @property
     def summary(self) -> SummaryRecord | None:
@@ -88,19 +91,19 @@ def _edges_of(path: Path, descriptor: int) -> Edges | Flaw:
     if not isinstance(run, RunRecord):
         return "damaged"
     moment(run)
-    return Edges(path, found.st_size, run, _last_records(descriptor, found.st_size))
+    return Edges(path, found.st_size, run, *_last_records(descriptor, found.st_size))
 
 
-def _last_records(descriptor: int, size: int) -> tuple[Record, ...]:
-    """Return the last whole records; a torn line after them is none."""
+def _last_records(descriptor: int, size: int) -> tuple[tuple[Record, ...], str]:
+    """Return the last whole records, and the chain of the last one; a torn line after them is none."""
     for span in (_TAIL, 2 * _LONGEST_LINE):
         start = max(0, size - span)
         tail = os.pread(descriptor, span, start)
         lines = tail[: tail.rfind(b"\n") + 1].split(b"\n")[:-1]
         whole = lines if start == 0 else lines[1:]
         if whole:
-            last = _dated(whole[-1])
-            return (last,) if isinstance(last, SummaryRecord) else (*map(_dated, whole[:-1]), last)
+            last, head = _dated(whole[-1]), whole[-1][_CHAIN].decode("ascii", errors="replace")
+            return (last,) if isinstance(last, SummaryRecord) else (*map(_dated, whole[:-1]), last), head
     raise ValueError("a line longer than any record")
 
 

@@ -6,8 +6,8 @@ by a file afterwards. It must never keep a count that a record did not give, and
 cannot have happened.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,16 @@ from runner.model import Prior
 from runner.outcomes import USER_REFUSED_WORDS
 from runner.settings import Rate
 
-__all__ = ["Feed", "Fold", "PhonesOf", "SessionRecords", "feed_lines", "fold_audit", "take_lines"]
+__all__ = [
+    "Feed",
+    "Fold",
+    "PhonesOf",
+    "SessionRecords",
+    "Tallies",
+    "feed_lines",
+    "fold_audit",
+    "take_lines",
+]
 
 _CODE: dict[str, int] = {status: code for code, status in enumerate(STATUSES, start=1)}
 _DELETED, _UNKNOWN, _NOT_SENT = _CODE["deleted"], _CODE["unknown"], _CODE["not_sent"]
@@ -71,6 +80,14 @@ class SessionRecords:
         return {name: told[name] for name in SESSION_FIGURES}
 
 
+@dataclass(frozen=True, slots=True)
+class Tallies:
+    """What folds of one run's audits may share, so that it has one bound for all of them."""
+
+    unconfirmed: Unconfirmed = field(default_factory=Unconfirmed)
+    durations: Durations = field(default_factory=Durations)
+
+
 class Fold:
     """Records in, states and totals out; in memory one byte a batch and the few that are open.
 
@@ -78,17 +95,21 @@ class Fold:
         name: The audit's path, for errors.
         phones_of: The plan's number of phones by `seq`; without it a summary's phones are held against the
             fold only as far as records tell.
+        tallies: Those of the run that it is a part of; None: its own.
     """
 
-    def __init__(self, name: str = "audit", *, phones_of: PhonesOf | None = None) -> None:
+    def __init__(
+        self, name: str = "audit", *, phones_of: PhonesOf | None = None, tallies: Tallies | None = None
+    ) -> None:
+        tallies = tallies or Tallies()
         self.name = name
         self.records = 0
         self.sessions: list[SessionRecords] = []
         self.refused_users: dict[str, str] = {}
         """Users that a batch found refused whole, and the `error` it ended with: the rest is not sent."""
-        self.unconfirmed = Unconfirmed()
+        self.unconfirmed = tallies.unconfirmed
         """Batches that did not end `deleted`, by cause and by user."""
-        self.durations = Durations()
+        self.durations = tallies.durations
         self.chain = ""
         """The last record's chain, where the fold was given one."""
         self.torn_bytes = 0
@@ -111,6 +132,13 @@ class Fold:
         self._count = 0
         self._uncertain = 0
         self._empty = 0
+
+    @classmethod
+    def unbegun(cls, name: str, planned: Planned, tallies: Tallies) -> "Fold":
+        """Return the fold of an audit that is still to come: everything is open, and nothing was sent."""
+        fold = cls(name, tallies=tallies)
+        fold._size(planned)
+        return fold
 
     def add(self, record: Record, *, chain: str = "") -> None:
         """Take in the next record and the chain of its line.
@@ -154,7 +182,9 @@ class Fold:
         if record.v != AUDIT_VERSION:
             raise Inconsistent(f"version {record.v} of the audit format; this program reads {AUDIT_VERSION}")
         if not self.sessions:
-            self._size(record)
+            if record.mode == "resume":
+                raise Inconsistent("the first session says mode resume")
+            self._size(record.planned)
         elif record.mode != "resume":
             raise Inconsistent(f"a later session says mode {record.mode}, not resume")
         elif _identity(record) != _identity(self.first_run):
@@ -164,14 +194,11 @@ class Fold:
         self.sessions.append(SessionRecords(record))
         self.in_session = True
 
-    def _size(self, record: RunRecord) -> None:
-        batches, phones = record.planned.batches, record.planned.phones
-        if record.mode == "resume":
-            raise Inconsistent("the first session says mode resume")
-        if batches > _MOST_BATCHES:
+    def _size(self, planned: Planned) -> None:
+        if planned.batches > _MOST_BATCHES:
             raise Inconsistent("planned numbers that cannot be")
-        self.planned_batches, self.planned_phones = batches, phones
-        self._state = bytearray(batches + 1)
+        self.planned_batches, self.planned_phones = planned.batches, planned.phones
+        self._state = bytearray(planned.batches + 1)
 
     def _settle(self) -> None:
         """Count every intent that a session left behind as one attempt whose end nobody knows."""
@@ -349,7 +376,7 @@ def _identity(record: RunRecord) -> tuple[str, Planned, tuple[str, str]]:
     return record.plan_sha256, record.planned, origin_of(record.base_url)
 
 
-def take_lines(fold: Fold, lines: AuditLines) -> None:
+def take_lines(fold: Fold, lines: Iterable[bytes]) -> None:
     """Take every whole line into a fold."""
     decode, end_batch, apply = decode_narrow, fold.end_batch, fold.apply
     for line in lines:
@@ -368,6 +395,7 @@ def fold_audit(
     phones_of: PhonesOf | None = None,
     own: bool = False,
     feed: Feed = take_lines,
+    tallies: Tallies | None = None,
 ) -> Fold:
     """Return the fold of an audit; a torn last line is left out and counted in `torn_bytes`.
 
@@ -377,13 +405,14 @@ def fold_audit(
         phones_of: The plan's phones by `seq`, to hold the summaries' phones against.
         own: Refuse a link, and a file of another user's, as `resume` does.
         feed: Takes the lines in; one that also looks on.
+        tallies: As of a fold.
 
     Raises:
         Refused: The file cannot be read, or it is no audit.
         AuditDamaged: A record is malformed, or cannot follow those before it.
     """
     lines = AuditLines(path, verify_chain=verify_chain, own=own)
-    fold = Fold(str(path), phones_of=phones_of)
+    fold = Fold(str(path), phones_of=phones_of, tallies=tallies)
     feed_lines(fold, lines, feed)
     if not fold.sessions:
         raise AuditDamaged(str(path), 0, "no whole record in it", hint=NOTHING_SENT)

@@ -6,6 +6,7 @@ last, so that a folder without it is no job. It knows nothing of what the files 
 """
 
 import hashlib
+import io
 import os
 import re
 from datetime import datetime
@@ -40,6 +41,7 @@ LATE_FOLDER: Final = "late"
 JobState = Literal["open", "stopped", "done"]
 """How a job stood when it was fetched: `open` while anything of it may still be sent by itself."""
 
+_MAGIC: Final = b'{"type":"cluster_job",'
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _SHARD: Final = re.compile(r"shard-[0-9]{4,}\.jsonl")
 _Natural = Annotated[int, msgspec.Meta(ge=0)]
@@ -135,8 +137,17 @@ def late_audit(folder: Path, shard: int) -> Path:
 
 
 def is_job_folder(path: Path) -> bool:
-    """Tell whether a folder is a fetched job, as far as its manifest is there."""
-    return os.path.lexists(path / MANIFEST) and path.is_dir()
+    """Tell whether a folder is a fetched job, be its manifest damaged; a job file may be called so, too."""
+    manifest = path / MANIFEST
+    if not os.path.lexists(manifest) or not path.is_dir():
+        return False
+    if os.path.lexists(shard_plan(path, 1)):
+        return True
+    try:
+        with manifest.open("rb") if manifest.is_file() else io.BytesIO() as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
 
 
 def is_shard(audit: Path) -> bool:
@@ -174,7 +185,7 @@ def write_manifest(folder: Path, manifest: JobManifest) -> None:
     path = folder / MANIFEST
     try:
         with os.fdopen(create_private(path), "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
+            file.write(msgspec.json.encode(manifest) + b"\n")
             file.flush()
             os.fsync(file.fileno())
         sync_folder(folder)

@@ -9,17 +9,18 @@ import heapq
 import math
 import operator
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from itertools import zip_longest
+from typing import Final, TypeVar
 
 from runner.audit.fold import Fold
 from runner.audit.reader import AuditLines
 from runner.audit.records import GO_ON, PAUSE, PaceRecord, RunRecord, TimedEnd, decode_timed
 from runner.settings import Rate, parse_rate
 
-__all__ = ["FINEST_S", "MOST_BUCKETS", "Course", "Pause", "Resumed", "Timeline"]
+__all__ = ["FINEST_S", "MOST_BUCKETS", "Course", "Pause", "Resumed", "Timeline", "Timelines"]
 
 MOST_BUCKETS: Final = 480
 FINEST_S: Final = 0.25
@@ -83,9 +84,15 @@ class _Bucket:
 
 
 class Timeline:
-    """Feeds an audit's lines to a fold and notes when what happened; `feed` is a `fold.Feed`."""
+    """Feeds an audit's lines to a fold and notes when what happened; `feed` is a `fold.Feed`.
 
-    def __init__(self) -> None:
+    Args:
+        start: When time begins that goes on between sessions as well, for audits whose times are compared;
+            None: with the first session, and time that no session ran is left out.
+    """
+
+    def __init__(self, start: str | None = None) -> None:
+        self._start_s = None if start is None else _seconds(start)
         self._width_s = FINEST_S
         self._window_s = 1.0
         self._end_s = 0.0
@@ -126,10 +133,12 @@ class Timeline:
 
     def _begin(self, run: RunRecord) -> None:
         self._end_session()
-        if self._zero and len(self._resumed) < _MOST_NAMED:
+        if self._start_s is not None:
+            self._end_s = max(self._end_s, _seconds(run.at) - self._start_s)
+        elif self._zero and len(self._resumed) < _MOST_NAMED:
             self._resumed.append(Resumed(self._end_s, run.at))
         self._session_s = self._end_s
-        self._zero = _seconds(run.at) - self._end_s
+        self._zero = _seconds(run.at) - self._end_s if self._start_s is None else self._start_s
         self._set_rate(self._end_s, str(run.limits.get("rate")))
 
     def _pace(self, record: PaceRecord) -> None:
@@ -266,6 +275,95 @@ class Timeline:
             allowed.append(now if said is None else max(now, said.highest))
             now = now if said is None else said.last
         return allowed
+
+
+class Timelines:
+    """One time line over the audits of a run, which are fed one after the other; `feed` is a `fold.Feed`.
+
+    Args:
+        start: When the first of several audits began; None: there is just one.
+    """
+
+    def __init__(self, start: str | None = None) -> None:
+        self._start = start
+        self._course: Course | None = None
+
+    def feed(self, fold: Fold, lines: AuditLines) -> None:
+        """Take in an audit; raises as `Timeline.feed` does."""
+        line = Timeline(self._start)
+        line.feed(fold, lines)
+        self._course = line.course() if self._course is None else _together(self._course, line.course())
+
+    def course(self) -> Course:
+        """Return what was noted of all of them."""
+        return self._course or Timeline().course()
+
+
+def _together(one: Course, other: Course) -> Course:
+    """Return the course of two audits that were written side by side, under one rate and the same pauses."""
+    width_s = max(one.width_s, other.width_s)
+    one, other = _coarser(one, width_s), _coarser(other, width_s)
+    pauses = _united([*one.pauses, *other.pauses])
+    all_named = all(len(course.pauses) == course.pause_count for course in (one, other))
+    count, total_s = len(pauses), sum(pause.seconds for pause in pauses)
+    return Course(
+        width_s=width_s,
+        end_s=max(one.end_s, other.end_s),
+        window_s=max(one.window_s, other.window_s),
+        confirmed=_joined(operator.add, one.confirmed, other.confirmed),
+        unconfirmed=_joined(operator.add, one.unconfirmed, other.unconfirmed),
+        requests=_joined(operator.add, one.requests, other.requests),
+        allowed=_joined(max, one.allowed, other.allowed),
+        paused_s=_joined(max, one.paused_s, other.paused_s),
+        pauses=sorted(heapq.nlargest(_MOST_NAMED, pauses), key=lambda pause: pause.start_s),
+        pause_count=count if all_named else max(count, one.pause_count, other.pause_count),
+        pause_total_s=total_s if all_named else max(total_s, one.pause_total_s, other.pause_total_s),
+        resumed=(),
+    )
+
+
+_Number = TypeVar("_Number", int, float)
+
+
+def _joined(
+    both: Callable[[_Number, _Number], _Number], one: Sequence[_Number], other: Sequence[_Number]
+) -> Sequence[_Number]:
+    """Return two rows of buckets as one, which is as long as the longer of them."""
+    return [both(*pair) for pair in zip_longest(one, other, fillvalue=0)]
+
+
+def _coarser(course: Course, width_s: float) -> Course:
+    """Return a course with buckets of this width, a multiple of its own."""
+    step = round(width_s / course.width_s)
+
+    def grouped(
+        row: Sequence[_Number], of_one: Callable[[Sequence[_Number]], _Number] = sum
+    ) -> list[_Number]:
+        return [of_one(row[at : at + step]) for at in range(0, len(row), step)]
+
+    return replace(
+        course,
+        width_s=width_s,
+        confirmed=grouped(course.confirmed),
+        unconfirmed=grouped(course.unconfirmed),
+        requests=grouped(course.requests),
+        allowed=grouped(course.allowed, max),
+        paused_s=grouped(course.paused_s),
+    )
+
+
+def _united(pauses: Sequence[Pause]) -> list[Pause]:
+    """Return pauses with those of one reason that overlap as one: they are what several audits say of it."""
+    united: dict[str, list[Pause]] = {}
+    for pause in sorted(pauses, key=lambda pause: pause.start_s):
+        known = united.setdefault(pause.why, [])
+        last = known[-1] if known else None
+        if last is not None and pause.start_s <= last.start_s + last.seconds:
+            end_s = max(last.start_s + last.seconds, pause.start_s + pause.seconds)
+            known[-1] = replace(last, seconds=end_s - last.start_s)
+        else:
+            known.append(pause)
+    return [pause for known in united.values() for pause in known]
 
 
 def _words(record: PaceRecord) -> str:

@@ -29,6 +29,20 @@ class Totals:
     phones_known: bool = True
     """False: without the plan, phones of open uncertain batches stand under `not_sent`."""
 
+    def __add__(self, other: "Totals") -> "Totals":
+        """Return the totals of two audits together, which are about different batches."""
+        return Totals(
+            batches=_sums(self.batches, other.batches),
+            phones=_sums(self.phones, other.phones),
+            count=self.count + other.count,
+            uncertain_batches=self.uncertain_batches + other.uncertain_batches,
+            empty_batches=self.empty_batches + other.empty_batches,
+            attempts=self.attempts + other.attempts,
+            attempts_assumed=self.attempts_assumed + other.attempts_assumed,
+            open_batches=self.open_batches + other.open_batches,
+            phones_known=self.phones_known and other.phones_known,
+        )
+
     @property
     def holds(self) -> bool:
         """Whether asked = deleted + failed + unknown + not_sent, in batches and in phones (promise 4)."""
@@ -59,3 +73,7 @@ class Totals:
             and summary.empty_batches == self.empty_batches
             and (summary.status == "complete") <= self.all_confirmed
         )
+
+
+def _sums(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:
+    return {name: number + other[name] for name, number in one.items()}

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from runner.audit.fold import Fold, PhonesOf, SessionRecords, feed_lines
+from runner.audit.fold import Feed, Fold, PhonesOf, SessionRecords, feed_lines, take_lines
 from runner.audit.reader import AuditLines
 from runner.errors import AuditDamaged, Exit
 
-__all__ = ["State", "Verification", "verify"]
+__all__ = ["State", "Verification", "striking_off", "verify"]
 
 
 class State(Enum):
@@ -43,17 +43,18 @@ class Verification:
     sessions: tuple[SessionRecords, ...] = ()
 
 
-class _Watching(AuditLines):
-    """Lines that strike each chain off the heads looked for."""
+def striking_off(heads: set[str]) -> Feed:
+    """Return what feeds a fold and strikes off each chain that is among the heads looked for."""
 
-    def __init__(self, path: Path, heads: set[str]) -> None:
-        super().__init__(path, verify_chain=True, own=True)
-        self._missing = heads
-
-    def __iter__(self) -> Iterator[bytes]:
-        for line in super().__iter__():
+    def watched(lines: AuditLines) -> Iterator[bytes]:
+        for line in lines:
             yield line
-            self._missing.discard(self.chain)
+            heads.discard(lines.chain)
+
+    def feed(fold: Fold, lines: AuditLines) -> None:
+        take_lines(fold, watched(lines))
+
+    return feed
 
 
 def verify(path: Path, *, heads: Iterable[str] = (), phones_of: PhonesOf | None = None) -> Verification:
@@ -69,10 +70,10 @@ def verify(path: Path, *, heads: Iterable[str] = (), phones_of: PhonesOf | None 
         Refused: The file cannot be read, it is no audit, or another user's.
     """
     missing = {head.strip().lower() for head in heads}
-    lines = _Watching(path, missing)
+    lines = AuditLines(path, verify_chain=True, own=True)
     fold = Fold(str(path), phones_of=phones_of)
     try:
-        feed_lines(fold, lines)
+        feed_lines(fold, lines, striking_off(missing))
     except AuditDamaged as error:
         return Verification(State.DAMAGED, error.message, error.line)
     return _judge(fold, missing)

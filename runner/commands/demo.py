@@ -21,6 +21,7 @@ from runner.commands.run import run
 from runner.errors import Exit, Refused
 from runner.options import RunOptions
 from runner.output.console import Console
+from runner.output.folded_run import FoldedRun
 from runner.output.report import make_report, report_text
 from runner.output.results import DemoResult, RunResult
 from runner.sandbox import Pool, Running, SandboxSettings, serve
@@ -50,7 +51,7 @@ def demo(seed: int, keep: Path | None, screen: Console) -> CommandResult[DemoRes
     truth = measure_demo(files, running.ledger)
     fold = fold_audit(audit, verify_chain=True)
     holds, words = _judge(files, truth, fold.totals().count)
-    report, steps = make_report(audit, fold, plan=find_plan(audit)), next_steps(audit)
+    report, steps = make_report(FoldedRun.of(audit, fold, find_plan(audit))), next_steps(audit)
     ended = {name: getattr(done.result, name) for name in RunResult.__struct_fields__}
     result = DemoResult(
         **{

@@ -1,15 +1,16 @@
 """`rerun`: a new run, with a new plan and audit, of what ended failed, unknown or not_sent."""
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from runner.access import Access
-from runner.audit.fold import Fold, fold_audit
+from runner.audit.manifest import is_shard
 from runner.audit.reader import select_for_rerun
 from runner.commands.command_call import CommandResult
-from runner.commands.evidence import check_is_plan_of, read_plan_beside
+from runner.commands.evidence import find_run, fold_run, read_plan_beside
 from runner.commands.new_plan import Scratch
 from runner.commands.questions import confirmed, fresh_enough
 from runner.commands.resume import resumed_instead
@@ -25,12 +26,14 @@ from runner.job.entries import Job
 from runner.model import Target
 from runner.options import RunOptions
 from runner.output.console import Console
+from runner.output.fetched_job import GOES_ON
+from runner.output.folded_run import FoldedAudit, FoldedRun
 from runner.output.results import RerunResult, RunResult
 from runner.plan.file import PlanFile, read_plan
 from runner.plan.header import PlanWindow
 from runner.process import utc_now
 from runner.send.safety import audit_age
-from runner.settings import limits_from_json, limits_to_json
+from runner.settings import Limits, Safety, limits_from_json, limits_to_json
 from runner.text import many
 from runner.version import __version__
 
@@ -46,20 +49,20 @@ def rerun(
     from runner.plan.planner import plan_batches_again  # noqa: PLC0415 - a plan starts sooner without
 
     sending = Sending(options, access, screen, RerunResult)
-    folds = [_finished_fold(audit, sending) for audit in audits]
-    if (done := resumed_instead(folds[0].first_run.job, options, sending)) is not None:
+    runs = [_finished_run(path, sending) for path in audits]
+    if (done := resumed_instead(runs[0].name, options, sending)) is not None:
         return done
     confirmed("Delete?", options, screen)
-    stale = fresh_enough(max(audit_age(fold, utc_now()) for fold in folds), "audit", options, screen)
-    plans = [_plan_of(audit, fold) for audit, fold in zip(audits, folds, strict=True)]
-    settings, windows = _settings_of(audits, folds, plans)
+    parts = [part for run in runs for part in run.audits]
+    ages = [audit_age(part.fold, utc_now()) for part in parts if part.fold.sessions]
+    stale = fresh_enough(max(ages, default=timedelta()), "audit", options, screen)
+    planned = [(part, part.plan or read_plan_beside(part.audit)) for part in parts]
+    settings, windows = _settings_of(runs, planned)
     statuses = only or _UNCONFIRMED
 
     def make(scratch: Scratch) -> PlanFile:
         plan_batches_again(
-            chain.from_iterable(
-                _rest_of(audit, plan, statuses) for audit, plan in zip(audits, plans, strict=True)
-            ),
+            chain.from_iterable(_rest_of(*of_one, statuses) for of_one in planned),
             settings,
             scratch.plan,
             windows=windows,
@@ -71,48 +74,67 @@ def rerun(
     return send_new("rerun", settings.name, make, options, sending, first=stale)
 
 
-def _finished_fold(audit: Path, sending: Sending) -> Fold:
-    """Return the fold of an audit that may be rerun."""
-    with speaking_of(RunNames(audit=str(audit))):
-        fold = fold_audit(audit, verify_chain=True, own=True)
-        check_origin(audit, fold, sending)
-    if fold.ended == fold.planned_batches:
-        return fold
-    run, finish = fold.last_run, command("resume", audit, access=sending.access.given)
-    with speaking_of(RunNames(run.job, run.run_id, str(audit), None, run.base_url, finish)):
-        left = many(fold.planned_batches - fold.ended, "batch")
-        raise Refused(f"{audit}: {left} open", hint=f"finish it first: {finish}")
+def _finished_run(path: Path, sending: Sending) -> FoldedRun:
+    """Return a run that may be rerun."""
+    with speaking_of(RunNames(audit=str(path))):
+        run = fold_run(find_run(path), own=True)
+        for part in run.audits:
+            if part.fold.sessions:
+                check_origin(part.audit, part.fold, sending)
+    _refuse_open(run, sending)
+    return run
 
 
-def _plan_of(audit: Path, fold: Fold) -> PlanFile:
-    """Return the plan beside an audit, if it is the one that the audit was made with."""
-    plan = read_plan_beside(audit)
-    check_is_plan_of(plan, fold.first_run)
-    return plan
+def _refuse_open(run: FoldedRun, sending: Sending) -> None:
+    """Raise Refused of a run that is not finished, with the way to its end."""
+    open_batches, of_cluster = run.totals().open_batches, run.manifest is not None or is_shard(run.path)
+    if run.ended or not (open_batches or of_cluster):
+        return
+    finish = None if of_cluster else command("resume", run.path, access=sending.access.given)
+    with speaking_of(RunNames(run.name, run.run_id, str(run.path), None, run.base_url, finish)):
+        what = f"{many(open_batches, 'batch')} open" if open_batches else "a session in it has no end"
+        raise Refused(f"{run.path}: {what}", hint=GOES_ON if of_cluster else f"finish it first: {finish}")
 
 
 def _rest_of(
-    audit: Path, plan: PlanFile, statuses: Sequence[str]
+    part: FoldedAudit, plan: PlanFile, statuses: Sequence[str]
 ) -> Iterator[tuple[Target, tuple[str, ...]]]:
     """Yield what is to be sent again of an audit, each batch held against its plan."""
-    with plan.lookup() as asked:
-        yield from select_for_rerun(audit, statuses, asked)
+    if part.fold.sessions:
+        with plan.lookup() as asked:
+            yield from select_for_rerun(part.audit, statuses, asked)
 
 
 def _settings_of(
-    audits: Sequence[Path], folds: Sequence[Fold], plans: Sequence[PlanFile]
+    runs: Sequence[FoldedRun], planned: Sequence[tuple[FoldedAudit, PlanFile]]
 ) -> tuple[Job, list[PlanWindow]]:
-    """Return what the new plan takes over from the audits, which must agree, and their windows."""
-    rules = [rules_of(*of_one) for of_one in zip(audits, folds, plans, strict=True)]
-    headers = [plan.header for plan in plans]
-    if any(rule != rules[0] for rule in rules) or len({header.phone_rule for header in headers}) > 1:
+    """Return what the new plan takes over from the runs, which must agree, and their windows.
+
+    The shards of one job may differ in limits, for its rate can be changed between two of their sessions:
+    what counts is the session that began last.
+    """
+    rules = {part.audit: _rules_of(part, plan) for part, plan in planned}
+    limits = [rules[(run.last_begun or run.audits[0]).audit][0] for run in runs]
+    first, safety = planned[0][1].header, rules[planned[0][0].audit][1]
+    headers = [plan.header for _, plan in planned]
+    if (
+        any(others != limits[0] for others in limits)
+        or any(others != safety for _, others in rules.values())
+        or any(header.phone_rule != first.phone_rule for header in headers)
+    ):
         raise Refused("the audits differ in limits, safety or phone rule", hint="rerun them one at a time")
-    limits, safety = rules[0]
     settings = Job(
-        name=headers[0].name,
-        limits=limits_from_json(limits_to_json(limits)),
+        name=first.name,
+        limits=limits_from_json(limits_to_json(limits[0])),
         safety=safety,
-        phone_rule=headers[0].phone_rule,
-        timezone=headers[0].timezone,
+        phone_rule=first.phone_rule,
+        timezone=first.timezone,
     )
     return settings, [window for header in headers for window in header.windows]
+
+
+def _rules_of(part: FoldedAudit, plan: PlanFile) -> tuple[Limits, Safety]:
+    """Return an audit's rules; those of its plan where it never began."""
+    if part.fold.sessions:
+        return rules_of(part.audit, part.fold, plan)
+    return plan.header.limits.over(Limits()), plan.header.safety

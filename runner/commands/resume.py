@@ -10,7 +10,7 @@ from runner.audit.journal import DiskFile, Journal
 from runner.audit.reader import read_first
 from runner.audit.records import Record, SummaryRecord
 from runner.commands.command_call import CommandResult
-from runner.commands.evidence import check_is_plan_of, plan_beside, read_plan_beside
+from runner.commands.evidence import check_is_plan_of, plan_beside, read_plan_beside, refuse_shard
 from runner.commands.execute import RunFiles, SessionEnd
 from runner.commands.new_audit import began
 from runner.commands.questions import confirmed, fresh_enough
@@ -60,6 +60,8 @@ def resumed_instead(name: str, options: RunOptions, sending: Sending) -> Command
 
 
 def _resume(audit: Path, sending: Sending) -> CommandResult[RunResult]:
+    refuse_shard(audit)
+
     def on_wait(holder: Holder) -> None:
         sending.screen.say(f"waiting: the audit {audit} is held by {holder}")
 

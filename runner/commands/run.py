@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from runner.access import Access
 from runner.commands.command_call import CommandResult
+from runner.commands.evidence import refuse_shard
 from runner.commands.new_plan import Scratch, draft_plan, only_plan
 from runner.commands.questions import confirmed, fresh_enough
 from runner.commands.resume import resumed_instead
@@ -25,6 +26,7 @@ def run(
     sending = Sending(options, access, screen, RunResult)
     given = only_plan(jobs, user_id)
     if given is not None:
+        refuse_shard(given)
         return _run_plan(read_plan(given), options, sending)
     from runner.job.arguments import read_jobs  # noqa: PLC0415 - a plan starts sooner without
 

@@ -28,6 +28,7 @@ from runner.errors import AuditDamaged, Exit, Refused, RunNames, RunnerError, St
 from runner.invocation import command
 from runner.options import ResumeOptions, RunOptions
 from runner.output.console import Console
+from runner.output.folded_run import FoldedRun
 from runner.output.plan_text import describe_plan, scope
 from runner.output.report import STATE_WORDS, make_report, report_text
 from runner.output.report_fields import Report
@@ -199,7 +200,9 @@ def shown_run(
     """
     access, summary, fold = sending.access, ended.summary, ended.fold
     unrecorded = summary if ended.unrecorded else None
-    report = make_report(files.audit, fold, plan=files.plan, access=access.given, unrecorded=unrecorded)
+    report = make_report(
+        FoldedRun.of(files.audit, fold, files.plan), access=access.given, unrecorded=unrecorded
+    )
     hint = _hint(report, ended.remedy)
     if ended.unrecorded:
         words = f"the summary could not be written into {files.audit}: {ended.unrecorded}"

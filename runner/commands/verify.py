@@ -1,28 +1,34 @@
-"""`verify`: whether audits, and the plans beside them, are what was written; and plans by themselves."""
+"""`verify`: whether audits, the plans beside them, and fetched jobs are what was written; and plans alone."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from runner.audit.fold import Tallies
+from runner.audit.manifest import JobManifest, is_job_folder
 from runner.audit.reader import read_first
 from runner.audit.records import RunRecord
-from runner.audit.verify import State
+from runner.audit.verify import State, striking_off
 from runner.audit.verify import verify as verify_audit
 from runner.commands.command_call import CommandResult
-from runner.commands.evidence import find_plan, plan_beside
+from runner.commands.evidence import NamedRun, find_plan, find_run, fold_shard, plan_beside, strangers_in
 from runner.errors import AuditDamaged, Exit, Refused, RunNames, speaking_of
 from runner.invocation import command
+from runner.output.folded_run import FoldedAudit
 from runner.output.plan_text import scope
 from runner.output.results import Verified, VerifyResult
 from runner.plan.file import is_plan, read_plan
+from runner.text import many, printable
 
 __all__ = ["verify"]
 
+_MOST_NAMED: Final = 10
 _BY_WEIGHT: Final = (State.DAMAGED, State.OPEN_ENDED, State.WHOLE)
 
 
 def verify(files: Sequence[Path], *, head: str | None = None) -> CommandResult[VerifyResult]:
-    """Check the integrity of audits and plans; the worst finding counts.
+    """Check the integrity of audits, fetched jobs and plans; the worst finding counts.
 
     A file that is neither, or cannot be read, is told of after the findings on the others: damage counts for
     more than that, and that for more than a missing end.
@@ -49,13 +55,94 @@ def verify(files: Sequence[Path], *, head: str | None = None) -> CommandResult[V
 
 def _verified(path: Path, heads: Sequence[str]) -> Verified:
     with speaking_of(RunNames(audit=str(path))):
+        if is_job_folder(path):
+            return _job(path, heads)
         return _plan(path) if is_plan(path) else _audit(path, heads)
 
 
 def _text(item: Verified) -> str:
     if item.kind == "plan":
         return f"{item.plan}: {item.state.value}: {item.what}"
-    return f"{item.audit}: {item.state.value}: {item.what}\n  head {item.head}"
+    also = "\n  not of this job: " + printable(_some(item.strangers)) if item.strangers else ""
+    return f"{item.audit}: {item.state.value}: {item.what}{also}\n  head {item.head}"
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return names in words, the first of them where there are many."""
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _job(folder: Path, heads: Sequence[str]) -> Verified:
+    """Return the finding on a fetched job: every shard of its manifest, and the equation over all of them."""
+    try:
+        run = find_run(folder)
+    except AuditDamaged as error:
+        return _of_job(folder, _Finding(State.DAMAGED, error.message))
+    assert run.manifest is not None  # noqa: S101 - it is a job's folder
+    missing = {head.strip().lower() for head in heads} - {run.manifest.head}
+    parts, faults = _shards(run, run.manifest, missing)
+    return _of_job(folder, _found(parts, faults, missing), run.manifest, tuple(strangers_in(run)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """What was found of a job, and in which line of the shard that is named."""
+
+    state: State
+    what: str
+    line: int = 0
+
+
+def _shards(
+    run: NamedRun, manifest: JobManifest, missing: set[str]
+) -> tuple[list[FoldedAudit], list[AuditDamaged]]:
+    """Return the shards that are what was fetched, and what is wrong with the others; strikes off heads."""
+    parts: list[FoldedAudit] = []
+    faults: list[AuditDamaged] = []
+    tallies = Tallies()
+    for entry in manifest.shards:
+        try:
+            parts.append(fold_shard(run, entry, tallies, own=True, feed=striking_off(missing)))
+        except AuditDamaged as error:
+            faults.append(error)
+    return parts, faults
+
+
+def _found(parts: Sequence[FoldedAudit], faults: Sequence[AuditDamaged], missing: set[str]) -> _Finding:
+    if faults:
+        more = f"; and {many(len(faults) - 1, 'more shard')} at fault" if len(faults) > 1 else ""
+        return _Finding(State.DAMAGED, f"{faults[0].message}{more}", faults[0].line)
+    if missing:
+        what = f"neither the job nor a record has the head {', '.join(sorted(missing))}"
+        return _Finding(State.DAMAGED, f"{what}: this is another job, or less than there was")
+    open_shards = [str(part.shard) for part in parts if not part.ended]
+    if open_shards:
+        count = f"{len(open_shards):,} of {many(len(parts), 'shard')} without an end"
+        return _Finding(State.OPEN_ENDED, f"intact, but {count}: {_some(open_shards)}")
+    words = "every record is in its place, and the totals are their sum"
+    return _Finding(State.WHOLE, f"{many(len(parts), 'shard')}, {words}")
+
+
+def _of_job(
+    folder: Path, found: _Finding, manifest: JobManifest | None = None, strangers: tuple[str, ...] = ()
+) -> Verified:
+    return Verified(
+        job=None if manifest is None else manifest.name,
+        run_id=None if manifest is None else manifest.run_id,
+        audit=str(folder),
+        plan=None,
+        base_url=None if manifest is None else manifest.base_url,
+        next=None,
+        kind="job",
+        state=found.state,
+        exit_code=int(found.state.exit_code),
+        what=found.what,
+        line=found.line,
+        records=0 if manifest is None else sum(entry.records for entry in manifest.shards),
+        head="" if manifest is None else manifest.head,
+        strangers=strangers,
+    )
 
 
 def _audit(audit: Path, heads: Sequence[str]) -> Verified:

@@ -36,8 +36,8 @@ code { font: .92em/1.45 ui-monospace, "SF Mono", Menlo, Consolas, "Noto Sans Mon
 .pill { display: inline-block; border: 1.5px solid currentColor; border-radius: 1rem; padding: 0 .6rem;
   font-size: .8rem; font-weight: 600; line-height: 1.5rem; vertical-align: .12em; margin-right: .5rem;
   white-space: nowrap; }
-.pill.complete { color: var(--ok); } .pill.partial { color: var(--doubt); } .pill.running { color:
-  var(--data); }
+.pill.complete { color: var(--ok); } .pill.partial { color: var(--doubt); } .pill.running,
+.pill.open, .pill.waiting { color: var(--data); }
 .pill.stopped, .pill.killed { color: var(--bad); }
 .figures { display: flex; flex-wrap: wrap; row-gap: .9rem; margin: 1.75rem 0 .9rem; }
 .figures div { flex: 1 1 auto; padding: 0 .7rem; border-left: 1px solid var(--line); }

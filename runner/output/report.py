@@ -7,14 +7,16 @@ masked, and nothing that came from a server reaches a terminal with control char
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
-from runner.audit.fold import Fold, SessionRecords
-from runner.audit.records import STATUSES, SummaryRecord
+from runner.audit.fold import Fold
+from runner.audit.manifest import is_shard
+from runner.audit.records import STATUSES, PhoneTotals, SummaryRecord
 from runner.audit.totals import Totals
 from runner.invocation import command
 from runner.options import AccessOptions
+from runner.output.fetched_job import GOES_ON, fetched_job, goes_on_in_cluster, job_outcome
+from runner.output.folded_run import FoldedRun
 from runner.output.report_fields import (
     Cause,
     RefusedUser,
@@ -27,7 +29,7 @@ from runner.output.report_fields import (
     UnconfirmedUser,
 )
 from runner.phones import mask_text
-from runner.plan.file import PlanFile
+from runner.plan.header import PlanTotals
 from runner.text import many, printable, width
 
 __all__ = ["STATE_WORDS", "align", "make_report", "remarks", "report_text", "span"]
@@ -38,87 +40,112 @@ STATE_WORDS: Final = {
     "stopped": "stopped early",
     "running": "still running",
     "killed": "without an end (killed, or cut)",
+    "open": "open, as it stood when it was fetched",
 }
 _MOST_USERS: Final = 10
+_MOST_SHARDS: Final = 20
 
 
 def make_report(
-    audit: Path,
-    fold: Fold,
+    run: FoldedRun,
     *,
-    plan: PlanFile | None = None,
     access: AccessOptions | None = None,
     running: bool = False,
     unrecorded: SummaryRecord | None = None,
 ) -> Report:
-    """Return the report of an audit.
+    """Return the report of a run.
 
     Args:
-        audit: Its path, for the command to type next.
-        fold: Of the whole audit.
-        plan: The one beside it; without it, phones of doubtful open batches are not told apart.
+        run: All of its audits; without their plans phones of doubtful open batches are not told apart.
         access: Flags that the command to type next needs.
         running: A process holds the audit: it writes on.
         unrecorded: How its last session ended, where that could not be written.
     """
-    totals = fold.totals(None if plan is None else plan.phones_of)
-    run = fold.first_run
-    last = replace(fold.sessions[-1], summary=unrecorded) if unrecorded else fold.sessions[-1]
+    totals, first, last_run = run.totals(), run.first_run, run.last_run
+    status, why, exit_code = _outcome(run, running=running, unrecorded=unrecorded)
+    fold = run.audits[0].fold  # what is not of one audit alone is shared by all
     return Report(
-        job=run.job,
+        job=run.name,
         run_id=run.run_id,
-        audit=str(audit),
-        plan=None if plan is None else str(plan.path),
-        base_url=fold.last_run.base_url,
-        next=None if running else next_command(audit, fold, totals, access),
-        status=_status(last, running=running),
-        why=None if last.summary is None else _masked(last.summary.why),
-        exit_code=None if last.summary is None else last.summary.exit_code,
-        mode=run.mode,
-        version=run.version,
-        reason=_masked(run.reason),
-        operator=_masked(run.operator),
-        plan_sha256=run.plan_sha256,
+        audit=str(run.path),
+        plan=None if run.manifest or run.audits[0].plan is None else str(run.audits[0].plan.path),
+        base_url=run.base_url,
+        next=None if running else _next_command(run, totals, access),
+        status=status,
+        why=why,
+        exit_code=exit_code,
+        mode="run" if first is None else first.mode,
+        version=None if first is None else first.version,
+        reason=None if first is None else _masked(first.reason),
+        operator=None if first is None else _masked(first.operator),
+        plan_sha256=_plan_sha256(run),
         batches=ReportBatches(**totals.batches, open=totals.open_batches),
-        phones=_phones(totals, fold.last_summary, plan),
+        phones=_phones(run, totals),
         phones_known=totals.phones_known,
         count=totals.count,
         attempts=totals.attempts,
         attempts_assumed=totals.attempts_assumed,
         uncertain_batches=totals.uncertain_batches,
         empty_batches=totals.empty_batches,
-        refused_users=tuple(RefusedUser(*user) for user in sorted(fold.refused_users.items())),
-        limits=fold.last_run.limits,
-        safety=fold.last_run.safety,
+        refused_users=tuple(_refused_users(run)),
+        limits={} if last_run is None else last_run.limits,
+        safety={} if last_run is None else last_run.safety,
         causes=tuple(_causes(fold)),
         users=tuple(_users(fold)),
         more_users=max(0, len(fold.unconfirmed.users) - _MOST_USERS),
         duration_ms=_durations(fold),
-        sessions=tuple(
-            _session(session, running=running and session is last) for session in (*fold.sessions[:-1], last)
-        ),
+        sessions=tuple(_sessions(run, running=running, unrecorded=unrecorded)),
         torn_bytes=0 if running else fold.torn_bytes,
-        head=fold.chain,
+        head=fold.chain if run.manifest is None else run.manifest.head,
+        fetched=None if run.manifest is None else fetched_job(run, run.manifest),
     )
 
 
-def next_command(audit: Path, fold: Fold, totals: Totals, access: AccessOptions | None) -> str | None:
-    """Return what to type next, or None when everything was confirmed and has its end."""
-    if totals.open_batches or not fold.complete:
-        return command("resume", audit, access=access)
-    return None if totals.all_confirmed else command("rerun", audit, access=access)
+def _plan_sha256(run: FoldedRun) -> str:
+    return run.audits[0].fold.first_run.plan_sha256 if run.manifest is None else run.manifest.plan_sha256
 
 
-def _status(session: SessionRecords, *, running: bool) -> ReportStatus:
-    if session.summary is not None:
-        return session.summary.status
+def _refused_users(run: FoldedRun) -> Iterable[RefusedUser]:
+    users = {user: word for part in run.audits for user, word in part.fold.refused_users.items()}
+    return (RefusedUser(*user) for user in sorted(users.items()))
+
+
+def _outcome(
+    run: FoldedRun, *, running: bool, unrecorded: SummaryRecord | None
+) -> tuple[ReportStatus, str | None, int | None]:
+    """Return how a run stands, why, and its exit code."""
+    if run.manifest is not None:
+        return job_outcome(run, run.manifest)
+    last = run.audits[0].fold.sessions[-1]
+    summary = unrecorded or last.summary
+    if summary is None:
+        return _endless(run, running=running), None, None
+    return summary.status, _masked(summary.why), summary.exit_code
+
+
+def _next_command(run: FoldedRun, totals: Totals, access: AccessOptions | None) -> str | None:
+    """Return what to type next, or None when everything has its end, or is the cluster's to go on with."""
+    if not run.ended:
+        of_cluster = run.manifest is not None or is_shard(run.path)
+        return None if of_cluster else command("resume", run.path, access=access)
+    return None if totals.all_confirmed else command("rerun", run.path, access=access)
+
+
+def _endless(run: FoldedRun, *, running: bool) -> ReportStatus:
+    """Return the status of a last session without a summary."""
+    if run.manifest is not None:
+        return "open"
     return "running" if running else "killed"
 
 
-def _phones(totals: Totals, last: SummaryRecord | None, plan: PlanFile | None) -> ReportPhones:
-    """Return the phones; what was read beside those asked is known from the plan, or from a summary."""
-    read = plan.header.totals if plan is not None else last and last.phones
-    told = {} if not read else {name: getattr(read, name) for name in _INPUT_PARTS}
+def _phones(run: FoldedRun, totals: Totals) -> ReportPhones:
+    """Return the phones; what was read beside those asked is known from the plans, or from a summary."""
+    plans = [part.plan.header.totals for part in run.audits if part.plan is not None]
+    summary = run.audits[0].fold.last_summary
+    read: list[PlanTotals | PhoneTotals] = [*plans]
+    if not read and summary is not None:
+        read.append(summary.phones)
+    told = {name: sum(getattr(one, name) for one in read) for name in _INPUT_PARTS if read}
     return ReportPhones(**told, **totals.phones)
 
 
@@ -147,16 +174,20 @@ def _users(fold: Fold) -> Iterable[UnconfirmedUser]:
         yield UnconfirmedUser(user_id=user_id, failed=failed, unknown=unknown, not_sent=not_sent)
 
 
-def _session(session: SessionRecords, *, running: bool) -> ReportSession:
-    end = session.summary
-    return ReportSession(
-        mode=session.run.mode,
-        start=session.run.at,
-        end=None if end is None else end.at,
-        status=_status(session, running=running),
-        why=None if end is None else _masked(end.why),
-        **session.figures,
-    )
+def _sessions(run: FoldedRun, *, running: bool, unrecorded: SummaryRecord | None) -> Iterable[ReportSession]:
+    for part, session in run.sessions():
+        last = session is part.fold.sessions[-1]
+        end = (unrecorded if last else None) or session.summary
+        status: ReportStatus = _endless(run, running=running) if last else "killed"
+        yield ReportSession(
+            shard=part.shard,
+            mode=session.run.mode,
+            start=session.run.at,
+            end=None if end is None else end.at,
+            status=status if end is None else end.status,
+            why=None if end is None else _masked(end.why),
+            **replace(session, summary=end).figures,
+        )
 
 
 def align(rows: Iterable[Sequence[object]], kinds: str, *, indent: str = "  ") -> list[str]:
@@ -188,19 +219,32 @@ def report_text(report: Report, *, first: str = "", goes_on: bool = True) -> str
         goes_on: False: there is nothing to type, for the vendor is gone.
     """
     parts = [_head(report), _totals(report), _notes(report), _causes_text(report), _users_text(report)]
-    parts += [_timings(report), _sessions_text(report), _next(report, first) if goes_on else []]
+    parts += [_timings(report), _shards_text(report) or _sessions_text(report)]
+    parts += [_next(report, first) if goes_on else []]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
 def _head(report: Report) -> list[str]:
     lines = [
         f"{printable(report.job)} – {STATE_WORDS[report.status]}",
-        f"  audit   {printable(report.audit)}",
+        f"  {'folder' if report.fetched else 'audit':<7} {printable(report.audit)}",
+        *_fetched_text(report),
         f"  origin  {printable(report.base_url)}",
-        f"  run     {printable(report.run_id)} ({report.mode}, version {printable(report.version)})",
+        f"  run     {printable(report.run_id)} ({report.mode}, version {printable(report.version or '-')})",
     ]
     said = (("why", report.why), ("reason", report.reason), ("by", report.operator))
     return lines + [f"  {name:<7} {printable(words)}" for name, words in said if words]
+
+
+def _fetched_text(report: Report) -> list[str]:
+    """Return which job of a cluster it is, how many shards it has, and which of them are open."""
+    job = report.fetched
+    if job is None:
+        return []
+    left = [str(shard.shard) for shard in job.shards if shard.batches.open or shard.status == "open"]
+    named = ", ".join(left[:_MOST_SHARDS]) + (", …" if len(left) > _MOST_SHARDS else "")
+    shards = many(len(job.shards), "shard") + (f", {len(left):,} open: {named}" if left else ", none open")
+    return [f"  job     {printable(job.id)}, fetched {_instant(job.at)}", f"  shards  {shards}"]
 
 
 def _totals(report: Report) -> list[str]:
@@ -315,6 +359,28 @@ def _sessions_text(report: Report) -> list[str]:
     return ["sessions", *align([head, *rows], "<<><>>>")]
 
 
+def _shards_text(report: Report) -> list[str]:
+    """Return a table of the shards, those first that are not complete."""
+    if report.fetched is None:
+        return []
+    shards = sorted(report.fetched.shards, key=lambda shard: shard.status == "complete")
+    rows = [
+        (
+            shard.shard,
+            shard.status + (f": {shard.why}" if shard.why else ""),
+            shard.sessions,
+            shard.batches.planned,
+            *(getattr(shard.batches, status) for status in STATUSES),
+            shard.batches.open,
+        )
+        for shard in shards[:_MOST_SHARDS]
+    ]
+    head = ("shard", "state", "sessions", "batches", *(s.replace("_", " ") for s in STATUSES), "open")
+    more = len(shards) - _MOST_SHARDS
+    rest = [f"  and {many(more, 'more shard')}"] if more > 0 else []
+    return ["shards", *align([head, *rows], "><>>>>>>>"), *rest]
+
+
 def _instant(text: str) -> str:
     try:
         return datetime.fromisoformat(text).isoformat(sep=" ", timespec="seconds")
@@ -333,6 +399,8 @@ def span(seconds: float | None) -> str:
 
 
 def _next(report: Report, first: str) -> list[str]:
+    if goes_on_in_cluster(report) and report.next is None:
+        return [f"to go on: {GOES_ON}"]
     if report.next is None:
         return [f"to do: {first}"] if first else []
     if first:

@@ -8,24 +8,28 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from runner.audit.manifest import JobState
 from runner.audit.records import BatchTotals, RunStatus
 
 __all__ = [
     "Cause",
+    "FetchedJob",
     "RefusedUser",
     "Report",
     "ReportBatches",
     "ReportDurations",
     "ReportPhones",
     "ReportSession",
+    "ReportShard",
     "ReportStatus",
     "UnconfirmedUser",
 ]
 
 _Counter = Annotated[int, Meta(ge=0)]
 _ExitCode = Annotated[int, Meta(ge=0, le=255)]
-ReportStatus = RunStatus | Literal["running", "killed"]
-"""How a run ended, or that it has no end yet: `running` while a process holds the audit, else `killed`."""
+ReportStatus = RunStatus | Literal["running", "killed", "open"]
+"""How a run ended, or that it has no end yet: `running` while a process holds the audit, else `killed`; of a
+fetched job `open`, for its cluster goes on with it."""
 
 
 class RefusedUser(msgspec.Struct, frozen=True):
@@ -76,8 +80,9 @@ class ReportPhones(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReportSession(msgspec.Struct, frozen=True, kw_only=True):
-    """One session; without a summary its figures are not known."""
+    """One session; without a summary its figures are not known. `shard`: of a fetched job, whose it was."""
 
+    shard: _Counter | None = None
     mode: str
     start: str
     end: str | None
@@ -91,6 +96,32 @@ class ReportSession(msgspec.Struct, frozen=True, kw_only=True):
     max_in_window: _Counter | None = None
     peak_in_flight: _Counter | None = None
     proxy: bool | None = None
+
+
+class ReportShard(msgspec.Struct, frozen=True, kw_only=True):
+    """One shard of a fetched job: its audit, how it ended or stood, and its own totals.
+
+    `waiting`: it had not begun, and there is no audit yet. `records` and `head` are those of the manifest.
+    """
+
+    shard: _Counter
+    audit: str
+    status: ReportStatus | Literal["waiting"]
+    why: str | None
+    batches: ReportBatches
+    phones: _Counter
+    sessions: _Counter
+    records: _Counter
+    head: str | None
+
+
+class FetchedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job of a cluster as it was fetched; `id` is its name there."""
+
+    id: str
+    state: JobState
+    at: str
+    shards: tuple[ReportShard, ...]
 
 
 class ReportDurations(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +140,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     of which nobody knows whether it left. `phones_known`: False without the plan, where numbers of open
     batches in doubt stand under `not_sent`. `users` are the ten with the most numbers not confirmed, of
     batches that ended; `more_users` is how many more are known (10,000 are). `limits` and `safety`
-    are the last session's.
+    are the last session's, `version` None where there was none yet.
+
+    Of a fetched job `audit` is its folder, `plan_sha256` that of the plan which was submitted, and `head` one
+    value for all shards; `fetched` tells of each.
     """
 
     job: str
@@ -122,7 +156,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     why: str | None
     exit_code: _ExitCode | None
     mode: str
-    version: str
+    version: str | None
     reason: str | None
     operator: str | None
     plan_sha256: str
@@ -144,3 +178,4 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     sessions: tuple[ReportSession, ...]
     torn_bytes: _Counter
     head: str
+    fetched: FetchedJob | None = None

@@ -21,6 +21,8 @@ from runner.output.charts import (
     status_bar,
     trend_chart,
 )
+from runner.output.fetched_job import GOES_ON, goes_on_in_cluster
+from runner.output.page_job import end_of, facts_of_job, shards_table, start_of, took
 from runner.output.page_parts import Clock, ended, more, pairs, pill, table, words
 from runner.output.page_style import POLICY, STYLE
 from runner.output.plot import shown
@@ -76,7 +78,7 @@ def report_html(runs: Sequence[PageRun], *, made: str, zone: tzinfo | None = Non
         zone: Of the local times; None: the machine's.
     """
     clock = Clock(zone)
-    ordered = sorted(runs, key=lambda run: run.report.sessions[0].start)
+    ordered = sorted(runs, key=lambda run: start_of(run.report))
     articles = list(_articles(ordered, clock))[::-1]
     overview = [_overview(ordered, len(articles), clock)] if len(runs) > 1 else []
     title = ", ".join(dict.fromkeys(run.report.job for run in ordered[-3:]))
@@ -133,7 +135,7 @@ def _overview(runs: Sequence[PageRun], detailed: int, clock: Clock) -> str:
 def _column(report: Report, clock: Clock) -> Column:
     phones = report.phones
     left = phones.unique - phones.deleted
-    start = report.sessions[0].start
+    start = start_of(report)
     words = f"{clock.local(start)}: {phones.deleted:,} of {phones.unique:,}"
     return Column(phones.deleted, left, words, clock.local(start, "%m-%d"))
 
@@ -144,10 +146,10 @@ def _overview_row(report: Report, name: str, clock: Clock) -> list[str]:
     numbers = (phones.unique, *(getattr(phones, status) for status in STATUSES))
     return [
         job if not name else f'<a href="#{name}">{job}</a>',
-        shown(clock.local(report.sessions[0].start)),
+        shown(clock.local(start_of(report))),
         pill(report.status),
         *(f"{number:,}" for number in numbers),
-        _took(report.sessions),
+        took(report),
     ]
 
 
@@ -164,6 +166,7 @@ def _article(run: PageRun, name: str, clock: Clock) -> str:
         _charts(run, clock),
         _causes(report),
         _users(report),
+        shards_table(report),
         _sessions(report.sessions, clock),
         _facts(report, clock),
     ]
@@ -172,7 +175,7 @@ def _article(run: PageRun, name: str, clock: Clock) -> str:
 
 def _head(report: Report, clock: Clock) -> str:
     return (
-        f'<header><p class="eyebrow">bulk-delete, {clock.both(report.sessions[0].start)}</p>'
+        f'<header><p class="eyebrow">bulk-delete, {clock.both(start_of(report))}</p>'
         f"<h1>{shown(report.job)}</h1>"
         f'<p class="outcome">{pill(report.status)}{shown(_outcome(report))}</p></header>'
     )
@@ -201,6 +204,7 @@ _OPENINGS: Final = {
     "stopped": "Stopped early",
     "running": "Still running",
     "killed": "Without an end, killed or cut",
+    "open": "Open, as it stood when it was fetched",
 }
 _REST: Final = {"failed": "failed", "unknown": "may or may not be gone", "not_sent": "were not sent"}
 
@@ -221,7 +225,7 @@ def _figures(report: Report) -> str:
         rows.append((words.get(status, status.replace("_", " ")), f"{number:,}", dot, not number))
     rows += [
         ("rows deleted", f"{report.count:,}", "", False),
-        ("sending took", _took(report.sessions), "", False),
+        ("sending took", took(report), "", False),
     ]
     cells = "".join(
         f"<div{' class=zero' if zero else ''}><dt>{dot}{name}</dt><dd>{value}</dd></div>"
@@ -230,19 +234,13 @@ def _figures(report: Report) -> str:
     return f'<dl class="figures">{cells}</dl>{status_bar(shares)}'
 
 
-def _took(sessions: Sequence[ReportSession]) -> str:
-    """Return how long was sent, as far as that is known: a killed session says nothing of it."""
-    known = [session.duration_s for session in sessions if session.duration_s is not None]
-    least = "≥ " if len(known) < len(sessions) else ""
-    return least + span(sum(known)) if known else "–"
-
-
 def _next(command: str | None) -> str:
     return "" if command is None else f'<p class="next">Next: <code>{shown(command)}</code></p>'
 
 
 def _notes(report: Report) -> str:
-    items = "".join(f"<li>{shown(line[0].upper() + line[1:])}.</li>" for line in remarks(report))
+    lines = remarks(report) + ([f"to go on: {GOES_ON}"] if goes_on_in_cluster(report) else [])
+    items = "".join(f"<li>{shown(line[0].upper() + line[1:])}.</li>" for line in lines)
     return f'<ul class="notes">{items}</ul>' if items else ""
 
 
@@ -286,7 +284,7 @@ def _confirmed_words(run: PageRun) -> Iterable[str]:
 def _rate_words(run: PageRun) -> Iterable[str]:
     yield '<span class="key k-allowed">allowed</span>'
     last = [session for session in run.report.sessions if session.max_in_window is not None]
-    if last:
+    if last and run.report.fetched is None:  # no session of a job knows what left the others
         most = max(session.max_in_window or 0 for session in last)
         window = "minute" if run.course.window_s > 1 else "second"
         of = "" if len(last) == len(run.report.sessions) else ", in the sessions that ended"
@@ -380,22 +378,27 @@ def _facts(report: Report, clock: Clock) -> str:
         ("origin", f"<code>{shown(report.base_url)}</code>"),
         ("operator", words(report.operator or "–")),
         ("reason", words(report.reason or "–")),
-        ("started", clock.both(report.sessions[0].start)),
-        ("ended", clock.both(report.sessions[-1].end)),
+        ("started", clock.both(start_of(report))),
+        ("ended", clock.both(end_of(report))),
         ("limits", pairs(report.limits)),
         ("safety", pairs(report.safety)),
         ("values read", _read(report)),
         (
             "run",
-            f"<code>{shown(report.run_id)}</code>, {shown(report.mode)}, version {shown(report.version)}",
+            f"<code>{shown(report.run_id)}</code>, {shown(report.mode)}, version {_version(report)}",
         ),
-        ("audit", f"<code>{shown(report.audit)}</code>"),
+        *facts_of_job(report, clock),
+        ("folder" if report.fetched else "audit", f"<code>{shown(report.audit)}</code>"),
         ("plan", f"<code>{shown(report.plan or '–')}</code>"),
         ("plan, SHA-256", f"<code>{shown(report.plan_sha256)}</code>"),
         ("head of the chain", f"<code>{shown(report.head)}</code>"),
     ]
     items = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
     return f'<h2>The run</h2><dl class="facts">{items}</dl>'
+
+
+def _version(report: Report) -> str:
+    return "–" if report.version is None else shown(report.version)
 
 
 def _read(report: Report) -> str:

@@ -116,9 +116,10 @@ class ReportResult(msgspec.Struct, tag_field="type", tag="report", frozen=True, 
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether an audit, or a plan, is what was written; `line` counts from 1 (0: the file as a whole).
+    """Whether an audit, a fetched job or a plan is what was written; `line` from 1 (0: the file as a whole).
 
-    `head` is the chain of an audit's last record: the value worth keeping elsewhere.
+    `head` is the chain of an audit's last record, and one value for all shards of a job: worth keeping
+    elsewhere. `audit` is a job's folder, and `strangers` what stands in it and is none of it.
     """
 
     job: str | None
@@ -127,13 +128,14 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     plan: str | None
     base_url: str | None
     next: str | None
-    kind: Literal["audit", "plan"]
+    kind: Literal["audit", "job", "plan"]
     state: State
     exit_code: _ExitCode
     what: str
     line: _Counter
     records: _Counter
     head: str
+    strangers: tuple[str, ...] = ()
 
 
 class VerifyResult(msgspec.Struct, tag_field="type", tag="verify", frozen=True, kw_only=True):

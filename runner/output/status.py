@@ -1,6 +1,6 @@
 """A run in one line: as a result for scripts, and as a row of a table for people. Nothing is counted here."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -8,13 +8,15 @@ from typing import Final
 
 from runner.audit.edges import Edges, Flaw, moment
 from runner.audit.fold import Fold
+from runner.audit.manifest import JobManifest, ShardEntry
 from runner.audit.records import BatchRecord, PaceRecord
+from runner.output.fetched_job import job_status
 from runner.output.pauses import Pauses, pause_words
 from runner.output.progress import clock
 from runner.output.run_results import RunStatusLine
 from runner.text import printable, width
 
-__all__ = ["Known", "flawed_line", "status_line", "status_text"]
+__all__ = ["Known", "flawed_line", "job_line", "status_line", "status_text", "waiting_line"]
 
 _LATELY_S: Final = 60.0
 """A run's speed is that of so many seconds."""
@@ -99,6 +101,78 @@ def status_line(
         asked=first.planned.phones,
         **_figures(edges, known),
     )
+
+
+def waiting_line(manifest: JobManifest, entry: ShardEntry) -> RunStatusLine:
+    """Return the line of a shard that never began; one without a batch is complete."""
+    return RunStatusLine(
+        job=manifest.name,
+        run_id=manifest.run_id,
+        audit="",
+        plan=None,
+        base_url=manifest.base_url,
+        next=None,
+        state="open" if entry.batches else "complete",
+        percent=_percent(0, entry.batches, done=False),
+        asked=entry.phones,
+        deleted=0,
+        failed=0,
+        unknown=0,
+        not_sent=0,
+        open=entry.phones,
+    )
+
+
+def job_line(
+    folder: Path, manifest: JobManifest, shards: Sequence[RunStatusLine], *, rerun: str
+) -> RunStatusLine:
+    """Return the line of a fetched job.
+
+    Args:
+        folder: Where it is.
+        manifest: Of the job.
+        shards: A line for each.
+        rerun: What to type where it has ended and is not complete.
+    """
+    state = job_status(manifest, [shard.state for shard in shards])
+    starts = [shard.start for shard in shards if shard.start]
+    ends = [shard.end for shard in shards if shard.end]
+    whys = [shard.why for shard in shards if shard.why and shard.state == "stopped"]
+    return RunStatusLine(
+        job=manifest.name,
+        run_id=manifest.run_id,
+        audit=str(folder),
+        plan=None,
+        base_url=manifest.base_url,
+        next=rerun if state == "partial" else None,
+        state=state,
+        why=whys[0] if whys else None,
+        start=min(starts, key=datetime.fromisoformat, default=None),
+        end=None if state == "open" else max(ends, key=datetime.fromisoformat, default=None),
+        percent=_share(manifest, shards),
+        asked=manifest.planned.phones,
+        deleted=_sum(shard.deleted for shard in shards),
+        failed=_sum(shard.failed for shard in shards),
+        unknown=_sum(shard.unknown for shard in shards),
+        not_sent=_sum(shard.not_sent for shard in shards),
+        open=_sum(shard.open for shard in shards),
+    )
+
+
+def _share(manifest: JobManifest, shards: Sequence[RunStatusLine]) -> float | None:
+    """Return the share of the batches that have ended, rounded down as those of the shards are."""
+    shares = [shard.percent for shard in shards]
+    known = [share for share in shares if share is not None]
+    if len(known) < len(shares):
+        return None
+    weighed = sum(share * entry.batches for share, entry in zip(known, manifest.shards, strict=True))
+    return 100.0 if set(known) == {100.0} else int(10 * weighed / manifest.planned.batches) / 10
+
+
+def _sum(numbers: Iterable[int | None]) -> int | None:
+    """Return the sum; None where one of them is not known."""
+    known = [*numbers]
+    return None if None in known else sum(number for number in known if number is not None)
 
 
 def _percent(ended: int | None, planned: int, *, done: bool) -> float | None:

@@ -128,6 +128,19 @@ def test_where_things_stand(tmp_path):
     assert not is_job_folder(tmp_path / MANIFEST)
 
 
+def test_a_job_file_of_the_same_name_is_no_manifest(tmp_path):
+    (tmp_path / MANIFEST).write_text('{"name":"nightly","users":[]}')
+    assert not is_job_folder(tmp_path)
+    assert not is_shard(shard_audit(tmp_path, 1))
+
+
+@pytest.mark.parametrize("text", ["", '{"type": "clus', "{}"])
+def test_a_damaged_manifest_beside_shards_is_one_all_the_same(tmp_path, text):
+    (tmp_path / MANIFEST).write_text(text)
+    shard_plan(tmp_path, 1).write_text("")
+    assert is_job_folder(tmp_path)
+
+
 def test_a_manifest_that_is_no_file_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / MANIFEST)
     with pytest.raises(Refused, match="no regular file"):

@@ -12,6 +12,7 @@ import pytest
 from runner.audit.fold import Fold
 from runner.audit.timeline import Timeline
 from runner.options import AccessOptions
+from runner.output.folded_run import FoldedRun
 from runner.output.report import align, make_report, report_text, width
 from runner.output.report_fields import RefusedUser, ReportBatches
 from runner.output.report_html import PageRun, report_html
@@ -63,7 +64,7 @@ def killed():
 
 
 def report_of(fold):
-    return make_report(AUDIT, fold)
+    return make_report(FoldedRun.of(AUDIT, fold))
 
 
 def page_of(report):
@@ -73,7 +74,7 @@ def page_of(report):
 def with_plan(fold, **more):
     """The report beside a plan in which every batch has two phones."""
     plan = SimpleNamespace(path=Path("p"), phones_of=lambda _seq: 2, header=SimpleNamespace(totals=READ))
-    return make_report(AUDIT, fold, plan=plan, **more)
+    return make_report(FoldedRun.of(AUDIT, fold, plan), **more)
 
 
 READ = PlanTotals(read=9, unique=6, duplicate=1, rejected=1, protected=1)
@@ -125,7 +126,7 @@ def test_text_names_cause_words_doubt_empty_and_why():
 
 def test_a_report_without_its_plan_says_what_it_cannot_tell():
     fold = killed()
-    assert "without its plan" in report_text(make_report(AUDIT, fold))
+    assert "without its plan" in report_text(make_report(FoldedRun.of(AUDIT, fold)))
     known = with_plan(fold)
     assert "without its plan" not in report_text(known)
     assert (known.phones.unknown, known.phones.read, known.plan) == (2, 9, "p")
@@ -199,7 +200,7 @@ def test_of_many_refused_users_the_first_are_named():
 
 def test_the_command_to_type_has_the_flags_that_it_needs():
     access = AccessOptions("http://127.0.0.1:1", token_file=Path("t"))
-    report = make_report(AUDIT, killed(), access=access)
+    report = make_report(FoldedRun.of(AUDIT, killed()), access=access)
     assert report.next.endswith(" --base-url http://127.0.0.1:1 --token-file t")
     assert report.next in unescape(page_of(report))
     assert report.next in report_text(report)

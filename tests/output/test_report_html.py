@@ -13,6 +13,7 @@ import pytest
 
 from runner.audit.fold import fold_audit
 from runner.audit.timeline import Timeline
+from runner.output.folded_run import FoldedRun
 from runner.output.report import make_report
 from runner.output.report_html import PageRun, report_html
 from tests.support import audits
@@ -40,7 +41,7 @@ def page_run(folder, *records, end=True, audit=AUDIT, **changes):
         audits.write(path, [*stamped, {**summary(totals, **changes), "at": at(records[-1][0])}])
     line = Timeline()
     fold = fold_audit(path, verify_chain=True, feed=line.feed)
-    return PageRun(make_report(audit, fold), line.course(), fold.durations.counts())
+    return PageRun(make_report(FoldedRun.of(audit, fold)), line.course(), fold.durations.counts())
 
 
 def partial(folder, **changes):
