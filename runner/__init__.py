@@ -41,33 +41,11 @@ if TYPE_CHECKING:
     from runner.settings import Rate as Rate
     from runner.version import __version__ as __version__
 
-_ROOMS: Final = {
-    "errors": ("AuditDamaged", "Busy", "Faults", "Interrupted", "Refused", "RunnerError"),
-    "library": (
-        *("pace_run", "plan_job", "report_audits", "rerun_audits", "resume_run", "run_job"),
-        *("status_of", "verify_audits"),
-    ),
-    "options": (
-        "AccessOptions",
-        "PaceOptions",
-        "PlanOptions",
-        "ResumeOptions",
-        "RunOptions",
-        "StatusOptions",
-    ),
-    "output.report_fields": ("Report",),
-    "output.results": (
-        "PlanResult",
-        "ReportResult",
-        "RunResult",
-        "Verified",
-        "VerifyResult",
-    ),
-    "output.run_results": ("PaceResult", "RunStatusLine", "StatusResult"),
-    "settings": ("LimitsGiven", "Rate"),
-    "version": ("__version__",),
-}
-_ROOM_OF: Final = {name: room for room, names in _ROOMS.items() for name in names}
+_ROOMS: Final = (
+    *("version", "errors", "settings", "options"),
+    *("output.report_fields", "output.run_results", "output.results", "library"),
+)
+"""Where the names are, the lightest first."""
 
 __all__ = [
     "AccessOptions",
@@ -107,9 +85,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first asked for."""
-    if name not in _ROOM_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
+    for room in _ROOMS if name in __all__ else ():
+        module = import_module(f"{__name__}.{room}")
+        if hasattr(module, name):
+            return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -10,7 +10,7 @@ Parsers raise ValueError with a sentence that says what is accepted; the caller 
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -153,26 +153,42 @@ def _check_limits(limits: Limits | LimitsGiven) -> None:
         raise ValueError("deadline: it is above 0")
 
 
+def _rule(default: Any, kind: str, words: str, *, later: bool = False) -> Any:
+    """Return a safety rule as a field: of which kind its value is, and its words in a job's schema.
+
+    `later`: plans and audits did not have it from the beginning; for one that lacks it, it is as by default.
+    """
+    return field(default=default, metadata={"kind": kind, "words": words, "later": later})
+
+
 @dataclass(frozen=True, slots=True)
 class Safety:
-    """The rules that refuse or stop a run; shares are between 0 and 1."""
+    """The rules that refuse or stop a run, each declared here alone; shares are between 0 and 1.
 
-    max_phones: int | None = None
-    max_invalid: float = 0.01
-    max_failed: float = 0.05
-    max_refused: float = 0.1
-    """Of the numbers sent, those that the vendor refused for what they are."""
-    max_growth: float | None = None
-    """Times the median of the job's last runs; a larger plan asks."""
-    max_rows_per_phone: int = 20
-    stop_when_empty: bool = False
-    protect_file: str | None = None
-    """Absolute path once planned."""
+    `protect_file` is absolute once planned.
+    """
 
-
-_SHARES = ("max_invalid", "max_failed", "max_refused")
-_LATER_RULES = {"max_refused": "10%", "max_growth": None}
-"""Rules that plans and audits did not have from the beginning, as they stand for one that lacks them."""
+    max_phones: int | None = _rule(None, "count", "A plan with more phones is refused; no default.")
+    max_invalid: float = _rule(0.01, "share", "More unreadable values than that: refused; default 1%.")
+    max_failed: float = _rule(0.05, "share", "The breaker's share of failed batches; default 5%.")
+    max_refused: float = _rule(
+        0.1, "share", "More of the numbers sent refused for what they are: stops; default 10%.", later=True
+    )
+    max_growth: float | None = _rule(
+        None,
+        "times",
+        "A plan of more than that many times the median of the last ten runs asks; no default.",
+        later=True,
+    )
+    max_rows_per_phone: int = _rule(
+        20, "count", "A batch that deleted more rows per number stops the run; default 20."
+    )
+    stop_when_empty: bool = _rule(
+        False, "switch", "Stop when the first 20 batches deleted nothing; default false: warn."
+    )
+    protect_file: str | None = _rule(
+        None, "file", "A list of numbers never to be deleted; relative to this file."
+    )
 
 
 def limits_to_json(limits: Limits | LimitsGiven) -> dict[str, Any]:
@@ -203,36 +219,39 @@ def limits_from_json(found: Mapping[str, Any]) -> LimitsGiven:
 
 def safety_to_json(safety: Safety) -> dict[str, Any]:
     """Return the safety rules in the job file's notation."""
-    found = {field.name: getattr(safety, field.name) for field in fields(safety)}
-    return {**found, **{name: _percent(found[name]) for name in _SHARES}}
+    found = {rule.name: getattr(safety, rule.name) for rule in fields(safety)}
+    shares = [rule.name for rule in fields(safety) if rule.metadata["kind"] == "share"]
+    return {**found, **{name: _percent(found[name]) for name in shares}}
 
 
 def safety_from_json(found: Mapping[str, Any]) -> Safety:
     """Return what `safety_to_json` wrote; ValueError, TypeError or KeyError where it did not.
 
-    A rule that came later and is absent takes its default; a missing one of the first is an error. A rule
-    of another type would only be noticed when it is asked, which may be after a deletion.
+    A rule of another type would only be noticed when it is asked, which may be after a deletion.
     """
-    found = {**_LATER_RULES, **found}
-    missing = {field.name for field in fields(Safety)} - set(found)
-    if missing:
-        raise KeyError(min(missing))
-    shares = {name: parse_percent(found[name]) for name in _SHARES}
-    safety = Safety(**{**found, **shares})
-    if safety.max_phones is not None:
-        _check(safety.max_phones, "max_phones", least=1)
-    if safety.max_growth is not None and not _is_growth(safety.max_growth):
-        raise ValueError("max_growth: expected a number above 1")
-    _check(safety.max_rows_per_phone, "max_rows_per_phone", least=1)
-    if type(safety.stop_when_empty) is not bool:
-        raise TypeError("stop_when_empty: expected true or false")
-    if safety.protect_file is not None and not Path(safety.protect_file).is_absolute():
-        raise ValueError("protect_file: expected an absolute path")
-    return safety
+    rules = {rule.name: rule for rule in fields(Safety)}
+    lacking = [name for name, rule in rules.items() if name not in found and not rule.metadata["later"]]
+    if lacking or not found.keys() <= rules.keys():
+        raise KeyError(min(lacking, default="a rule that is not known"))
+    return Safety(**{name: _safe(rules[name], value) for name, value in found.items()})
 
 
-def _is_growth(value: object) -> bool:
-    return type(value) in {int, float} and isinstance(value, int | float) and 1 < value < math.inf
+def _safe(rule: "Field[Any]", value: Any) -> Any:
+    """Return the value of a rule, checked as a job's is."""
+    kind, name = rule.metadata["kind"], rule.name
+    if value is None and rule.default is None:
+        return None
+    if kind == "share":
+        return parse_percent(value)
+    if kind == "count":
+        _check(value, name, least=1)
+    elif kind == "times" and not (type(value) in {int, float} and 1 < value < math.inf):
+        raise ValueError(f"{name}: expected a number above 1")
+    elif kind == "switch" and type(value) is not bool:
+        raise TypeError(f"{name}: expected true or false")
+    elif kind == "file" and not Path(value).is_absolute():
+        raise ValueError(f"{name}: expected an absolute path")
+    return value
 
 
 def _check(value: object, name: str, *, least: int) -> None:

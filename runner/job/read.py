@@ -26,7 +26,6 @@ from runner.job.schema import (
     EntryModel,
     JobModel,
     LimitsModel,
-    SafetyModel,
     ShapeFault,
     TableModel,
     read_created_at,
@@ -109,7 +108,7 @@ class _JobReader:
         return Job(
             name=model.name or default_name(self.document.name),
             limits=_limits(model.limits),
-            safety=self._safety(model.safety),
+            safety=self._safety(model.model_dump(include={"safety"}, exclude_none=True)["safety"]),
             phone_rule=model.phone_rule,
             timezone=model.timezone,
             entries=tuple(entries),
@@ -168,10 +167,9 @@ class _JobReader:
             hidden_rows=model.hidden_rows,
         )
 
-    def _safety(self, model: SafetyModel) -> Safety:
-        given: dict[str, Any] = model.model_dump(exclude_none=True)
-        if model.protect_file is not None:
-            given["protect_file"] = _resolve_path(self.document.name, model.protect_file)
+    def _safety(self, given: dict[str, Any]) -> Safety:
+        if "protect_file" in given:
+            given["protect_file"] = _resolve_path(self.document.name, given["protect_file"])
         return Safety(**given)
 
     def _timezone(self, data: dict[str, Any]) -> str:

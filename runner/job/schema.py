@@ -6,8 +6,8 @@ shape stands here; what keys mean together is the matter of `read`, and what one
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -17,6 +17,7 @@ from pydantic import (
     Tag,
     TypeAdapter,
     ValidationError,
+    create_model,
 )
 
 from runner.job.document import Steps
@@ -40,14 +41,13 @@ from runner.job.values import (
 from runner.job.windows import RelativeWindow
 from runner.lists.rows import HiddenRows
 from runner.phones import PHONE_RULES, PhoneRule
-from runner.settings import MAX_ATTEMPTS, MAX_CONCURRENCY, MAX_TIMEOUT_S
+from runner.settings import MAX_ATTEMPTS, MAX_CONCURRENCY, MAX_TIMEOUT_S, Safety
 
 __all__ = [
     "ENTRY_KEYS",
     "EntryModel",
     "JobModel",
     "LimitsModel",
-    "SafetyModel",
     "ShapeFault",
     "TableModel",
     "job_schema",
@@ -81,36 +81,20 @@ class LimitsModel(_Strict):
     )
 
 
-class SafetyModel(_Strict):
-    """Rules that refuse or stop a run."""
-
-    max_phones: Count | None = Field(
-        default=None, description="A plan with more phones is refused; no default."
-    )
-    max_invalid: Percent | None = Field(
-        default=None, description="More unreadable values than that: refused; default 1%."
-    )
-    max_failed: Percent | None = Field(
-        default=None, description="The breaker's share of failed batches; default 5%."
-    )
-    max_refused: Percent | None = Field(
-        default=None, description="More of the numbers sent refused for what they are: stops; default 10%."
-    )
-    max_growth: float | None = Field(
-        default=None,
-        gt=1,
-        allow_inf_nan=False,
-        description="A plan of more than that many times the median of the last ten runs asks; no default.",
-    )
-    max_rows_per_phone: Count | None = Field(
-        default=None, description="A batch that deleted more rows per number stops the run; default 20."
-    )
-    stop_when_empty: bool | None = Field(
-        default=None, description="Stop when the first 20 batches deleted nothing; default false: warn."
-    )
-    protect_file: File | None = Field(
-        default=None, description="A list of numbers never to be deleted; relative to this file."
-    )
+_RULE_KINDS: Final[dict[str, Any]] = {
+    "count": Count,
+    "share": Percent,
+    "times": Annotated[float, Field(gt=1, allow_inf_nan=False)],
+    "switch": bool,
+    "file": File,
+}
+_RULES: Final[dict[str, Any]] = {
+    rule.name: (_RULE_KINDS[rule.metadata["kind"]] | None, Field(None, description=rule.metadata["words"]))
+    for rule in fields(Safety)
+}
+SafetyModel = create_model(
+    "SafetyModel", __base__=_Strict, __doc__="Rules that refuse or stop a run.", **_RULES
+)
 
 
 class RelativeModel(_Strict):
@@ -202,7 +186,7 @@ class JobModel(_Strict):
     )
     name: Name | None = Field(default=None, description="Names the audit; default the file's.")
     limits: LimitsModel = LimitsModel()
-    safety: SafetyModel = SafetyModel()
+    safety: SafetyModel = SafetyModel()  # type: ignore[valid-type]  # it is made of `Safety`
     phone_rule: PhoneRule = Field(default=PHONE_RULES[0], description="What a phone is.")
     timezone: Timezone = Field(default="Asia/Shanghai", description="Of relative windows.")
     users: list[EntryModel] | None = Field(

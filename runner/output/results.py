@@ -6,7 +6,8 @@ Every result says `type` (the verb, or `error`), `v`, `exit_code`, and where the
 the two cannot differ. No number is counted here.
 """
 
-from typing import Annotated, Any, Final, Literal
+from dataclasses import asdict
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -15,7 +16,7 @@ from runner.audit.records import SummaryRecord
 from runner.audit.verify import State
 from runner.errors import RunnerError
 from runner.output.report_fields import RefusedUser, Report
-from runner.output.run_results import PaceResult, StatusResult
+from runner.output.run_results import PaceResult, StatusResult, VerbResult
 from runner.plan.by_user import UserNumbers
 from runner.plan.header import PlanHeader
 from runner.text import encodable
@@ -105,13 +106,9 @@ class PlanResult(PlanHeader, tag="plan", frozen=True, kw_only=True):
     probed: tuple[str, ...] = ()
 
 
-class ReportResult(msgspec.Struct, tag_field="type", tag="report", frozen=True, kw_only=True):
+class ReportResult(VerbResult, tag="report", frozen=True, kw_only=True):
     """Reports, in the order in which their audits were named."""
 
-    v: Literal[1] = _V
-    exit_code: _ExitCode = 0
-    message: str | None = None
-    hint: str | None = None
     items: tuple[Report, ...]
 
 
@@ -138,57 +135,38 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     strangers: tuple[str, ...] = ()
 
 
-class VerifyResult(msgspec.Struct, tag_field="type", tag="verify", frozen=True, kw_only=True):
+class VerifyResult(VerbResult, tag="verify", frozen=True, kw_only=True):
     """Findings, in the order in which their files were named; the worst one's exit code."""
 
-    v: Literal[1] = _V
-    exit_code: _ExitCode
-    message: str | None = None
-    hint: str | None = None
     items: tuple[Verified, ...]
 
 
-class CheckResult(msgspec.Struct, tag_field="type", tag="check", frozen=True, kw_only=True):
+class CheckResult(VerbResult, tag="check", frozen=True, kw_only=True):
     """Whether base URL, TLS and token are good; `error` is a word of the audit's, `what` says it in words."""
 
-    v: Literal[1] = _V
-    exit_code: _ExitCode
-    message: str | None = None
-    hint: str | None = None
     base_url: str
     ok: bool
     error: str | None
     what: str
 
 
-class SchemaResult(msgspec.Struct, tag_field="type", tag="schema", frozen=True, kw_only=True):
+class SchemaResult(VerbResult, tag="schema", frozen=True, kw_only=True):
     """A JSON Schema."""
 
-    v: Literal[1] = _V
-    exit_code: _ExitCode = 0
-    message: str | None = None
-    hint: str | None = None
     of: Literal["job", "audit", "result"]
     schema: dict[str, Any]
 
 
-class SandboxResult(msgspec.Struct, tag_field="type", tag="sandbox", frozen=True, kw_only=True):
+class SandboxResult(VerbResult, tag="sandbox", frozen=True, kw_only=True):
     """A sandbox that listens; written at the start, for it has no end of its own."""
 
-    v: Literal[1] = _V
-    exit_code: _ExitCode = 0
-    message: str | None = None
-    hint: str | None = None
     base_url: str
 
 
-class ErrorResult(msgspec.Struct, tag_field="type", tag="error", frozen=True, kw_only=True):
+class ErrorResult(VerbResult, tag="error", frozen=True, kw_only=True):
     """What went wrong, and where a run was spoken of, which."""
 
-    v: Literal[1] = _V
-    exit_code: _ExitCode
     message: str
-    hint: str | None
     job: str | None = None
     run_id: str | None = None
     audit: str | None = None
@@ -199,18 +177,8 @@ class ErrorResult(msgspec.Struct, tag_field="type", tag="error", frozen=True, kw
 
 def error_result(error: RunnerError) -> ErrorResult:
     """Return an error as a result."""
-    run = error.run
-    return ErrorResult(
-        exit_code=int(error.exit_code),
-        message=error.message,
-        hint=error.hint or None,
-        job=run.job,
-        run_id=run.run_id,
-        audit=run.audit,
-        plan=run.plan,
-        base_url=run.base_url,
-        next=run.next,
-    )
+    code, hint = int(error.exit_code), error.hint or None
+    return ErrorResult(exit_code=code, message=error.message, hint=hint, **asdict(error.run))
 
 
 _decode_error: Final = msgspec.json.Decoder(ErrorResult).decode
@@ -239,21 +207,6 @@ Result = (
     | SchemaResult
     | ErrorResult
 )
-_RESULTS: Final = (
-    RunResult,
-    ResumeResult,
-    RerunResult,
-    DemoResult,
-    PlanResult,
-    ReportResult,
-    VerifyResult,
-    CheckResult,
-    StatusResult,
-    PaceResult,
-    SandboxResult,
-    SchemaResult,
-    ErrorResult,
-)
 _FIRST: Final = ("type", "v", "exit_code", "message", "hint")
 
 
@@ -275,7 +228,7 @@ def _encodable(value: Any) -> Any:
 
 def result_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of what `--json` writes."""
-    shapes, parts = msgspec.json.schema_components(_RESULTS, ref_template="#/$defs/{name}")
+    shapes, parts = msgspec.json.schema_components(get_args(Result), ref_template="#/$defs/{name}")
     for shape in parts.values():
         if "properties" in shape:
             shape["additionalProperties"] = False

@@ -1,7 +1,4 @@
-"""What `status` and `pace` end with: how runs stand, and what one that is under way is doing.
-
-Declared as the other results are (`results`), which hold them together.
-"""
+"""What every verb ends with, and `status` and `pace` in particular: how runs stand, and what one is doing."""
 
 from typing import Annotated, Final, Literal
 
@@ -11,11 +8,18 @@ from msgspec import Meta
 from runner.audit.edges import Flaw
 from runner.output.report_fields import ReportStatus
 
-__all__ = ["PaceResult", "RunStatusLine", "StatusResult", "named_again", "read_pace"]
+__all__ = ["PaceResult", "RunStatusLine", "StatusResult", "VerbResult", "named_again", "read_pace"]
 
-_V: Final = 1
 _Counter = Annotated[int, Meta(ge=0)]
-_ExitCode = Annotated[int, Meta(ge=0, le=255)]
+
+
+class VerbResult(msgspec.Struct, tag_field="type", frozen=True, kw_only=True):
+    """What every verb ends with; `v` is that of the shape, `type` the verb."""
+
+    v: Literal[1] = 1
+    exit_code: Annotated[int, Meta(ge=0, le=255)] = 0
+    message: str | None = None
+    hint: str | None = None
 
 
 class RunStatusLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,27 +52,19 @@ class RunStatusLine(msgspec.Struct, frozen=True, kw_only=True):
     open: _Counter | None = None
 
 
-class StatusResult(msgspec.Struct, tag_field="type", tag="status", frozen=True, kw_only=True):
+class StatusResult(VerbResult, tag="status", frozen=True, kw_only=True):
     """Runs, the oldest first; `exit_code` is 1 where none ended well as recently as was asked."""
 
-    v: Literal[1] = _V
-    exit_code: _ExitCode = 0
-    message: str | None = None
-    hint: str | None = None
     items: tuple[RunStatusLine, ...]
 
 
-class PaceResult(msgspec.Struct, tag_field="type", tag="pace", frozen=True, kw_only=True):
+class PaceResult(VerbResult, tag="pace", frozen=True, kw_only=True):
     """What a run that is under way is doing, by its own word.
 
     `rate` is what left a second of late, `rate_allowed` what may leave, `rate_configured` what that climbs
     to; `paused`: an operator holds everything; `left_s`: None where nobody can say.
     """
 
-    v: Literal[1] = _V
-    exit_code: _ExitCode = 0
-    message: str | None = None
-    hint: str | None = None
     job: str
     run_id: str
     audit: str
