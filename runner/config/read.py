@@ -91,11 +91,7 @@ class _Reading:
         notify = tuple(self._notify(one, ("notify", n)) for n, one in enumerate(model.notify))
         if not self._document.is_sound:
             return None
-        return Audience(
-            ping_url=None if model.ping is None else model.ping.url,
-            textfile=None if model.metrics is None else self._folder / model.metrics.textfile,
-            notify=notify,
-        )
+        return model.audience(self._folder, notify)
 
     def _notify(self, one: NotifyModel, path: Steps) -> Recipient:
         return Recipient(

@@ -6,7 +6,6 @@ import random
 import pytest
 
 from runner.settings import parse_rate
-from runner.stop import Stopping
 from tests.send.test_pacing import Lane, in_simulation
 
 SECOND, MINUTE = 1.0, 60.0
@@ -250,20 +249,7 @@ async def test_unlimited_is_climbed_to_as_well():
 async def test_a_stop_ends_the_waits_of_a_hold():
     lane = Lane("20/s")
     lane.pacer.hold()
-    ended = []
-
-    async def worker():
-        try:
-            with lane.stop.interruptible():
-                await lane.attempt()
-        except Stopping:
-            ended.append(lane.loop.time())
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(64):
-            group.create_task(worker())
-        await asyncio.sleep(3)
-        lane.stop.request("enough")
+    ended = await lane.stopped_after(3, workers=64)
     assert len(ended) == 64
     assert max(ended) < lane.start_s + 3.01
 

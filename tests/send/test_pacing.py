@@ -79,6 +79,24 @@ class Lane:
                 task.cancel()
         return self.left_s[before:]
 
+    async def stopped_after(self, seconds, workers):
+        """Let workers wait for a turn, and stop after so many seconds; return when each wait ended."""
+        ended = []
+
+        async def worker():
+            try:
+                with self.stop.interruptible():
+                    await self.attempt()
+            except Stopping:
+                ended.append(self.loop.time())
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(worker())
+            await asyncio.sleep(seconds)
+            self.stop.request("enough")
+        return ended
+
     def most_in_any(self, period_s):
         """Most departures in any closed window, counted by brute force."""
         return max(
@@ -534,23 +552,10 @@ async def test_what_on_change_raises_is_not_swallowed_and_breaks_nothing():
 async def test_a_stop_ends_every_wait_at_once():
     lane = Lane("1/m")
     await lane.attempt()
-    ended = []
-
-    async def worker():
-        try:
-            with lane.stop.interruptible():
-                await lane.attempt()
-        except Stopping:
-            ended.append(lane.loop.time())
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(64):
-            group.create_task(worker())
-        await asyncio.sleep(3)
-        lane.stop.request("enough")
-        stopped_s = lane.loop.time()
+    begun_s = lane.loop.time()
+    ended = await lane.stopped_after(3, workers=64)
     assert len(ended) == 64
-    assert max(ended) < stopped_s + 0.01
+    assert max(ended) < begun_s + 3.01
     assert len(lane.left_s) == 1
 
 
