@@ -7,7 +7,7 @@ import pytest
 from runner.audit import timeline
 from runner.audit.fold import fold_audit
 from runner.audit.records import BREAKER, GO_ON, PAUSE
-from runner.audit.timeline import MOST_BUCKETS, Timeline
+from runner.audit.timeline import MOST_BUCKETS, Timeline, Timelines
 from runner.errors import AuditDamaged
 from tests.support import audits
 from tests.support.audits import batch, left_open, pace, run, sending
@@ -204,3 +204,96 @@ def test_looking_on_changes_nothing_in_the_fold(tmp_path):
 
 def test_the_finest_bucket_is_finer_than_what_a_rate_speaks_of():
     assert timeline.FINEST_S < 1
+
+
+# ---- the audits of one run, side by side --------------------------------------------------------------
+
+
+def together(path, *histories):
+    """The course of several audits that are fed one after the other."""
+    first = min((history[0][0] for history in histories), default=0)
+    lines = Timelines(at(first) if len(histories) > 1 else None)
+    for number, history in enumerate(histories):
+        audits.write(path / f"{number}.jsonl", [{**record, "at": at(seconds)} for seconds, record in history])
+        fold_audit(path / f"{number}.jsonl", verify_chain=True, feed=lines.feed)
+    return lines.course()
+
+
+def shard(start, *ends, mode="run"):
+    return [(start, run(batches=len(ends), mode=mode)), (start, sending(1, len(ends))), *ends]
+
+
+def test_what_several_audits_did_at_one_time_is_added_up(tmp_path):
+    course = together(
+        tmp_path,
+        shard(10, (11, batch(1)), (14, batch(2))),
+        shard(13, (14, batch(1)), (15, batch(2, "failed"))),
+        shard(10, (11, batch(1, duration_ms=900.0))),
+    )
+    assert spread(course.confirmed) == {1: 4, 4: 4}
+    assert spread(course.unconfirmed) == {5: 2}
+    assert sum(course.requests) == 5
+    assert course.end_s == 5
+
+
+def test_the_order_in_which_audits_are_fed_changes_nothing(tmp_path):
+    histories = [shard(n, (n + 1, batch(1)), (n * 40 + 2, batch(2))) for n in range(4)]
+    courses = []
+    for number, order in enumerate((histories, histories[::-1])):
+        (tmp_path / str(number)).mkdir()
+        courses.append(together(tmp_path / str(number), *order))
+    assert courses[0] == courses[1]
+
+
+def test_audits_of_very_different_length_are_drawn_to_one_measure(tmp_path):
+    course = together(tmp_path, shard(0, (1, batch(1))), shard(0, (2, batch(1)), (50_000, batch(2))))
+    assert course.width_s > 100
+    assert spread(course.confirmed, course.width_s) == {0: 4, 50_000 // course.width_s * course.width_s: 2}
+    assert len(course.confirmed) == len(course.allowed) == len(course.paused_s) <= MOST_BUCKETS
+
+
+def test_time_between_the_sessions_of_one_shard_is_not_left_out_for_others_may_have_run(tmp_path):
+    resumed = [
+        *shard(0, (1, batch(1)))[:1],
+        (100, run(batches=1, mode="resume")),
+        (100, sending(1)),
+        (101, batch(1)),
+    ]
+    course = together(tmp_path, resumed, shard(0, (50, batch(1))))
+    assert spread(course.confirmed) == {50: 2, 101: 2}
+    assert course.resumed == ()
+    alone = together(tmp_path, resumed)
+    assert spread(alone.confirmed) == {1: 2}
+    assert len(alone.resumed) == 1
+
+
+def test_a_pause_that_everybody_noted_is_one_pause(tmp_path):
+    def paused(start, until, why="429"):
+        return [
+            (0, run(batches=1)),
+            (0, sending(1)),
+            (start, pace(rate="10/s", until=at(until), why=why)),
+            (20, batch(1)),
+        ]
+
+    course = together(
+        tmp_path, paused(4, 8), paused(5, 9), paused(4, 8), paused(12, 14), paused(5, 6, "other")
+    )
+    assert [(pause.start_s, pause.seconds, pause.why) for pause in course.pauses] == [
+        (4, 5, "429"),
+        (5, 1, "other"),
+        (12, 2, "429"),
+    ]
+    assert (course.pause_count, course.pause_total_s) == (3, 8)
+    assert max(course.paused_s) == course.width_s
+    assert sum(course.paused_s) == pytest.approx(7), "4 to 9, and 12 to 14"
+
+
+def test_the_allowed_rate_is_that_of_all_and_not_their_sum(tmp_path):
+    course = together(tmp_path, shard(0, (5, batch(1))), shard(0, (9, batch(1))))
+    assert set(course.allowed) == {20.0}
+
+
+def test_no_audit_at_all_has_no_course(tmp_path):
+    assert not any(Timelines().course().confirmed)
+    assert not any(together(tmp_path).requests)
