@@ -133,7 +133,7 @@ def rerun_audits(
     """Run again, with a new plan and audit, what ended `failed`, `unknown` or `not_sent`.
 
     Args:
-        audits: Finished ones.
+        audits: Finished ones, or folders of fetched jobs that have ended.
         only: Some of these three words; none: all three.
         options: As of `run_job`.
         access: As of `run_job`.
@@ -193,7 +193,7 @@ def report_audits(
     """Return what audits add up to, one item each.
 
     Args:
-        audits: With their plans beside them, or alone.
+        audits: With their plans beside them, or alone; or folders of fetched jobs.
         html: Write one page there.
         failed: Write every number that is not confirmed there, as CSV.
         log: Where warnings go.
@@ -218,7 +218,7 @@ def verify_audits(files: Names, *, head: str | None = None) -> VerifyResult:
     """Return whether audits and plans are what was written, one item each; `exit_code` is the worst one's.
 
     Args:
-        files: Audits, or plans.
+        files: Audits, plans, or folders of fetched jobs.
         head: A chain value kept elsewhere: proves that nothing before it was cut.
 
     Raises:

@@ -86,9 +86,15 @@ def find_run(path: Path) -> NamedRun:
 
     Raises:
         AuditDamaged: It is the folder of a job whose manifest is not what was written.
-        Refused: The manifest cannot be read.
+        Refused: The manifest cannot be read, or it is another folder.
     """
-    return NamedRun(path, read_manifest(path)) if is_job_folder(path) else NamedRun(path)
+    if is_job_folder(path):
+        return NamedRun(path, read_manifest(path))
+    if path.is_dir():
+        raise Refused(f"{path} is a folder, and no fetched job", hint="name an audit in it, or see `status`")
+    if path.name == MANIFEST and is_job_folder(path.parent):
+        raise Refused(f"{path} is the manifest of a fetched job", hint=f"name its folder: {path.parent}")
+    return NamedRun(path)
 
 
 def fold_run(run: NamedRun, *, own: bool = False, feed: Feed = take_lines) -> FoldedRun:

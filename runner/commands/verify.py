@@ -55,9 +55,10 @@ def verify(files: Sequence[Path], *, head: str | None = None) -> CommandResult[V
 
 def _verified(path: Path, heads: Sequence[str]) -> Verified:
     with speaking_of(RunNames(audit=str(path))):
-        if is_job_folder(path):
-            return _job(path, heads)
-        return _plan(path) if is_plan(path) else _audit(path, heads)
+        if is_plan(path):
+            return _plan(path)
+        # What is found wrong with a manifest is a finding as well.
+        return _job(path, heads) if is_job_folder(path) else _audit(find_run(path).path, heads)
 
 
 def _text(item: Verified) -> str:

@@ -437,6 +437,33 @@ def test_rerun_of_a_job_of_another_origin_or_of_a_damaged_one_sends_nothing(prog
     assert sandbox.requests() == sent
 
 
+def test_an_open_shard_goes_on_elsewhere_when_its_cluster_is_gone(program, sandbox, job):
+    audit, plan = jobs.audit_of(job, 3), jobs.plan_of(job, 3)
+    lines = audit.read_bytes().splitlines(keepends=True)
+    audit.write_bytes(b"".join(lines[:2]))
+    jobs.audit_of(job, 2).unlink()
+    jobs.write_manifest(job, 3, base_url=sandbox.url)
+    saved = program.folder / "saved"
+    saved.mkdir()
+    for path in (audit, plan, jobs.plan_of(job, 2)):
+        (saved / path.name).write_bytes(path.read_bytes())
+        (saved / path.name).chmod(0o600)
+    program("resume", saved / audit.name, "--yes").expect(0)
+    program("run", jobs.plan_of(saved, 2), "--yes", "--audit", "b.jsonl").expect(0)
+    assert sandbox.left(USER) == []
+
+
+def test_what_is_no_job_is_told_from_one(program, job):
+    (program.folder / "plain").mkdir()
+    for verb in ("report", "verify", "rerun"):
+        assert (
+            "no fetched job" in program(verb, "plain", *(["--yes"] if verb == "rerun" else [])).expect(2).err
+        )
+        assert f"name its folder: {job}" in program(verb, job / "job.json").expect(2).err
+    names = [item["state"] for item in program("verify", *job.iterdir(), "--json").expect(2).record["items"]]
+    assert names == ["whole"] * 6
+
+
 def test_the_shards_of_a_job_may_differ_in_limits(program, job):
     def slower(record):
         return (
