@@ -13,7 +13,7 @@ from runner.output.report_fields import FetchedJob, Report, ReportBatches, Repor
 from runner.phones import mask_text
 from runner.text import many
 
-__all__ = ["GOES_ON", "fetched_job", "goes_on_in_cluster", "job_outcome", "job_status"]
+__all__ = ["GOES_ON", "by_need", "fetched_job", "goes_on_in_cluster", "job_outcome", "job_status"]
 
 GOES_ON: Final = (
     "the workers of its cluster go on with it; where it was stopped, submit the same plan again there; "
@@ -52,6 +52,11 @@ def job_outcome(run: FoldedRun, manifest: JobManifest) -> tuple[ReportStatus, st
 def goes_on_in_cluster(report: Report) -> bool:
     """Tell whether something of a fetched job is open."""
     return report.fetched is not None and (report.batches.open > 0 or report.status in {"open", "stopped"})
+
+
+def by_need(shards: Iterable[ReportShard]) -> list[ReportShard]:
+    """Return shards with those first that are open, and those last that are complete."""
+    return sorted(shards, key=lambda shard: (not shard.batches.open, shard.status == "complete"))
 
 
 def _end_of(part: FoldedAudit) -> SummaryRecord | None:

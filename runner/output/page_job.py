@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Final
 
 from runner.audit.records import STATUSES
-from runner.output.fetched_job import goes_on_in_cluster
+from runner.output.fetched_job import by_need, goes_on_in_cluster
 from runner.output.page_parts import Clock, more, pill, table, words
 from runner.output.plot import shown
 from runner.output.report import span
@@ -65,10 +65,10 @@ def facts_of_job(report: Report, clock: Clock) -> list[tuple[str, str]]:
 
 
 def shards_table(report: Report) -> str:
-    """Return the shards of a fetched job, those first that are not complete."""
+    """Return the shards of a fetched job, those first that need somebody."""
     if report.fetched is None:
         return ""
-    shards = sorted(report.fetched.shards, key=lambda shard: shard.status == "complete")
+    shards = by_need(report.fetched.shards)
     rows = [
         [
             f"{shard.shard:,}",

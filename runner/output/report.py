@@ -15,7 +15,7 @@ from runner.audit.records import STATUSES, PhoneTotals, SummaryRecord
 from runner.audit.totals import Totals
 from runner.invocation import command
 from runner.options import AccessOptions
-from runner.output.fetched_job import GOES_ON, fetched_job, goes_on_in_cluster, job_outcome
+from runner.output.fetched_job import GOES_ON, by_need, fetched_job, goes_on_in_cluster, job_outcome
 from runner.output.folded_run import FoldedRun
 from runner.output.report_fields import (
     Cause,
@@ -360,10 +360,10 @@ def _sessions_text(report: Report) -> list[str]:
 
 
 def _shards_text(report: Report) -> list[str]:
-    """Return a table of the shards, those first that are not complete."""
+    """Return a table of the shards, those first that need somebody."""
     if report.fetched is None:
         return []
-    shards = sorted(report.fetched.shards, key=lambda shard: shard.status == "complete")
+    shards = by_need(report.fetched.shards)
     rows = [
         (
             shard.shard,

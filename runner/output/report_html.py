@@ -356,7 +356,7 @@ def _users(report: Report) -> str:
 def _sessions(sessions: Sequence[ReportSession], clock: Clock) -> str:
     rows = [
         [
-            f'<span class="whole">{shown(session.mode)}</span>',
+            f'<span class="whole">{_whose(session)}</span>',
             clock.both(session.start),
             clock.both(session.end),
             pill(session.status) + words(session.why or ""),
@@ -395,6 +395,11 @@ def _facts(report: Report, clock: Clock) -> str:
     ]
     items = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
     return f'<h2>The run</h2><dl class="facts">{items}</dl>'
+
+
+def _whose(session: ReportSession) -> str:
+    """Return what kind of session it was, and of a job whose."""
+    return shown(session.mode if session.shard is None else f"{session.mode} {session.shard}")
 
 
 def _version(report: Report) -> str:

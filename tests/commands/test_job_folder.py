@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -329,6 +330,9 @@ def test_the_page_shows_the_shards_and_the_course_of_all_of_them(tmp_path):
     page = (tmp_path / "p.html").read_text()
     assert "<h2>Shards</h2>" in page
     assert page.count('<span class="pill waiting">') == 1
+    shards = [int(n) for n in re.findall(r'data-l="shard"><span>(\d+)<', page)]
+    assert shards == [3, 1, 2], "what is open comes first"
+    assert "run 2</span>" in page
     assert "4 of 6 numbers are confirmed; 2 were not sent" in page
 
 
