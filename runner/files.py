@@ -7,7 +7,10 @@ nothing is ever written over. It knows nothing of what is in them.
 import os
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from runner.errors import Refused
 
@@ -16,6 +19,7 @@ __all__ = [
     "copy_private",
     "create_private",
     "make_private_folder",
+    "new_private",
     "open_own",
     "read_private",
     "refuse_existing",
@@ -50,25 +54,40 @@ def create_private(path: Path, *, append: bool = False) -> int:
     return os.open(path, flags | (os.O_APPEND if append else 0), 0o600)
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Write a whole new file; Refused where something stands there already or it cannot be written."""
+@contextmanager
+def new_private(path: Path) -> Iterator[BinaryIO]:
+    """Give a new private file, which goes away again where the block does not end well.
+
+    Raises:
+        Refused: Something stands there already, or it cannot be written.
+    """
     try:
         with os.fdopen(create_private(path), "wb") as file:
-            file.write(data)
+            try:
+                yield file
+                file.flush()
+            except BaseException:
+                path.unlink()
+                raise
     except OSError as error:
         raise Refused(f"{path}: cannot be written: {error.strerror}", hint="name another file") from error
 
 
+def write_private(path: Path, data: bytes) -> None:
+    """Write a whole new file; Refused where something stands there already or it cannot be written."""
+    with new_private(path) as file:
+        file.write(data)
+
+
 def copy_private(source: Path, target: Path) -> None:
     """Copy a file of any length to a whole new one; raises Refused as `write_private` does."""
-    try:
-        with source.open("rb") as given, os.fdopen(create_private(target), "wb") as file:
-            shutil.copyfileobj(given, file)
-    except OSError as error:
-        raise Refused(f"{target}: cannot be written: {error.strerror}", hint="name another file") from error
+    with new_private(target) as file, source.open("rb") as given:
+        shutil.copyfileobj(given, file)
 
 
-def read_private(path: str, what: str, most_bytes: int, *, of_root: bool = False) -> bytes:
+def read_private(
+    path: str, what: str, most_bytes: int, *, of_root: bool = False, readable: bool = False
+) -> bytes:
     """Return what a file holds that only its owner may read; links are followed, then it is checked.
 
     Args:
@@ -77,6 +96,7 @@ def read_private(path: str, what: str, most_bytes: int, *, of_root: bool = False
         most_bytes: What is longer cannot be what is meant.
         of_root: Let a file of root's be readable by its group: so systemd shows a credential that it grants
             by an ACL, and Kubernetes a secret.
+        readable: It is no secret: others may read it, and not write it.
 
     Raises:
         Refused: It is something else, somebody else's, open to others, or too long.
@@ -88,17 +108,19 @@ def read_private(path: str, what: str, most_bytes: int, *, of_root: bool = False
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise Refused(f"{what}: it is no regular file", hint="Write the secret into a plain file.")
+            raise Refused(f"{what}: it is no regular file", hint="Give the path of a plain file.")
         if status.st_uid not in {0, os.geteuid()}:
             raise Refused(f"{what}: it belongs to somebody else", hint="Use a file of your own.")
         allowed = stat.S_IRGRP if of_root and status.st_uid == 0 else 0
-        if stat.S_IMODE(status.st_mode) & 0o077 & ~allowed:
+        if readable and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise Refused(f"{what}: others may write it", hint=f"Type: chmod go-w {path}")
+        if not readable and stat.S_IMODE(status.st_mode) & 0o077 & ~allowed:
             raise Refused(f"{what}: others may read or write it", hint=f"Type: chmod 600 {path}")
         raw = os.read(descriptor, most_bytes + 1)
     finally:
         os.close(descriptor)
     if len(raw) > most_bytes:
-        raise Refused(f"{what}: it is too long to hold a secret", hint="Check the path.")
+        raise Refused(f"{what}: it is longer than any such file", hint="Check the path.")
     return raw
 
 

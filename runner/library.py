@@ -12,6 +12,7 @@ import threading
 from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Generic, TextIO, TypeVar
 
@@ -299,15 +300,7 @@ class _Screen(Console):
     @contextmanager
     def heed(self, stop: Stop, on_first: Callable[[str], None]) -> Iterator[None]:
         """Let `interrupt` turn the switch; at once, if it was called before."""
-
-        def turn() -> None:
-            if stop.signalled:
-                stop.abandon()
-                return
-            stop.signalled = True
-            on_first("KeyboardInterrupt")
-            stop.request("KeyboardInterrupt", Exit.SIGINT)
-
+        turn = partial(stop.signal, "KeyboardInterrupt", Exit.SIGINT, on_first)
         if self._interrupted:
             turn()
         self._turn = (get_running_loop(), turn)

@@ -91,17 +91,9 @@ def signals_to(stop: "Stop", on_first: Callable[[str], None]) -> Iterator[None]:
 
     loop = asyncio.get_running_loop()
 
-    def receive(name: str, exit_code: Exit) -> None:
-        if stop.signalled:
-            stop.abandon()
-            return
-        stop.signalled = True
-        on_first(name)
-        stop.request(name, exit_code)
-
     def handle(number: int, _frame: FrameType | None) -> None:
         signalled = signal.Signals(number)
-        loop.call_soon_threadsafe(receive, signalled.name, _EXITS[signalled])
+        loop.call_soon_threadsafe(stop.signal, signalled.name, _EXITS[signalled], on_first)
 
     former = {number: signal.signal(number, handle) for number in _heeded()}
     try:

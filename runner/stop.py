@@ -139,9 +139,13 @@ class Stop:
         """Tell the run to stop for an error that counts although nothing may be left open."""
         self.request(error.message, even_if_done=True, remedy=error.hint)
 
-    def abandon(self) -> None:
-        """Leave now, without waiting for what is on the wire."""
-        if self.on_abandon is not None:
+    def signal(self, name: str, exit_code: Exit, on_first: Callable[[str], None]) -> None:
+        """Drain the run at a first signal, of which `on_first` is told; leave now at a second one."""
+        if not self.signalled:
+            self.signalled = True
+            on_first(name)
+            self.request(name, exit_code)
+        elif self.on_abandon is not None:
             self.on_abandon()
 
     def check(self) -> None:

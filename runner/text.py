@@ -5,8 +5,10 @@ steers a terminal, turns the direction of writing, or is no Unicode at all.
 """
 
 import unicodedata
+from collections.abc import Callable
+from typing import Any
 
-__all__ = ["encodable", "many", "printable", "width", "wrap"]
+__all__ = ["encodable", "many", "map_texts", "printable", "width", "wrap"]
 
 _REPLACED = "\ufffd"
 _NO_WIDTH = {"Mn", "Me", "Cf"}
@@ -31,6 +33,15 @@ def _instead_of(char: str) -> str:
 def encodable(text: str) -> str:
     """Return a text that can be written as UTF-8: a file name need not be any (it may be GB18030)."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def map_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a value as JSON has it, every text in it but the names changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {name: map_texts(item, change) for name, item in value.items()}
+    return [map_texts(item, change) for item in value] if isinstance(value, list | tuple) else value
 
 
 def many(number: int, noun: str) -> str:

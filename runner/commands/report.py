@@ -1,6 +1,6 @@
 """`report`: totals, failures by cause and timings of runs; as a page, and as a list of what is left."""
 
-import os
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -12,8 +12,8 @@ from runner.audit.records import BatchRecord
 from runner.audit.timeline import Timelines
 from runner.commands.command_call import CommandResult
 from runner.commands.evidence import find_run, fold_run
-from runner.errors import Refused, RunNames, speaking_of
-from runner.files import create_private, refuse_existing, write_private
+from runner.errors import RunNames, speaking_of
+from runner.files import new_private, refuse_existing, write_private
 from runner.locks import holder_of
 from runner.options import AccessOptions
 from runner.output.console import Console
@@ -103,14 +103,8 @@ def _has_open_windows(part: FoldedAudit) -> bool:
 
 def _write_csv(path: Path, rows: Iterator[FailedRow]) -> str:
     """Write the list, private like an audit, and return in words how long it is."""
-    try:
-        descriptor = create_private(path)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-                written = write_failed(file, rows)
-        except BaseException:
-            path.unlink()
-            raise
-    except OSError as error:
-        raise Refused(f"{path}: cannot be written: {error.strerror}", hint="name another file") from error
+    with new_private(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        written = write_failed(text, rows)
+        text.detach()  # written out; the file is closed by whoever opened it
     return f"written to {path}: {many(written, 'number')} not confirmed"

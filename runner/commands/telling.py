@@ -22,7 +22,7 @@ from runner.output.console import Console
 from runner.output.results import Result, RunResult, as_json
 from runner.tell.ending import Ending
 from runner.tell.tell import Audience, tell_end, tell_start
-from runner.text import encodable
+from runner.text import encodable, map_texts
 
 __all__ = ["Telling"]
 
@@ -72,7 +72,7 @@ class Telling:
             self._screen.warn(words)
 
     def _ending(self, exit_code: int, result: Result, cause: str) -> Ending:
-        said: dict[str, Any] = self._redacted(orjson.loads(as_json(result)))
+        said: dict[str, Any] = map_texts(orjson.loads(as_json(result)), self._screen.redact)
         ran = isinstance(result, RunResult)
         return Ending(
             exit_code=exit_code,
@@ -85,14 +85,6 @@ class Telling:
             folder=self._screen.redact(encodable(_folder())),
             ended_s=time.time(),
         )
-
-    def _redacted(self, value: Any) -> Any:
-        """Return a value whose texts are fit to leave this machine; numbers in it are counts."""
-        if isinstance(value, str):
-            return self._screen.redact(value)
-        if isinstance(value, dict):
-            return {name: self._redacted(item) for name, item in value.items()}
-        return [self._redacted(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _folder() -> str:

@@ -5,8 +5,6 @@ that cannot be read is found before a run and not after it. Nobody else may have
 a command.
 """
 
-import os
-import stat
 from pathlib import Path
 from typing import Final
 
@@ -42,31 +40,14 @@ def read_config(path: Path) -> Audience:
 
 
 def _read(path: Path) -> str:
+    what = f"configuration {path}"
     try:
-        # not blocking: a FIFO without a writer would hold the program for ever
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            status = os.fstat(descriptor)
-            raw = os.read(descriptor, _MOST_BYTES + 1) if stat.S_ISREG(status.st_mode) else b""
-        finally:
-            os.close(descriptor)
+        return read_private(str(path), what, _MOST_BYTES, readable=True).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Refused(f"{what}: not UTF-8 at byte {error.start}", hint="Save it as UTF-8.") from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "no path"
-        raise Refused(f"configuration {path}: {why}", hint="Check the path after --config.") from None
-    if not stat.S_ISREG(status.st_mode):
-        raise Refused(f"configuration {path}: it is no regular file", hint="Check the path after --config.")
-    if status.st_uid not in {0, os.geteuid()}:
-        raise Refused(f"configuration {path}: it belongs to somebody else", hint="Use a file of your own.")
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise Refused(f"configuration {path}: others may write it", hint=f"Type: chmod go-w {path}")
-    if len(raw) > _MOST_BYTES:
-        raise Refused(f"configuration {path}: it is longer than any configuration", hint="Check the path.")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Refused(
-            f"configuration {path}: not UTF-8 at byte {error.start}", hint="Save it as UTF-8."
-        ) from None
+        raise Refused(f"{what}: {why}", hint="Check the path after --config.") from None
 
 
 class _Reading:

@@ -19,7 +19,7 @@ from runner.output.report_fields import RefusedUser, Report
 from runner.output.run_results import PaceResult, StatusResult, VerbResult
 from runner.plan.by_user import UserNumbers
 from runner.plan.header import PlanHeader
-from runner.text import encodable
+from runner.text import encodable, map_texts
 
 __all__ = [
     "CheckResult",
@@ -214,16 +214,7 @@ def as_json(result: Result) -> bytes:
     """Return a result as one JSON object, without a newline."""
     values: dict[str, Any] = msgspec.to_builtins(result)
     first = {name: values.pop(name) for name in _FIRST}
-    return msgspec.json.encode(_encodable({**first, **values}))
-
-
-def _encodable(value: Any) -> Any:
-    """Return a value without what cannot be written as UTF-8: a file's name need not be text."""
-    if isinstance(value, str):
-        return encodable(value)
-    if isinstance(value, dict):
-        return {name: _encodable(item) for name, item in value.items()}
-    return [_encodable(item) for item in value] if isinstance(value, list | tuple) else value
+    return msgspec.json.encode(map_texts({**first, **values}, encodable))  # a file's name need not be text
 
 
 def result_schema() -> dict[str, Any]:

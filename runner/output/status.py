@@ -13,23 +13,17 @@ from runner.audit.records import BatchRecord, PaceRecord
 from runner.output.fetched_job import job_status
 from runner.output.pauses import Pauses, pause_words
 from runner.output.progress import clock
+from runner.output.report import align
 from runner.output.run_results import RunStatusLine
-from runner.text import printable, width
+from runner.text import printable
 
 __all__ = ["Known", "flawed_line", "job_line", "status_line", "status_text", "waiting_line"]
 
 _LATELY_S: Final = 60.0
 """A run's speed is that of so many seconds."""
 _HEADER: Final = (
-    "job",
-    "start",
-    "state",
-    "asked",
-    "deleted",
-    "failed",
-    "unknown",
-    "not sent",
-    "open",
+    *("job", "start", "state"),
+    *("asked", "deleted", "failed", "unknown", "not sent", "open"),
     "next",
 )
 _NUMBERS: Final = ("asked", "deleted", "failed", "unknown", "not_sent", "open")
@@ -218,15 +212,8 @@ def _speed(edges: Edges, until: datetime) -> float | None:
 
 def status_text(lines: Sequence[RunStatusLine], missed: str) -> str:
     """Return a table of runs, and what is missed, in words."""
-    rows = [_HEADER, *map(_row, lines)]
-    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
-    said = ["  ".join(map(_padded, row, widths, _HEADER)).rstrip() for row in rows] if lines else ["no runs"]
+    said = align([_HEADER, *map(_row, lines)], "<<<>>>>>><", indent="") if lines else ["no runs"]
     return "\n".join([*said, *([missed] if missed else [])])
-
-
-def _padded(cell: str, columns: int, header: str) -> str:
-    space = " " * (columns - width(cell))
-    return space + cell if header.replace(" ", "_") in _NUMBERS else cell + space
 
 
 def _row(line: RunStatusLine) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ as JSON texts, so that a million phones cost some 20 to 35 MB.
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import orjson
 
@@ -84,24 +84,8 @@ class LedgerEntry:
 
     def as_dict(self) -> dict[str, object]:
         """Return it as JSON shows it."""
-        return {
-            "number": self.number,
-            "at": self.at,
-            "method": self.method,
-            "call": self.call,
-            "user_id": self.user_id,
-            "phones": self.phones,
-            "created_at": self.created_at,
-            "encryption": self.encryption,
-            "fault": self.fault,
-            "processed": self.processed,
-            "count": self.count,
-            "deleted": self.deleted,
-            "status": self.status,
-            "code": self.code,
-            "replied": self.replied,
-            "done_at": self.done_at,
-        }
+        told = {field.name: getattr(self, field.name) for field in fields(self) if field.name[0] != "_"}
+        return {**told, "phones": self.phones, "deleted": self.deleted}
 
 
 class Ledger:

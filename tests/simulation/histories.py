@@ -461,6 +461,10 @@ def _power_cut(process: Process, rng: random.Random) -> None:
     process.life.at(*_moment(rng), cut)
 
 
+def _unheard(_name: str) -> None:
+    """There is no screen."""
+
+
 def _signal(process: Process, rng: random.Random) -> None:
     life, loop = process.life, process.loop
     again = rng.choice((None, None, 0.0, rng.uniform(0, 1)))
@@ -469,13 +473,13 @@ def _signal(process: Process, rng: random.Random) -> None:
 
     def abandon() -> None:
         process.abandoned = True
-        process.rig.stop.abandon()
+        process.rig.stop.signal(number.name, number, _unheard)
 
     def receive() -> None:
         if process.rig is None:  # before the run, where a signal ends the program
             life.die()
             return
-        process.rig.stop.request(number.name, number)
+        process.rig.stop.signal(number.name, number, _unheard)
         if again is not None:
             loop.call_later(again, abandon)
         if killed_after is not None:
