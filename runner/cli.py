@@ -7,15 +7,18 @@ traceback reaches the screen: a foreign exception is a bug, and is told in one l
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 import click
 
+from runner.call import end, open_access, open_screen, told_screen
+from runner.cli_cluster import cluster, names_database, open_cluster
 from runner.commands.command_call import CommandCall
 from runner.errors import Exit, Refused
 from runner.flags import (
     ACCESS,
     ACCESS_OF_A_RUN,
+    DATABASE,
     JOB,
     LIMITS,
     NEW_AUDIT,
@@ -39,14 +42,8 @@ from runner.options import (
     StatusOptions,
 )
 from runner.settings import Rate
-from runner.usage import COMPLETION, Verbs, complete, misuse
+from runner.usage import COMPLETION, VERBS, Verbs, complete, misuse
 from runner.version import __version__
-
-if TYPE_CHECKING:
-    from runner.access import Access
-    from runner.commands.command_call import CommandResult
-    from runner.output.console import Console
-    from runner.output.results import Result
 
 __all__ = ["EXIT_CODES", "cli", "main"]
 
@@ -75,7 +72,7 @@ _SENDING: Final = {"run", "resume", "rerun"}
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
-@click.group(cls=Verbs, context_settings=_CONTEXT, epilog=_EPILOG)
+@click.group(cls=Verbs, groups=VERBS, context_settings=_CONTEXT, epilog=_EPILOG)
 @click.version_option(__version__, prog_name="bulk-delete")
 def cli() -> None:
     """Delete phone numbers from a vendor's customer pool: plan, confirm, send, audit.
@@ -110,8 +107,8 @@ def run(
         _plan(jobs, user_id, PlanOptions(limits=options.limits), access, output)
     from runner.commands.run import run as run_jobs
 
-    screen = _told_screen(output, access)
-    _end(run_jobs(jobs, user_id, options, _open(access, screen), screen))
+    screen = told_screen(output, access)
+    end(run_jobs(jobs, user_id, options, open_access(access, screen), screen))
 
 
 @cli.command(epilog=_codes(0, 2, 4), example="plan jobs/lists.yaml --out purge.plan --rejects rejects.jsonl")
@@ -151,9 +148,9 @@ def _plan(
 ) -> None:
     from runner.commands.plan import plan as plan_jobs
 
-    screen = _screen(output)
-    vendor = _open(access, screen) if options.probe else None
-    _end(plan_jobs(jobs, user_id, options, screen, given=access, probe=vendor))
+    screen = open_screen(output)
+    vendor = open_access(access, screen) if options.probe else None
+    end(plan_jobs(jobs, user_id, options, screen, given=access, probe=vendor))
 
 
 @cli.command(epilog=_EPILOG, example="resume audit/nightly-cleanup-20260726T021500Z.jsonl")
@@ -171,8 +168,8 @@ def resume(
     """Go on with an interrupted run: send exactly the batches that AUDIT has no end for."""
     from runner.commands.resume import resume as resume_run
 
-    screen = _told_screen(output, access)
-    _end(resume_run(audit, options, _open(access, screen), screen))
+    screen = told_screen(output, access)
+    end(resume_run(audit, options, open_access(access, screen), screen))
 
 
 @cli.command(epilog=_EPILOG, example="rerun audit/nightly-cleanup-20260726T021500Z.jsonl --only failed")
@@ -201,8 +198,8 @@ def rerun(
     """
     from runner.commands.rerun import rerun as rerun_audits
 
-    screen = _told_screen(output, access)
-    _end(rerun_audits(audits, only, options, _open(access, screen), screen))
+    screen = told_screen(output, access)
+    end(rerun_audits(audits, only, options, open_access(access, screen), screen))
 
 
 @cli.command(example="status audit --job nightly-cleanup --max-age 26h")
@@ -216,13 +213,14 @@ def status(paths: tuple[Path, ...], options: StatusOptions, output: OutputOption
     """
     from runner.commands.status import status as list_runs
 
-    _screen(output)
-    _end(list_runs(paths, options, os.environ))
+    open_screen(output)
+    end(list_runs(paths, options, os.environ))
 
 
 @cli.command(example="pace audit/nightly-cleanup-20260726T021500Z.jsonl --rate 5/s")
-@click.argument("audit", type=PATH)
+@click.argument("audit", type=PATH, metavar="AUDIT")
 @PACE
+@DATABASE
 @OUTPUT
 def pace(
     audit: Path,
@@ -232,18 +230,28 @@ def pace(
     go_on: bool,
     operator: str | None,
     reason: str | None,
+    database: str | None,
     output: OutputOptions,
 ) -> None:
-    """Show what the process that runs AUDIT is doing; let it send faster, slower, or nothing for a while."""
-    from runner.commands.pace import pace as steer
+    """Show what the process that runs AUDIT is doing; let it send faster, slower, or nothing for a while.
 
+    With --database, or with a database in the environment and no file of that name, AUDIT is the id of a job
+    of `cluster`: an order is one to all its workers, and a rate that of all jobs of its origin.
+    """
     if pause and go_on:
         raise click.UsageError("--pause and --go-on are the contrary of each other")
     options = PaceOptions(rate, pause or (False if go_on else None), operator, reason)
     if (operator or reason) and rate is None and options.pause is None:
         raise click.UsageError("--operator and --reason go with --rate, --pause or --go-on")
-    _screen(output)
-    _end(steer(audit, options))
+    open_screen(output)
+    if database is not None or (names_database(os.environ) and not os.path.lexists(audit)):
+        found = open_cluster(database)
+        from runner.commands.cluster_status import pace_job
+
+        end(pace_job(found, str(audit), options))
+    from runner.commands.pace import pace as steer
+
+    end(steer(audit, options))
 
 
 @cli.command(epilog=_codes(0, 2), example="report audit/*.jsonl --html nightly.html")
@@ -258,8 +266,8 @@ def report(audits: tuple[Path, ...], html: Path | None, failed: Path | None, out
     """
     from runner.commands.report import report as report_audits
 
-    screen = _screen(output)
-    _end(report_audits(audits, screen, os.environ, html=html, failed=failed))
+    screen = open_screen(output)
+    end(report_audits(audits, screen, os.environ, html=html, failed=failed))
 
 
 @cli.command(example="verify audit/*.jsonl")
@@ -275,8 +283,8 @@ def verify(audits: tuple[Path, ...], head: str | None, output: OutputOptions) ->
     """
     from runner.commands.verify import verify as verify_audits
 
-    _screen(output)
-    _end(verify_audits(audits, head=head))
+    open_screen(output)
+    end(verify_audits(audits, head=head))
 
 
 @cli.command(example="check --token-file token")
@@ -286,8 +294,8 @@ def check(access: AccessOptions, output: OutputOptions) -> None:
     """Check base URL, TLS and token without deleting: 0 or 3."""
     from runner.commands.check import check as check_access
 
-    screen = _screen(output)
-    _end(check_access(_open(access, screen), screen))
+    screen = open_screen(output)
+    end(check_access(open_access(access, screen), screen))
 
 
 @cli.command(example="sandbox --fault mixed=5%")
@@ -332,8 +340,8 @@ def demo(seed: int, keep: Path | None, output: OutputOptions) -> None:
     """Run a job of 50,000 rows against a sandbox with faults: no set-up, no network, no token."""
     from runner.commands.demo import demo as run_demo
 
-    screen = _screen(output)
-    _end(run_demo(seed, keep, screen))
+    screen = open_screen(output)
+    end(run_demo(seed, keep, screen))
 
 
 @cli.command(example="schema job")
@@ -343,39 +351,11 @@ def schema(what: Literal["job", "audit", "result"], output: OutputOptions) -> No
     """Print the JSON Schema of the job file, of an audit line, or of what --json writes."""
     from runner.commands.schema import schema as show_schema
 
-    _screen(output)
-    _end(show_schema(what))
+    open_screen(output)
+    end(show_schema(what))
 
 
-def _call() -> CommandCall:
-    """Return what is known of this call."""
-    return click.get_current_context().ensure_object(CommandCall)
-
-
-def _screen(output: OutputOptions) -> "Console":
-    """Open the screen of this call."""
-    return _call().open(output)
-
-
-def _told_screen(output: OutputOptions, access: AccessOptions) -> "Console":
-    """Open the screen of a call that sends, and tell whoever is to hear of it that it starts."""
-    screen = _screen(output)
-    _call().begin_telling(access.config, proxy_from_env=access.proxy_from_env)
-    return screen
-
-
-def _open(access: AccessOptions, screen: "Console") -> "Access":
-    """Return how the vendor is reached; raises Refused where the URL or the token is no good."""
-    from runner.access import read_access
-
-    found = read_access(access, os.environ)
-    screen.hide(found.token)
-    return found
-
-
-def _end(done: "CommandResult[Result]") -> None:
-    """Write a verb's result and leave with its code."""
-    raise SystemExit(_call().end(done))
+cli.add_command(cluster)
 
 
 def main() -> None:
@@ -410,7 +390,7 @@ def _run_cli(call: CommandCall) -> int:
         return call.interrupted("SIGINT", Exit.SIGINT)
     except click.ClickException as error:
         hold_signals()
-        if _verb_of(error) in _SENDING and "--dry-run" not in sys.argv:
+        if _SENDING.intersection(_verb_of(error)[:1]) and "--dry-run" not in sys.argv:
             call.begin_telling_misuse()
         return call.explain(_misused(error))
     except Exception as error:  # noqa: BLE001 - the last call: a traceback on a screen may show a number
@@ -418,13 +398,16 @@ def _run_cli(call: CommandCall) -> int:
         return call.explain(error)
 
 
-def _verb_of(error: click.ClickException) -> str | None:
-    """Return the verb whose command line was not understood; None: not even that was."""
-    context = getattr(error, "ctx", None)
-    return context.info_name if context is not None and context.parent is not None else None
+def _verb_of(error: click.ClickException) -> tuple[str, ...]:
+    """Return the words of the verb whose command line was not understood; none: not even that was."""
+    found: list[str] = []
+    context: click.Context | None = getattr(error, "ctx", None)
+    while context is not None and context.parent is not None:
+        found.insert(0, str(context.info_name))
+        context = context.parent
+    return tuple(found)
 
 
 def _misused(error: click.ClickException) -> Refused:
     """Return a bad command line as an error of ours."""
-    verb = _verb_of(error)
-    return Refused(misuse(error), hint=f"see: {command(*([verb] if verb else []), '--help')}")
+    return Refused(misuse(error), hint=f"see: {command(*_verb_of(error), '--help')}")

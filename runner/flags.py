@@ -14,15 +14,19 @@ from runner.settings import LimitsGiven, parse_duration, parse_rate
 __all__ = [
     "ACCESS",
     "ACCESS_OF_A_RUN",
+    "DATABASE",
     "JOB",
     "LIMITS",
+    "LIMITS_OF_A_JOB",
     "NEW_AUDIT",
     "OF_A_SESSION",
     "OUTPUT",
     "PACE",
     "PATH",
     "STATUS",
+    "SUBMITTED",
     "USER_ID",
+    "YES",
     "takes",
 ]
 
@@ -128,9 +132,7 @@ ACCESS_OF_A_RUN = takes(
     ),
 )
 
-LIMITS = takes(
-    "limits",
-    LimitsGiven,
+_LIMITS = (
     click.option("--rate", type=_RATE, metavar="N/s|N/m|unlimited", help="Requests that may leave [20/s]."),
     click.option(
         "--concurrency", type=click.IntRange(1, 1024), metavar="N", help="Batches under way at most [16]."
@@ -145,6 +147,11 @@ LIMITS = takes(
     click.option(
         "--max-attempts", type=click.IntRange(1, 100), metavar="N", help="For one batch a session [6]."
     ),
+)
+LIMITS = takes(
+    "limits",
+    LimitsGiven,
+    *_LIMITS,
     click.option(
         "--deadline",
         "deadline_s",
@@ -153,6 +160,8 @@ LIMITS = takes(
         help="Of this session: 90, 30m, 4h [none].",
     ),
 )
+
+LIMITS_OF_A_JOB = takes("limits", LimitsGiven, *_LIMITS)
 
 STATUS = takes(
     "options",
@@ -177,15 +186,34 @@ PACE = all_of(
     click.option("--operator", metavar="NAME", help="Who, for the audit."),
 )
 
-OF_A_SESSION = (
+YES = click.option("--yes", is_flag=True, help="Do not ask (needed where there is no terminal).")
+_IN_EACH_SESSION = (
     click.option(
         "--audit-phones", type=click.Choice(["left", "all"]), default="left", help="Numbers in the audit."
     ),
     click.option("--reason", metavar="TEXT", help="Why, for the audit."),
     click.option("--operator", metavar="NAME", help="Who, for the audit."),
-    click.option("--wait", is_flag=True, help="Wait for another run of this origin to end."),
-    click.option("--yes", is_flag=True, help="Do not ask (needed where there is no terminal)."),
+    YES,
     click.option("--stale-ok", is_flag=True, help="Go on although the plan or audit is over a day old."),
+)
+OF_A_SESSION = (
+    *_IN_EACH_SESSION,
+    click.option("--wait", is_flag=True, help="Wait for another run of this origin to end."),
+)
+SUBMITTED = (
+    click.option(
+        "--shards",
+        type=click.IntRange(1, 10_000),
+        required=True,
+        metavar="N",
+        help="Cut the plan into so many.",
+    ),
+    *_IN_EACH_SESSION,
+)
+DATABASE = click.option(
+    "--database",
+    metavar="URL",
+    help="The PostgreSQL that all share [env BULK_DELETE_DATABASE_URL, BULK_DELETE_DATABASE_URL_FILE].",
 )
 
 NEW_AUDIT = (

@@ -20,6 +20,7 @@ __all__ = [
     "RunOptions",
     "SandboxOptions",
     "StatusOptions",
+    "SubmitOptions",
 ]
 
 AuditPhones = Literal["left", "all"]
@@ -92,6 +93,17 @@ class RunOptions(ResumeOptions):
     audit: Path | None = None
     or_resume: bool = False
     accept_size: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitOptions(ResumeOptions):
+    """What holds for a job that many machines run; the other options hold for each session of a shard.
+
+    Args:
+        shards: Into how many the plan is cut.
+    """
+
+    shards: int = 1
 
 
 @dataclass(frozen=True, slots=True)

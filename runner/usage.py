@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 from click.exceptions import NoArgsIsHelpError
 
-__all__ = ["COMPLETION", "FLAGS", "VERBS", "Verb", "Verbs", "complete", "misuse"]
+__all__ = ["CLUSTER_VERBS", "COMPLETION", "FLAGS", "VERBS", "Verb", "Verbs", "complete", "misuse"]
 
 COMPLETION: Final = "_BULK_DELETE_COMPLETE"
 """Set by a shell that wants a line completed, or the script that does so."""
@@ -21,7 +21,14 @@ VERBS: Final = (
     ("Delete", ("plan", "run", "resume", "rerun")),
     ("While it runs", ("status", "pace")),
     ("Afterwards", ("report", "verify")),
+    ("Many machines", ("cluster",)),
     ("For programs", ("schema",)),
+)
+CLUSTER_VERBS: Final = (
+    ("Set up", ("init",)),
+    ("Delete", ("submit",)),
+    ("While it runs", ("status", "cancel")),
+    ("Afterwards", ("fetch", "forget")),
 )
 FLAGS: Final = (
     ("The vendor", ("base_url", "token_file", "ca_file", "proxy_from_env")),
@@ -80,17 +87,25 @@ class Verb(click.Command):
 
 
 class Verbs(click.Group):
-    """All verbs, in groups."""
+    """Verbs, in groups.
+
+    Args:
+        groups: Titles, and the verbs below each.
+    """
 
     command_class = Verb
+
+    def __init__(self, *args: Any, groups: Sequence[tuple[str, Sequence[str]]] = (), **attrs: Any) -> None:
+        super().__init__(*args, **attrs)
+        self.groups = groups
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write each verb with its first sentence, by when one needs it."""
         del ctx
         rows = {name: (name, verb.get_short_help_str(90)) for name, verb in self.commands.items()}
-        named = {name for _, names in VERBS for name in names}
+        named = {name for _, names in self.groups for name in names}
         rest = ("More", [name for name in rows if name not in named])
-        _write_groups(formatter, rows, (*VERBS, rest))
+        _write_groups(formatter, rows, (*self.groups, rest))
 
 
 def _write_groups(

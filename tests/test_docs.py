@@ -10,6 +10,7 @@ import pytest
 from runner import access, outcomes, settings
 from runner.audit.records import COMMON_FIELDS, FIELDS, STATUSES
 from runner.cli import EXIT_CODES, cli
+from runner.cli_cluster import cluster
 from runner.config.read import read_config
 from runner.config.schema import ALLOWED
 from runner.job import document, load
@@ -38,10 +39,10 @@ _VERBS = table("command", "does", "exit codes")
 _VERBS_IN_CHINESE = table("命令", "作用", "退出码", text=CHINESE)
 
 
-def options():
+def options(group=cli):
     """Option → the verbs that have it, and its help."""
     found = {}
-    for verb, command in cli.commands.items():
+    for verb, command in group.commands.items():
         for param in command.params:
             if isinstance(param, click.Option):
                 found.setdefault(param.opts[0], {})[verb] = param.help
@@ -93,8 +94,25 @@ def test_every_option_stands_in_the_table_with_its_verbs():
 _OPTIONS = ("option", "of", "default", "meaning")
 
 
+def test_every_option_of_many_machines_stands_in_their_table():
+    rows = {
+        name.split()[0]: set(words(of))
+        for told, of, _, _ in table("option", "of `cluster`", "default", "meaning")
+        for name in names(told)
+    }
+    assert rows == {option: set(verbs) for option, verbs in options(cluster).items()}
+
+
+def test_every_verb_of_many_machines_stands_in_their_table():
+    assert [words(verb)[0] for verb, _ in table("verb", "does")] == list(cluster.commands)
+    assert [verb for verb, command in cluster.commands.items() if not command.help] == []
+    (row,) = [row for row in _VERBS if words(row[0])[0] == "cluster"]
+    assert names(row[1]) == list(cluster.commands)
+
+
 def test_every_option_has_help():
-    assert [option for option, verbs in options().items() if not all(verbs.values())] == []
+    told = [*options().items(), *options(cluster).items()]
+    assert [option for option, verbs in told if not all(verbs.values())] == []
 
 
 def test_a_default_in_the_table_is_one_in_the_help():
@@ -114,7 +132,13 @@ def test_a_default_in_the_table_is_one_in_the_help():
 
 def test_the_environment_is_named():
     named = set(re.findall(r"\b_?BULK_DELETE_[A-Z_]+", TEXT))
-    assert named - {COMPLETION} == {access.ENV_BASE_URL, access.ENV_TOKEN, access.ENV_TOKEN_FILE}
+    assert named - {COMPLETION} == {
+        access.ENV_BASE_URL,
+        access.ENV_TOKEN,
+        access.ENV_TOKEN_FILE,
+        access.ENV_DATABASE,
+        access.ENV_DATABASE_FILE,
+    }
 
 
 def test_the_vendors_host_is_named():
@@ -161,16 +185,18 @@ def command_lines():
 
 @pytest.mark.parametrize("line", sorted(set(command_lines())))
 def test_every_command_that_a_reader_may_type_exists(line):
-    verb, *rest = shlex.split(line)
-    known = {option for option, verbs in options().items() if verb in verbs} | HELP
-    assert verb in cli.commands
+    group, (verb, *rest) = cli, shlex.split(line)
+    if verb == "cluster":
+        group, (verb, *rest) = cluster, rest
+    known = {option for option, verbs in options(group).items() if verb in verbs} | HELP
+    assert verb in group.commands
     assert {word for word in rest if word.startswith("--")} <= known
 
 
 def test_options_named_in_the_text_exist():
     texts = [text for text in names(PROSE) if not text.startswith("python ")]
     named = {word for text in texts for word in text.split() if re.fullmatch(r"--[a-z-]+", word)}
-    assert named - set(options()) - HELP == set()
+    assert named - set(options()) - set(options(cluster)) - HELP == set()
 
 
 @pytest.mark.parametrize("line", [text for text in names(PROSE) if text.startswith("python ")])

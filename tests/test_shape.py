@@ -16,11 +16,13 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from runner import usage
 from runner.cli import cli
+from runner.cli_cluster import cluster
 from runner.job.arguments import read_jobs
 from runner.plan.file import read_plan
 from runner.plan.planner import plan_job
@@ -36,7 +38,7 @@ FOLDERS = {
     for folder, _, allowed in table("folder", "owns", "may import, beside the shared words")
 }
 SHARED = {names(word)[0] for word, _ in table("shared word", "owns")}
-ENTRY = {"__init__", "__main__", "cli", "library"}
+ENTRY = {"__init__", "__main__", "call", "cli", "cli_cluster", "library"}
 """Names at the top that nobody shares: they may import every folder's public side."""
 LIBRARIES = {library: words(rooms) for library, rooms in table("library", "only in")}
 EVERYWHERE = {"orjson"}
@@ -151,7 +153,7 @@ def test_no_flags_travel_as_a_dict():
     untyped = [
         f"{module}:{node.name}"
         for module in MODULES
-        if module == "cli" or folder_of(module) == "commands"
+        if module in {"cli", "cli_cluster"} or folder_of(module) == "commands"
         for node in ast.walk(tree(module))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.args.kwarg is not None
     ]
@@ -404,12 +406,27 @@ def test_every_verb_stands_in_a_group_of_the_help_and_has_an_example_that_parses
     assert "More:" not in shown
     for name, verb in cli.commands.items():
         assert f"\n  {name} " in shown
-        said, *args = shlex.split(verb.example)
-        assert said == name
-        assert verb.make_context(name, args, resilient_parsing=False).params is not None
-        assert f"bulk-delete {verb.example}" in CliRunner().invoke(cli, [name, "--help"]).output.replace(
-            "\n  ", " "
-        )
+        if not isinstance(verb, click.Group):
+            check_example(verb, name)
+
+
+def check_example(verb, *path):
+    """Hold the example of a verb to its own flags and to its help."""
+    words = shlex.split(verb.example)
+    assert words[: len(path)] == list(path)
+    assert verb.make_context(path[-1], words[len(path) :], resilient_parsing=False).params is not None
+    shown = CliRunner().invoke(cli, [*path, "--help"]).output.replace("\n  ", " ")
+    assert f"bulk-delete {verb.example}" in shown
+
+
+def test_every_verb_of_many_machines_stands_in_a_group_and_has_an_example_that_parses():
+    shown = CliRunner().invoke(cli, ["cluster", "--help"]).output
+    assert "More:" not in shown
+    assert "..." not in shown.partition("Usage:")[2].partition("Options:")[2], "a sentence is cut"
+    for name, verb in cluster.commands.items():
+        assert f"\n  {name} " in shown
+        check_example(verb, "cluster", name)
+    assert {name for _, names in usage.CLUSTER_VERBS for name in names} <= set(cluster.commands)
 
 
 def test_every_group_of_the_help_holds_something_that_exists():

@@ -6,8 +6,8 @@ was sent meanwhile), `Refused` (a person has to change something), or a bug.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
@@ -27,6 +27,7 @@ __all__ = [
     "ask",
     "check_schema",
     "read_database",
+    "transaction",
 ]
 
 SCHEMA_VERSION: Final = 1
@@ -139,6 +140,17 @@ async def ask(connection: Connection, statement: str, values: Sequence[Any] = ()
         # Statements are constants of this folder; only values come from outside, and they are bound.
         cursor = await connection.execute(statement.encode(), values or None)
         return await cursor.fetchall() if cursor.description is not None else []
+
+
+@asynccontextmanager
+async def transaction(connection: Connection) -> AsyncIterator[None]:
+    """Let all statements of the block be carried out, or none; raises as `ask` does.
+
+    Where the connection is lost at the very end nobody knows which.
+    """
+    with _in_our_words():
+        async with connection.transaction():
+            yield
 
 
 async def check_schema(connection: Connection) -> None:

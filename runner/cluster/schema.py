@@ -5,7 +5,7 @@ from typing import Final
 
 from procrastinate.schema import SchemaManager
 
-from runner.cluster.database import Database, ask, check_schema
+from runner.cluster.database import Database, ask, check_schema, transaction
 
 __all__ = ["make_schema"]
 
@@ -20,7 +20,7 @@ async def make_schema(database: Database) -> bool:
         DatabaseAway: The database cannot be reached.
         Refused: It does not let this user make it, or has one of another version.
     """
-    async with await database.connect() as connection, connection.transaction():
+    async with await database.connect() as connection, transaction(connection):
         await ask(connection, _ONE_AT_A_TIME)
         ((there,),) = await ask(connection, "SELECT to_regclass('bulk_delete.schema_version') IS NOT NULL")
         if not there:

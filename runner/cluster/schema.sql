@@ -37,7 +37,8 @@ CREATE TABLE jobs (
 );
 
 CREATE TABLE shards (
-    job text REFERENCES jobs ON DELETE CASCADE,
+    -- Looked at in the end: a long plan comes in first, and nobody waits for its rate meanwhile.
+    job text REFERENCES jobs ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
     shard integer,
     epoch integer NOT NULL DEFAULT 1,                            -- grows with each change of owner
     state text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'doing', 'stopped', 'done')),
@@ -69,6 +70,8 @@ CREATE TABLE late_pieces (
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (job, shard, epoch, piece), FOREIGN KEY (job, shard) REFERENCES shards ON DELETE CASCADE
 );
+-- A job that is placed once more begins above these: an owner of its former life stays fenced.
+CREATE TABLE forgotten (job text PRIMARY KEY, epoch integer NOT NULL);
 -- An operator's; each stands in the audit of every shard that is under way then.
 CREATE TABLE orders (
     job text REFERENCES jobs ON DELETE CASCADE,

@@ -18,6 +18,7 @@ from runner.audit.fold import Fold
 from runner.audit.journal import DiskFile, Journal
 from runner.audit.records import BatchRecord, Record, RejectedRecord, SummaryRecord
 from runner.commands.monitor import SessionMonitor
+from runner.commands.questions import answered
 from runner.commands.steering import SteeredRun, open_to_orders
 from runner.commands.vendor import OpenPace, Vendor, own_pace, reach_vendor, stoppable
 from runner.errors import Broken, Exit, Refused, RunnerError, Stopped
@@ -35,7 +36,7 @@ from runner.send.session import RunSpec, Session
 from runner.stop import Stop, Stopping
 from runner.text import many
 
-__all__ = ["RunFiles", "RunRequest", "SessionEnd", "carry_out"]
+__all__ = ["RunFiles", "RunRequest", "SessionEnd", "carry_out", "show_windows"]
 
 _Found = TypeVar("_Found")
 
@@ -183,7 +184,7 @@ async def _confirmed_vendor(
     """Take the lock, open the client and ask what is to be asked, each as early as it can be."""
     spec, access, windows = request.spec, request.access, request.files.open_windows()
     if not windows:
-        await _ask(request.questions, screen, stop)
+        await answered(request.questions, screen, stop)
     lock = origin_lock(
         access.base_url,
         wait=request.wait,
@@ -193,8 +194,8 @@ async def _confirmed_vendor(
     await stack.enter_async_context(lock)
     vendor = await stack.enter_async_context(reach_vendor(access, spec.limits, stop, request.open_pace))
     if windows:
-        await _show_windows(windows, vendor, screen)
-        await _ask(request.questions, screen, stop)
+        await show_windows(windows, vendor, screen)
+        await answered(request.questions, screen, stop)
     return vendor
 
 
@@ -221,7 +222,7 @@ def _protected(path: str | None, rule: PhoneRule) -> ProtectList:
     return ProtectList(rule) if path is None else read_protect_file(path, rule)
 
 
-async def _show_windows(windows: tuple[PlanWindow, ...], vendor: Vendor, screen: Console) -> None:
+async def show_windows(windows: tuple[PlanWindow, ...], vendor: Vendor, screen: Console) -> None:
     """Say how many rows each window matches just now; raises Refused where they are too many."""
     rows = await _unless_abandoned(check_windows(windows, vendor.total), vendor.stop)
     for place, total in rows.items():
@@ -244,11 +245,6 @@ async def _unless_abandoned(asking: Coroutine[Any, Any, _Found], stop: Stop) -> 
         raise
     finally:
         stop.on_abandon = None
-
-
-async def _ask(questions: tuple[Question, ...], screen: Console, stop: Stop) -> None:
-    for question in questions:
-        await screen.ask(question.text, stop, unless=question.flag)
 
 
 def _read_rejects(path: Path | None) -> Iterator[RejectedRecord]:

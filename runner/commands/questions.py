@@ -3,15 +3,17 @@
 Refused at once where nobody can answer, so that a schedule does not plan for an hour first.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from runner.errors import Refused
 from runner.options import ResumeOptions
 from runner.output.console import Console
 from runner.send.safety import Question, is_stale
+from runner.stop import Stop
 from runner.text import many
 
-__all__ = ["asked", "confirmed", "fresh_enough"]
+__all__ = ["answered", "asked", "confirmed", "fresh_enough"]
 
 
 def confirmed(text: str, options: ResumeOptions, screen: Console) -> list[Question]:
@@ -32,3 +34,9 @@ def asked(text: str, flag: str, screen: Console) -> list[Question]:
     if not screen.may_ask:
         raise Refused(f"not confirmed: {text}", hint=f"there is no terminal to ask on: add {flag}")
     return [Question(text, flag)]
+
+
+async def answered(questions: Sequence[Question], screen: Console, stop: Stop) -> None:
+    """Ask one question after the other; raises Refused at the first that is not answered with yes."""
+    for question in questions:
+        await screen.ask(question.text, stop, unless=question.flag)

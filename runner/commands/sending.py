@@ -45,6 +45,7 @@ from runner.version import __version__
 __all__ = [
     "Sending",
     "check_origin",
+    "check_words",
     "rules_of",
     "send_new",
     "send_rest",
@@ -130,13 +131,18 @@ def send_rest(
     return _carry_out(spec, files, tuple(questions), sending)
 
 
+def check_words(options: ResumeOptions) -> None:
+    """Raise Refused where a reason or an operator is too long for a record."""
+    for name, words in (("reason", options.reason), ("operator", options.operator)):
+        if len(words or "") > _LONGEST_WORDS:
+            raise Refused(f"--{name}: at most {_LONGEST_WORDS:,} characters, for it stands in one record")
+
+
 def _spec(
     mode: Mode, run_id: str, files: RunFiles, rules: tuple[Limits, Safety], sending: Sending
 ) -> RunSpec:
     plan, options = files.plan, sending.options
-    for name, words in (("reason", options.reason), ("operator", options.operator)):
-        if len(words or "") > _LONGEST_WORDS:
-            raise Refused(f"--{name}: at most {_LONGEST_WORDS:,} characters, for it stands in one record")
+    check_words(options)
     return RunSpec(
         mode=mode,
         run_id=run_id,

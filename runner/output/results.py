@@ -15,6 +15,15 @@ from msgspec import Meta
 from runner.audit.records import SummaryRecord
 from runner.audit.verify import State
 from runner.errors import RunnerError
+from runner.output.cluster_results import (
+    ClusterCancelResult,
+    ClusterFetchResult,
+    ClusterForgetResult,
+    ClusterInitResult,
+    ClusterPaceResult,
+    ClusterStatusResult,
+    ClusterSubmitResult,
+)
 from runner.output.report_fields import RefusedUser, Report
 from runner.output.run_results import PaceResult, StatusResult, VerbResult
 from runner.plan.by_user import UserNumbers
@@ -205,6 +214,13 @@ Result = (
     | PaceResult
     | SandboxResult
     | SchemaResult
+    | ClusterInitResult
+    | ClusterSubmitResult
+    | ClusterStatusResult
+    | ClusterPaceResult
+    | ClusterCancelResult
+    | ClusterFetchResult
+    | ClusterForgetResult
     | ErrorResult
 )
 _FIRST: Final = ("type", "v", "exit_code", "message", "hint")

@@ -44,7 +44,7 @@ def test_the_token_from_a_file_its_newline_stripped(program, how):
     program("run", program.job({USER: PHONES}), "--yes", *args, env=env).expect(0)
 
 
-def test_only_the_three_variables_are_heard(program):
+def test_only_the_variables_that_are_named_are_heard(program):
     env = {"BULK_DELETE_RATE": "1/m", "BULK_DELETE_CONCURRENCY": "x", "BULK_DELETE_YES": "1"}
     job = program.job({USER: PHONES})
     program("run", job, env=env).expect(2)

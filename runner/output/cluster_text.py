@@ -1,0 +1,88 @@
+"""Jobs of many machines, in words. Nothing is counted here, but for what is done in percent."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from runner.output.cluster_results import ClusterJob, ClusterShard
+from runner.text import printable, width
+
+__all__ = ["job_lines", "jobs_table", "percent", "shards_table"]
+
+_JOBS: Final = ("id", "submitted", "state", "asked", "deleted", "failed", "unknown", "shards", "next")
+_SHARDS: Final = ("shard", "state", "asked", "deleted", "failed", "unknown", "worker", "why")
+_NUMBERS: Final = ("asked", "deleted", "failed", "unknown", "shard")
+
+
+def percent(ended: int, batches: int) -> float:
+    """Return a share in percent, rounded down: 100 says that nothing is left."""
+    return int(1000 * ended / batches) / 10 if batches else 100.0
+
+
+def jobs_table(jobs: Sequence[ClusterJob]) -> str:
+    """Return one line a job, in words."""
+    if not jobs:
+        return "no jobs"
+    return _table(_JOBS, [_job_row(job) for job in jobs])
+
+
+def _job_row(job: ClusterJob) -> tuple[str, ...]:
+    shards = job.shards
+    at = datetime.fromisoformat(job.submitted_at).astimezone(UTC)
+    return (
+        printable(job.id),
+        f"{at:%Y-%m-%d %H:%M}Z",
+        f"{'paused' if job.held and job.state == 'open' else job.state} {job.percent:.1f}%",
+        *_figures(job.phones, job),
+        f"{shards.doing} of {shards.waiting + shards.doing + shards.stopped + shards.done}",
+        printable(job.next or "-"),
+    )
+
+
+def shards_table(shards: Sequence[ClusterShard]) -> str:
+    """Return one line a shard, in words."""
+    return _table(_SHARDS, [_shard_row(shard) for shard in shards])
+
+
+def _shard_row(shard: ClusterShard) -> tuple[str, ...]:
+    worker = printable(shard.worker or "-")
+    if shard.state == "doing" and shard.heard_s is not None:
+        worker = f"{worker} ({shard.heard_s:.1f} s ago)"
+    return (
+        str(shard.shard),
+        f"{shard.state} {shard.percent:.1f}%",
+        *_figures(shard.phones, shard),
+        worker,
+        printable(shard.why or "-"),
+    )
+
+
+def _figures(asked: int, of: ClusterJob | ClusterShard) -> list[str]:
+    found = (asked, of.deleted, of.failed, of.unknown)
+    return ["?" if number is None else f"{number:,}" for number in found]
+
+
+def _table(header: tuple[str, ...], found: Sequence[tuple[str, ...]]) -> str:
+    rows = [header, *found]
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(_padded, row, widths, header)).rstrip() for row in rows)
+
+
+def _padded(cell: str, columns: int, header: str) -> str:
+    space = " " * (columns - width(cell))
+    return space + cell if header in _NUMBERS else cell + space
+
+
+def job_lines(job: ClusterJob) -> list[str]:
+    """Return what is to be said of one job, a sentence a line."""
+    lines = [
+        f"{printable(job.id)}: {printable(job.job)} at {job.base_url}, {job.state} {job.percent:.1f}%",
+        f"rate {job.rate_allowed} allowed of {job.rate_configured}, for all that reaches this origin",
+    ]
+    if job.why:
+        lines.append(f"stopped: {printable(job.why)}")
+    if job.held:
+        lines.append("paused by an operator")
+    if job.next is not None:
+        lines.append(f"next: {job.next}")
+    return lines
