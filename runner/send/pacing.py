@@ -38,7 +38,7 @@ from runner.send.ramp import Ramp
 from runner.settings import Rate
 from runner.stop import Stop
 
-__all__ = ["Meter", "PaceChange", "Pacer", "retried"]
+__all__ = ["AHEAD_S", "CUT_AT_MOST_EVERY_S", "Meter", "PaceChange", "Pacer", "retried"]
 
 BURST_S: Final = 0.02
 """After a hiccup at most what belongs to this much time leaves at once."""
