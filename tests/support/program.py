@@ -320,23 +320,15 @@ class Terminal:
 
     def __init__(self, argv, cwd, env):
         self._master, slave = pty.openpty()
-        # Whoever leads a session and opens a terminal gets it as the controlling one.
-        opening = ["sh", "-c", 'exec "$@" <"$0" 2>"$0"', os.ttyname(slave)]
-        self.process = subprocess.Popen(
-            [*opening, *argv],
-            cwd=cwd,
-            env={"TERM": "xterm", "COLUMNS": "200", **env},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
-        self._slave = slave  # kept open until it has been opened there, or reading would fail
+        reading, writing = os.pipe()
+        self._stdout = os.fdopen(reading, "rb")
+        whole = {"TERM": "xterm", "COLUMNS": "200", **env}
+        self.process = Fork(argv, cwd, whole, (slave, writing, slave), leads=True)
+        os.close(slave)
+        os.close(writing)
         self.seen = ""
 
     def _read(self):
-        if self._slave is not None and (self.seen or self.process.poll() is not None):
-            os.close(self._slave)
-            self._slave = None
         ready, _, _ = select.select([self._master], [], [], 0.05)
         if not ready:
             return True
@@ -374,7 +366,7 @@ class Terminal:
         give_up = time.monotonic() + PATIENCE_S
         while self._master is not None and self._read():
             assert time.monotonic() < give_up, f"still running; it said {self.seen!r}"
-        out = self.process.stdout.read().decode()
+        out = self._stdout.read().decode()
         return Ended(self.process.wait(PATIENCE_S), out, self.seen)
 
     def close(self):
@@ -382,11 +374,9 @@ class Terminal:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        self.process.stdout.close()
+        self._stdout.close()
         if self._master is not None:
             os.close(self._master)
-        if self._slave is not None:
-            os.close(self._slave)
 
 
 class Listener:
