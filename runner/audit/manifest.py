@@ -163,12 +163,12 @@ def read_manifest(folder: Path) -> JobManifest:
         Refused: It cannot be read.
     """
     path = folder / MANIFEST
-    if not path.is_file():
-        raise Refused(f"{path} is no regular file", hint="name the folder of a fetched job")
+    if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+        raise Refused(
+            f"{path} is no regular file, or longer than any manifest", hint="name the folder of a fetched job"
+        )
     try:
-        with path.open("rb") as file:
-            text = file.read(_MOST_BYTES)
-        return msgspec.json.decode(text, type=JobManifest)
+        return msgspec.json.decode(path.read_bytes(), type=JobManifest)
     except OSError as error:
         raise Refused(f"{path}: cannot be read: {error.strerror}") from error
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

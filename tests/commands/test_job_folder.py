@@ -226,6 +226,65 @@ def test_status_shows_a_job_that_is_less_than_was_fetched_as_damaged(tmp_path, h
     assert [item.state for item in status([tmp_path], StatusOptions(), ENV).result.items] == ["damaged"]
 
 
+def _of_second(change):
+    """A change of the second audit's records, which the manifest then says to be what was fetched."""
+
+    def forge(folder):
+        rechain(folder / AUDIT, change)
+        jobs.write_manifest(folder, 3)
+
+    return forge
+
+
+def _record(kind, **changes):
+    return lambda record: {**record, **changes} if record["type"] == kind else record
+
+
+FORGED = {
+    "another plan": _record("run", plan_sha256="0" * 64),
+    "another number of numbers": lambda record: _planned(record, 1),
+    "a time that is none": _record("run", at="yesterday"),
+    "a time without an offset": _record("summary", at="2026-01-02T03:04:05"),
+}
+
+
+def _planned(record, more):
+    """The record of an audit of which everybody agrees that so many more numbers were planned."""
+    if record["type"] == "run":
+        planned = record["planned"]
+        return {**record, "planned": {**planned, "phones": planned["phones"] + more}}
+    if record["type"] == "batch" and record["seq"] == 1:
+        return {**record, "phones": record["phones"] + more}
+    if record["type"] == "summary":
+        phones = record["phones"]
+        return {
+            **record,
+            "phones": {**phones, **{k: phones[k] + more for k in ("read", "unique", "deleted")}},
+        }
+    return record
+
+
+@pytest.mark.parametrize("how", FORGED)
+def test_a_shard_that_agrees_with_the_manifest_alone_is_damaged_all_the_same(tmp_path, how):
+    folder = tmp_path / "job"
+    jobs.write_job(folder, three_shards())
+    _of_second(FORGED[how])(folder)
+    (found,) = verify([folder]).result.items
+    assert (found.exit_code, AUDIT in found.what) == (1, True), found
+    for html in (None, tmp_path / "p.html"):
+        with pytest.raises(AuditDamaged):
+            reported(folder, html=html)
+
+
+def test_an_open_shard_that_confirms_more_than_was_planned_is_damaged(tmp_path):
+    shards = three_shards()
+    target = jobs.audits.Target("u1")
+    shards[1].records = [jobs.audits.sending(1, 2), jobs.audits.batch(1, phones=50, target=target)]
+    jobs.write_job(tmp_path / "job", shards)
+    (found,) = verify([tmp_path / "job"]).result.items
+    assert (found.exit_code, AUDIT in found.what, "add up" in found.what) == (1, True, True)
+
+
 def test_several_faults_are_counted_and_the_worst_is_told(tmp_path):
     folder = tmp_path / "job"
     jobs.write_job(folder, three_shards())
