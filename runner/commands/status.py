@@ -91,7 +91,7 @@ def _looks(paths: Sequence[Path]) -> Iterator[tuple[Path, _Look]]:
         except OSError as error:
             raise Refused(f"the folder {path} cannot be read: {error.strerror}") from error
         for name, is_folder in inside:
-            if is_folder and is_job_folder(path / name):
+            if is_folder and not name.startswith(".") and is_job_folder(path / name):
                 yield path / name, _job_edges(path / name)
             elif not is_folder and _may_be_audit(name):
                 yield path / name, read_edges(path / name)

@@ -395,6 +395,11 @@ def test_the_page_shows_the_shards_and_the_course_of_all_of_them(tmp_path):
     assert "4 of 6 numbers are confirmed; 2 were not sent" in page
 
 
+def test_status_passes_over_a_fetch_that_was_interrupted(tmp_path):
+    jobs.write_job(tmp_path / ".job.tmp", three_shards())
+    assert not status([tmp_path], StatusOptions(), ENV).result.items
+
+
 def test_status_takes_a_job_by_its_name_and_its_age(tmp_path):
     jobs.write_job(tmp_path / "job", three_shards())
     assert [i.job for i in status([tmp_path], StatusOptions(job=jobs.NAME), ENV).result.items] == [jobs.NAME]
