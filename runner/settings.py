@@ -64,8 +64,7 @@ class Rate:
     def __str__(self) -> str:
         if self.count is None:
             return "unlimited"
-        number = f"{self.count:.6f}".rstrip("0").rstrip(".")  # never 1e+06, which no file could say again
-        return f"{number}/{'m' if self.period_s == _UNIT_S['m'] else 's'}"
+        return f"{_plain(self.count)}/{'m' if self.period_s == _UNIT_S['m'] else 's'}"
 
 
 def parse_rate(text: str) -> Rate:
@@ -139,6 +138,10 @@ class LimitsGiven:
         return replace(base, **given)
 
 
+_LIMITS = tuple(limit.name for limit in fields(LimitsGiven))
+"""In a job, a plan and an audit they stand without their unit."""
+
+
 def _check_limits(limits: Limits | LimitsGiven) -> None:
     """Raise ValueError where a limit is out of bounds (`inf` and `nan` are)."""
     bounds = (
@@ -193,14 +196,9 @@ class Safety:
 
 def limits_to_json(limits: Limits | LimitsGiven) -> dict[str, Any]:
     """Return the limits that are given, in the job file's notation (`deadline` in seconds)."""
-    found = {
-        "rate": None if limits.rate is None else str(limits.rate),
-        "concurrency": limits.concurrency,
-        "timeout": limits.timeout_s,
-        "max_attempts": limits.max_attempts,
-        "deadline": limits.deadline_s,
-    }
-    return {name: value for name, value in found.items() if value is not None}
+    found = {name.removesuffix("_s"): getattr(limits, name) for name in _LIMITS}
+    given = {name: value for name, value in found.items() if value is not None}
+    return {**given, "rate": str(limits.rate)} if limits.rate is not None else given
 
 
 def limits_from_json(found: Mapping[str, Any]) -> LimitsGiven:
@@ -208,20 +206,16 @@ def limits_from_json(found: Mapping[str, Any]) -> LimitsGiven:
     rate = found.get("rate")
     for name in ("concurrency", "max_attempts"):
         _check(found.get(name, 1), name, least=1)
-    return LimitsGiven(
-        rate=None if rate is None else parse_rate(rate),
-        concurrency=found.get("concurrency"),
-        timeout_s=found.get("timeout"),
-        max_attempts=found.get("max_attempts"),
-        deadline_s=found.get("deadline"),
-    )
+    given: dict[str, Any] = {name: found.get(name.removesuffix("_s")) for name in _LIMITS}
+    given["rate"] = None if rate is None else parse_rate(rate)
+    return LimitsGiven(**given)
 
 
 def safety_to_json(safety: Safety) -> dict[str, Any]:
     """Return the safety rules in the job file's notation."""
     found = {rule.name: getattr(safety, rule.name) for rule in fields(safety)}
     shares = [rule.name for rule in fields(safety) if rule.metadata["kind"] == "share"]
-    return {**found, **{name: _percent(found[name]) for name in shares}}
+    return {**found, **{name: f"{_plain(100 * found[name])}%" for name in shares}}
 
 
 def safety_from_json(found: Mapping[str, Any]) -> Safety:
@@ -259,5 +253,6 @@ def _check(value: object, name: str, *, least: int) -> None:
         raise ValueError(f"{name}: expected a whole number from {least}")
 
 
-def _percent(share: float) -> str:
-    return f"{share * 100:.6f}".rstrip("0").rstrip(".") + "%"
+def _plain(number: float) -> str:
+    """Return a number in plain digits: never 1e+06, which no file could say again."""
+    return f"{number:.6f}".rstrip("0").rstrip(".")

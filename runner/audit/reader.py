@@ -38,6 +38,7 @@ _NEWLINE = 0x0A
 _TAIL = len(b',"chain":""}\n') + 64
 _CHAIN = slice(-67, -3)
 _FIRST = b'{"type":"run"'
+_PLAN = b'{"type":"plan",'
 _CHAINED = re.compile(rb',"chain":"[0-9a-f]{64}"\}\r?\n')
 
 
@@ -139,6 +140,9 @@ def check_is_audit(path: Path, descriptor: int) -> None:
     if not head:
         raise Refused(f"{path} is empty: no audit", hint=NOTHING_SENT)
     torn = b"\n" not in head and head[: len(_FIRST)] == _FIRST[: len(head)]
+    if head.startswith(_PLAN):
+        hint = "the audit that it belongs to has its name without .plan"
+        raise Refused(f"{path} is no audit: it is a plan", hint=hint)
     if not torn and not _CHAINED.search(head):
         raise Refused(f"{path} is no audit", hint="an audit's first line begins with " + _FIRST.decode())
 

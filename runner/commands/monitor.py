@@ -78,15 +78,15 @@ class SessionMonitor:
             held_s=held_s,
         )
 
-    def _state(self, watched: _Watched) -> tuple[str, float | None]:
-        """Return what holds the session up, if something does, and for how many seconds if that is known."""
+    def _state(self, watched: _Watched) -> tuple[str, float]:
+        """Return what holds the session up, if something does, and for how many seconds."""
         if watched.stop.reason is not None:
-            return self._stopping(watched, watched.stop.reason.why), None
+            return self._stopping(watched, watched.stop.reason.why), 0.0
         if (pause := self._pauses.at(utc_now())) is not None:
             return pause_words(pause[0]), pause[1]
         if not watched.breaker.clear:
-            return "one batch at a time, until one is confirmed", None
-        return "", None
+            return "one batch at a time, until one is confirmed", 0.0
+        return "", 0.0
 
     def _stopping(self, watched: _Watched, why: str) -> str:
         now_s = asyncio.get_running_loop().time()

@@ -25,7 +25,6 @@ from runner.job.schema import (
     ENTRY_KEYS,
     EntryModel,
     JobModel,
-    LimitsModel,
     ShapeFault,
     TableModel,
     read_created_at,
@@ -107,7 +106,12 @@ class _JobReader:
             return None
         return Job(
             name=model.name or default_name(self.document.name),
-            limits=_limits(model.limits),
+            limits=LimitsGiven(
+                rate=model.limits.rate,
+                concurrency=model.limits.concurrency,
+                timeout_s=model.limits.timeout,
+                max_attempts=model.limits.max_attempts,
+            ),
             safety=self._safety(model.model_dump(include={"safety"}, exclude_none=True)["safety"]),
             phone_rule=model.phone_rule,
             timezone=model.timezone,
@@ -298,15 +302,6 @@ def _resolve_path(job_path: str, name: str) -> str:
     if glob.has_magic(name):
         folder = glob.escape(folder)
     return os.path.normpath(os.path.join(folder, name))  # noqa: PTH118 - keeps a pattern as it is
-
-
-def _limits(model: LimitsModel) -> LimitsGiven:
-    return LimitsGiven(
-        rate=model.rate,
-        concurrency=model.concurrency,
-        timeout_s=model.timeout,
-        max_attempts=model.max_attempts,
-    )
 
 
 def default_name(path: str) -> str:

@@ -1,5 +1,6 @@
 """What holds a run up, by its `pace` records: the server's pauses, the breaker's, and an operator's. Pure."""
 
+import math
 from datetime import datetime
 
 from runner.audit.records import GO_ON, PAUSE, PaceRecord, Record, RunRecord
@@ -27,10 +28,10 @@ class Pauses:
             if until is not None and (self._longest is None or until > self._longest[0]):
                 self._longest = until, record
 
-    def at(self, now: datetime) -> tuple[PaceRecord, float | None] | None:
-        """Return the pause that lasts, and for how many seconds still; None: until an operator says so."""
+    def at(self, now: datetime) -> tuple[PaceRecord, float] | None:
+        """Return the pause that lasts, and for how many seconds still: infinity of an operator's."""
         if self._hold is not None:
-            return self._hold, None
+            return self._hold, math.inf
         left_s = 0.0 if self._longest is None else (self._longest[0] - now).total_seconds()
         return (self._longest[1], left_s) if self._longest is not None and left_s > 0 else None
 

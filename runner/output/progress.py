@@ -4,6 +4,7 @@ Shows what others counted and decides nothing. Every line of the block is shorte
 narrow terminal cuts nothing and one that is made narrower wraps nothing.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
@@ -43,8 +44,8 @@ class Snapshot:
     """The rate allowed just now."""
     state: str = ""
     """Why nothing leaves, or less than is allowed; empty where nothing holds the run up."""
-    held_s: float | None = None
-    """Seconds until a pause ends; None: there is none."""
+    held_s: float = 0.0
+    """Seconds until a pause ends; infinity: until an operator says so."""
 
 
 class Progress:
@@ -106,7 +107,8 @@ class Progress:
             return None
         lately_s = left * (at_s - first_s) / (now.batches - first.batches) if left else 0.0
         at_least_s = left / now.allowed.per_second
-        return round(max(lately_s, at_least_s) + (now.held_s or 0.0))
+        left_s = max(lately_s, at_least_s) + now.held_s
+        return round(left_s) if math.isfinite(left_s) else None
 
 
 def _why_idle(now: Snapshot, rate: float) -> str:

@@ -259,8 +259,9 @@ def remarks(report: Report) -> list[str]:
     """Return what the totals alone do not say, a sentence each without its capital and its full stop."""
     lines = []
     if report.uncertain_batches:
+        under_way = ", those under way among them" if report.status == "running" else ""
         lines.append(
-            f"batches with an attempt whose end nobody knows: {report.uncertain_batches:,};"
+            f"batches with an attempt whose end nobody knows{under_way}: {report.uncertain_batches:,};"
             " more rows may have gone than were confirmed"
         )
     if report.empty_batches:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import isfinite
 from pathlib import Path
 from typing import Final
 
@@ -75,8 +76,9 @@ def status_line(
     pause = _pause(edges, now) if known.running else None
     speed = _speed(edges, now if pause is None else moment(pause[0])) if known.running else None
     left_s = None
-    if speed and ended is not None and (pause is None or pause[1] is not None):
-        left_s = round((planned - ended) / speed + (0.0 if pause is None else pause[1] or 0.0))
+    held_s = 0.0 if pause is None else pause[1]
+    if speed and ended is not None and isfinite(held_s):
+        left_s = round((planned - ended) / speed + held_s)
     return RunStatusLine(
         job=first.job,
         run_id=first.run_id,
@@ -193,7 +195,7 @@ def _figures(edges: Edges, known: Known) -> dict[str, int | None]:
     return {**told, "unknown": phones.unknown, "not_sent": phones.not_sent, "open": 0}
 
 
-def _pause(edges: Edges, now: datetime) -> tuple[PaceRecord, float | None] | None:
+def _pause(edges: Edges, now: datetime) -> tuple[PaceRecord, float] | None:
     """Return the pause that a running run is in, if it is in one: while it lasts hardly anything follows."""
     pauses = Pauses()
     for record in edges.last:

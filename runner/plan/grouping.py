@@ -9,6 +9,7 @@ hash seeds. It reads no list and writes no plan.
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import chain, groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -159,16 +160,12 @@ class Grouping:
 
     def _by_name(self, segments: list[Segment]) -> Iterator[tuple[Target, list[str]]]:
         for lines in self._spill.sorted_values(segments):
-            for key, named in groupby((line.rpartition("\t") for line in lines), _first):
+            for key, named in groupby((line.rpartition("\t") for line in lines), itemgetter(0)):
                 yield _target(key), [phone for _, _, phone in named]
 
     def has_several(self, user_id: str) -> bool:
         """Tell whether a user may have more than one target (surely so, while all are known by number)."""
         return len(self._contexts) > 1 if self._beyond else self._targets_of.get(user_id, 0) > 1
-
-
-def _first(parts: tuple[str, str, str]) -> str:
-    return parts[0]
 
 
 def _key(user_id: str, context: Context) -> str:

@@ -93,6 +93,12 @@ def test_report_of_what_is_no_audit_is_2(program):
     program("report", "nowhere.jsonl").expect(2)
 
 
+def test_a_plan_that_is_given_for_an_audit_is_told_as_that(program, audit):
+    for verb in (("report",), ("resume", "--yes"), ("rerun", "--yes")):
+        told = program(verb[0], "a.jsonl.plan", *verb[1:]).expect(2).err
+        assert "a.jsonl.plan is no audit: it is a plan" in told, verb
+
+
 def test_verify_of_a_whole_audit_is_0(program, audit, two_sessions):
     program("verify", audit).expect(0)
     program("verify", two_sessions[0]).expect(0)

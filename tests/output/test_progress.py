@@ -131,6 +131,12 @@ def test_in_a_pause_the_rate_is_0_at_once():
     assert (figures["rate"], figures["state"]) == (0.0, "paused until …")
 
 
+def test_in_an_operators_pause_nothing_leaves_and_nobody_knows_how_long_it_takes():
+    held = snapshot(requests=200, batches=944, state="paused by ops", held_s=float("inf"))
+    figures = seen(*running(20, 10), (20.2, held))
+    assert (figures["rate"], figures["left_s"]) == (0.0, None)
+
+
 def test_where_it_goes_on_there_is_no_reason():
     assert seen(*running(20, 10))["state"] == ""
 

@@ -156,7 +156,9 @@ def test_after_a_kill_what_may_have_left_is_told_from_what_did():
         (killed(), "1, and those of at most 1 batch under way\n"),
         (again, "1, and those of at most 2 batches under way, or announced before a kill\n"),
     ):
-        assert f"requests that left, all sessions: {words}" in report_text(with_plan(fold, running=True))
+        text = report_text(with_plan(fold, running=True))
+        assert f"requests that left, all sessions: {words}" in text
+        assert "nobody knows, those under way among them: " in text
     assert (report_of(killed()).attempts, report_of(killed()).attempts_assumed) == (2, 1)
     assert report_of(complete()).attempts_assumed == 0
 
