@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.evidence import check_evidence, read_audit, read_lines
 from tests.support.program import PATIENCE_S, USER, numbers
+from tests.support.sweep import sweep
 
 USERS = {f"user-{n}": numbers(2, 10 * n) for n in range(5)}
 ARGS = ("--yes", "--rate", "unlimited", "--concurrency", "2")
@@ -22,6 +23,7 @@ WRITES = 12
 """More than such a run appends (ends, intents, first and last record), however its intents come together."""
 SYNCS = 7
 
+STRACE = ("strace", "-f", "-qq", "-o", os.devnull)
 LOOKS = "?newfstatat,?fstat,?lstat,?statx"
 FAILURES = {
     "ENOSPC": "write:error=ENOSPC",
@@ -41,14 +43,11 @@ ALL = [
 ]
 SAMPLE = [
     ("ENOSPC", 1),
-    ("ENOSPC", 4),
-    ("EIO", 2),
-    ("EDQUOT", 5),
+    ("EIO", 4),
     ("short", 3),
     ("killed", 4),
     ("sync", 1),
     ("killed-syncing", 2),
-    ("look", 1),
     ("look", 6),
 ]
 REST = [case for case in ALL if case not in SAMPLE]
@@ -57,7 +56,9 @@ CASES = [*SAMPLE, *(pytest.param(*case, marks=pytest.mark.slow) for case in REST
 
 def traced(program, inject, *args, on="a.jsonl"):
     """Run the program with one call on its audit, or another file, failing; returns its exit code."""
-    strace = ["strace", "-f", "-qq", "-o", os.devnull, "-P", str(program.folder / on)]
+    # With the filter only what is traced stops the program, which is quicker; a signal is not injected so.
+    quick = [] if "signal=" in "".join(inject) else ["--seccomp-bpf"]
+    strace = [*STRACE, *quick, "-P", str(program.folder / on)]
     strace += ["-e", f"trace=write,fdatasync,ftruncate,pread64,{LOOKS}"]
     strace += [part for fault in inject for part in ("-e", f"inject={fault}")]
     done = subprocess.run(
@@ -75,12 +76,12 @@ def traced(program, inject, *args, on="a.jsonl"):
     return done.returncode
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def strace_works():
     """Skip where strace is missing or may not trace."""
     if shutil.which("strace") is None:
         pytest.skip("no strace")
-    probe = ["strace", "-f", "-qq", "-o", os.devnull, "-e", "inject=write:error=EIO:when=9999", "true"]
+    probe = [*STRACE, "--seccomp-bpf", "-e", "trace=write", "-e", "inject=write:error=EIO:when=9999", "true"]
     if subprocess.run(probe, capture_output=True, check=False).returncode:
         pytest.skip("strace may not trace here")
 
@@ -150,7 +151,7 @@ def test_a_record_that_cannot_even_be_cut_back_is_repaired_by_resume(program, sa
     finish(program, sandbox, job, audit)
 
 
-@pytest.mark.parametrize(("how", "nth"), [("ENOSPC", 1), ("sync", 2), ("killed", 3)])
+@pytest.mark.parametrize(("how", "nth"), sweep([("ENOSPC", 1), ("sync", 2), ("killed", 3)], fast=[0]))
 def test_a_failed_call_during_resume_loses_nothing_either(program, sandbox, job, how, nth):
     audit = program.folder / "a.jsonl"
     assert traced(program, ["write:error=EIO:when=5"], "run", job, "--audit", audit) == 3
@@ -159,7 +160,7 @@ def test_a_failed_call_during_resume_loses_nothing_either(program, sandbox, job,
     finish(program, sandbox, job, audit)
 
 
-@pytest.mark.parametrize("nth", [1, 2])
+@pytest.mark.parametrize("nth", sweep([1, 2], fast=[1]))
 def test_a_block_of_the_plan_that_cannot_be_read_stops_the_run_and_what_is_in_flight_comes_home(
     program, sandbox, nth
 ):

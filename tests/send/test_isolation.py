@@ -1,5 +1,7 @@
 """Bad numbers among good ones: found alone, within the bound, whatever the vendor's words name."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +24,7 @@ from tests.support.fakes import (
     refusal,
     refuses,
 )
+from tests.support.sweep import sweep
 
 # --- halving
 
@@ -107,9 +110,21 @@ def namings(bad):
     }
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_every_good_number_is_deleted_within_the_bound_whatever_is_named(data):
+    isolate(data)
+
+
+@pytest.mark.slow
+@settings(max_examples=1000)
+@given(st.data())
+def test_every_good_number_is_deleted_within_the_bound_in_a_thousand_cases(data):
+    isolate(data)
+
+
+def isolate(data):
+    """Send one batch with some bad numbers; all others are deleted, by few enough requests."""
     size = data.draw(st.integers(1, 100), "numbers")
     numbers = phones(size, start=100)
     share = data.draw(st.sampled_from([0.0, 0.02, 0.1, 0.5, 0.9, 1.0]), "share")
@@ -131,8 +146,10 @@ def test_every_good_number_is_deleted_within_the_bound_whatever_is_named(data):
     assert len(set(parts_sent(rig))) == len(rig.api.requests) == end["attempts"] <= 2 * size - 1
 
 
-@pytest.mark.parametrize("share", [0.001, 0.1, 0.5])
-@pytest.mark.parametrize("naming", ["nothing", "the first bad one", "the first"])
+@pytest.mark.parametrize(
+    ("share", "naming"),
+    sweep(itertools.product([0.001, 0.1, 0.5], ["nothing", "the first bad one", "the first"]), fast=[0, 4]),
+)
 def test_of_two_thousand_numbers_every_good_one_goes_in_one_run(share, naming):
     plan = batches(20, size=100)
     numbers = [phone for batch in plan for phone in batch.phones]
@@ -225,8 +242,8 @@ def test_a_stop_in_the_back_off_of_a_part_keeps_what_its_attempt_said():
 
 def test_a_second_signal_during_isolation_ends_the_batch_in_doubt():
     def before(rig):
-        rig.loop.call_later(0.12, rig.stop.request, "SIGINT", Exit.SIGINT)
-        rig.loop.call_later(0.13, rig.stop.abandon)
+        for at_s in (0.12, 0.13):
+            rig.loop.call_later(at_s, rig.stop.signal, "SIGINT", Exit.SIGINT, lambda name: None)
 
     end, rig = one(lambda request, before: refusal(400) if len(request.phones) == 8 else None, before=before)
     assert rig.took_s < 0.14

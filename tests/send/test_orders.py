@@ -7,6 +7,7 @@ import pytest
 
 from runner.settings import parse_rate
 from tests.send.test_pacing import Lane, in_simulation
+from tests.support.sweep import sweep
 
 SECOND, MINUTE = 1.0, 60.0
 
@@ -51,7 +52,7 @@ MIXED = [*SECONDS, "60/m", "1200/m", "1190/m", "90/m", "11990/m"]
 
 
 @pytest.mark.parametrize("rates", [SECONDS, MIXED], ids=["seconds", "mixed"])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", sweep(range(6), fast=[0, 1]))
 @in_simulation
 async def test_no_window_holds_more_than_the_higher_of_two_rates(rates, seed):
     """Whatever else happens: complaints, holds, a blocked loop, dead connections."""
