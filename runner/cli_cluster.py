@@ -13,7 +13,7 @@ import click
 from runner.access import ENV_DATABASE, ENV_DATABASE_FILE
 from runner.call import end, open_access, open_screen
 from runner.flags import ACCESS, DATABASE, LIMITS_OF_A_JOB, OUTPUT, PATH, SUBMITTED, YES, takes
-from runner.options import AccessOptions, OutputOptions, SubmitOptions
+from runner.options import AccessOptions, OutputOptions, SubmitOptions, WorkerOptions
 from runner.usage import CLUSTER_VERBS, Verbs
 
 if TYPE_CHECKING:
@@ -78,6 +78,29 @@ def submit(
     base_url = read_base_url(access.base_url, os.environ)
     given = Submission(plan, options, base_url, lambda: open_access(access, screen))
     end(place(given, found, screen))
+
+
+@cluster.command(example="cluster worker")
+@DATABASE
+@ACCESS
+@takes(
+    "options",
+    WorkerOptions,
+    click.option(
+        "--concurrency", type=click.IntRange(1, 64), default=2, metavar="N", help="Shards at a time [2]."
+    ),
+    click.option("--drain", is_flag=True, help="End once no shard of this origin is left."),
+)
+@OUTPUT
+def worker(
+    database: str | None, options: WorkerOptions, access: AccessOptions, output: OutputOptions
+) -> None:
+    """Take shards and send them, until a signal comes; the token and the base URL are this machine's own."""
+    screen = open_screen(output)
+    found = open_cluster(database)
+    from runner.commands.cluster_worker import worker as take_shards
+
+    end(take_shards(found.database, options, open_access(access, screen), screen))
 
 
 @cluster.command(example="cluster status")

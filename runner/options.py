@@ -21,6 +21,7 @@ __all__ = [
     "SandboxOptions",
     "StatusOptions",
     "SubmitOptions",
+    "WorkerOptions",
 ]
 
 AuditPhones = Literal["left", "all"]
@@ -180,3 +181,16 @@ class SandboxOptions:
     latency_s: float = 0.02
     quiet: bool = False
     as_json: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """How a worker of a cluster works.
+
+    Args:
+        concurrency: Shards at a time; one more may be one that was taken from a worker that is gone.
+        drain: End when no shard of the origin is left, for a scheduler that counts on an end.
+    """
+
+    concurrency: int = 2
+    drain: bool = False

@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
 
 from runner.access import ENV_DATABASE, ENV_DATABASE_FILE
 from runner.errors import Refused
@@ -25,7 +26,9 @@ __all__ = [
     "Database",
     "DatabaseAway",
     "ask",
+    "ask_named",
     "check_schema",
+    "notices",
     "read_database",
     "transaction",
 ]
@@ -151,6 +154,23 @@ async def transaction(connection: Connection) -> AsyncIterator[None]:
     with _in_our_words():
         async with connection.transaction():
             yield
+
+
+async def ask_named(
+    connection: Connection, statement: str, values: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Run one statement with named values and return its rows by the columns' names; raises as `ask`."""
+    with _in_our_words():
+        async with connection.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(statement.encode(), values)
+            return await cursor.fetchall() if cursor.description is not None else []
+
+
+async def notices(connection: Connection) -> AsyncIterator[tuple[str, str]]:
+    """Yield what is said on the channels that a connection listens to, with the channel; raises as `ask`."""
+    with _in_our_words():
+        async for notice in connection.notifies():
+            yield notice.channel, notice.payload
 
 
 async def check_schema(connection: Connection) -> None:

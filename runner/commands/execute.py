@@ -5,8 +5,8 @@ the first request, the questions are asked before the audit exists, which is mad
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -15,7 +15,7 @@ import orjson
 
 from runner.access import Access
 from runner.audit.fold import Fold
-from runner.audit.journal import DiskFile, Journal
+from runner.audit.journal import AppendFile, DiskFile, Journal
 from runner.audit.records import BatchRecord, Record, RejectedRecord, SummaryRecord
 from runner.commands.monitor import SessionMonitor
 from runner.commands.questions import answered
@@ -25,18 +25,27 @@ from runner.errors import Broken, Exit, Refused, RunnerError, Stopped
 from runner.locks import origin_lock
 from runner.model import Prior, Work
 from runner.output.console import Console
-from runner.phones import PhoneRule
 from runner.plan.file import PlanFile
 from runner.plan.header import PlanWindow
 from runner.plan.protect import ProtectList
 from runner.plan.protect_file import read_protect_file
 from runner.process import utc_now
 from runner.send.safety import Question, check_windows
-from runner.send.session import RunSpec, Session
+from runner.send.session import RunSpec, Session, missing_summary
 from runner.stop import Stop, Stopping
 from runner.text import many
 
-__all__ = ["RunFiles", "RunRequest", "SessionEnd", "carry_out", "show_windows"]
+__all__ = [
+    "OpenRun",
+    "RunFiles",
+    "RunRequest",
+    "SessionEnd",
+    "add_summary",
+    "carry_out",
+    "protected_now",
+    "send",
+    "show_windows",
+]
 
 _Found = TypeVar("_Found")
 
@@ -114,6 +123,20 @@ class SessionEnd:
     """What is to be done before `resume` can go on, if that is known."""
 
 
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A session's edges, all of them open."""
+
+    spec: RunSpec
+    files: RunFiles
+    fold: Fold
+    """Of the audit so far."""
+    file: AppendFile
+    """Where it goes on."""
+    vendor: Vendor
+    protect: ProtectList
+
+
 async def carry_out(request: RunRequest, screen: Console) -> SessionEnd:
     """Ask, lock, send, and write the summary.
 
@@ -137,13 +160,45 @@ async def _carry_out(
     spec, files = request.spec, request.files
     vendor = await _confirmed_vendor(request, screen, stop, stack)
     files.plan.check()
-    protect = await asyncio.to_thread(_protected, spec.safety.protect_file, files.plan.header.phone_rule)
+    protect = await asyncio.to_thread(protected_now, spec, files.plan)
     stop.check()
-    fold = files.fold or Fold(str(files.audit), phones_of=spec.phones_of)
-    before = len(fold.sessions)
     file = files.file or DiskFile.create(files.audit)
     stack.callback(file.close)
     _repair(file, screen)
+    fold = files.fold or Fold(str(files.audit), phones_of=spec.phones_of)
+
+    @asynccontextmanager
+    async def during(session: Session) -> AsyncIterator[None]:
+        steered = SteeredRun(session, files.audit, files.plan.path, monitor.snapshot)
+        async with screen.following(monitor.snapshot), open_to_orders(steered, screen.warn):
+            yield
+
+    ended = await send(OpenRun(spec, files, fold, file, vendor, protect), screen, monitor, during)
+    screen.settle(Exit(ended.summary.exit_code))
+    return ended
+
+
+async def send(
+    run: OpenRun,
+    screen: Console,
+    monitor: SessionMonitor,
+    during: Callable[[Session], AbstractAsyncContextManager[None]],
+) -> SessionEnd:
+    """Send what has no end yet, and write the summary.
+
+    Args:
+        run: Every edge is open.
+        screen: Where words go.
+        monitor: Looks on.
+        during: Lasts as long as the session.
+
+    Raises:
+        Stopped: A rule refused while it was under way.
+        Refused: Nothing was sent: not even the session's first record could be written.
+        Broken: A fault of the program.
+    """
+    spec, fold, vendor = run.spec, run.fold, run.vendor
+    stop, before = vendor.stop, len(run.fold.sessions)
 
     def on_record(record: Record, chain: str) -> None:
         known = len(fold.refused_users)
@@ -153,16 +208,16 @@ async def _carry_out(
         monitor.note(record)
         screen.tell(record)
 
-    journal = Journal(file, now=utc_now, on_record=on_record, chain=fold.chain)
+    journal = Journal(run.file, now=utc_now, on_record=on_record, chain=fold.chain)
     session = Session(
         spec, vendor.client, vendor.pacer, journal, fold, stop=stop, now=utc_now, warn=screen.warn
     )
     monitor.watch(fold, vendor.pacer, session.breaker, stop)
     try:
-        steered = SteeredRun(session, files.audit, files.plan.path, monitor.snapshot)
-        async with screen.following(monitor.snapshot), open_to_orders(steered, screen.warn):
-            works = files.works(fold, protect)
-            summary, unrecorded = await session.run(works, _read_rejects(files.rejects), files.check)
+        async with during(session):
+            works = run.files.works(fold, run.protect)
+            rejects = _read_rejects(run.files.rejects)
+            summary, unrecorded = await session.run(works, rejects, run.files.check)
     except Refused as error:
         raise Stopped(error.message, hint=error.hint) from error
     except (RunnerError, Stopping):
@@ -171,11 +226,24 @@ async def _carry_out(
         raise Broken(error, sent=len(fold.sessions) > before) from error
     if len(fold.sessions) == before:  # not even its first record could be written
         raise Refused(f"nothing was sent: {summary.why}", hint=_ROOM)
-    screen.settle(Exit(summary.exit_code))
     if unrecorded is not None:
         return SessionEnd(summary, fold, unrecorded.why, unrecorded.hint)
     remedy = stop.reason.remedy if stop.reason is not None else ""
     return SessionEnd(fold.last_summary or summary, fold, remedy=remedy)
+
+
+async def add_summary(file: AppendFile, fold: Fold, plan: PlanFile) -> SummaryRecord:
+    """Write the summary that a session lacks which was killed after its last batch; raises Stopped."""
+
+    def on_record(record: Record, chain: str) -> None:
+        fold.add(record, chain=chain)
+
+    journal = Journal(file, now=utc_now, on_record=on_record, chain=fold.chain)
+    journal.append(missing_summary(fold, plan.header.totals, plan.phones_of))
+    await journal.sync()
+    summary = fold.last_summary
+    assert summary is not None  # noqa: S101 - it was just written
+    return summary
 
 
 async def _confirmed_vendor(
@@ -217,8 +285,9 @@ def _repair(file: DiskFile, screen: Console) -> None:
         screen.warn(f"the audit's last line was torn by a crash: {many(cut, 'byte')} cut off")
 
 
-def _protected(path: str | None, rule: PhoneRule) -> ProtectList:
-    """Read the protect file as it is now: while this run waited, a number may have been added."""
+def protected_now(spec: RunSpec, plan: PlanFile) -> ProtectList:
+    """Read the protect file as it is now: since the plan was made, a number may have been added."""
+    path, rule = spec.safety.protect_file, plan.header.phone_rule
     return ProtectList(rule) if path is None else read_protect_file(path, rule)
 
 

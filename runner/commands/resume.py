@@ -6,12 +6,12 @@ from pathlib import Path
 
 from runner.access import Access
 from runner.audit.fold import Fold, fold_audit
-from runner.audit.journal import DiskFile, Journal
+from runner.audit.journal import DiskFile
 from runner.audit.reader import read_first
-from runner.audit.records import Record, SummaryRecord
+from runner.audit.records import SummaryRecord
 from runner.commands.command_call import CommandResult
 from runner.commands.evidence import check_is_plan_of, plan_beside, read_plan_beside, refuse_shard
-from runner.commands.execute import RunFiles, SessionEnd
+from runner.commands.execute import RunFiles, SessionEnd, add_summary
 from runner.commands.new_audit import began
 from runner.commands.questions import confirmed, fresh_enough
 from runner.commands.sending import Sending, check_origin, send_rest, shown_run
@@ -94,19 +94,12 @@ def _go_on(files: RunFiles, fold: Fold, sending: Sending) -> CommandResult[RunRe
 
 def _add_summary(files: RunFiles, fold: Fold, screen: Console) -> SummaryRecord:
     """Add the one record that a session lacks which was killed after its last batch, and return it."""
-
-    def on_record(record: Record, chain: str) -> None:
-        fold.add(record, chain=chain)
-
-    plan, file = files.plan, files.file
+    file = files.file
     assert file is not None  # noqa: S101 - a resume has opened its audit
-    summary = missing_summary(fold, plan.header.totals, plan.phones_of)
-    journal = Journal(file, now=utc_now, on_record=on_record, chain=fold.chain)
     try:
         file.repair_tail()
-        journal.append(summary)
-        asyncio.run(journal.sync())
+        return asyncio.run(add_summary(file, fold, files.plan))
     except Stopped as stopped:
         # All is done and stands in the audit; `verify` goes on saying that its end is missing.
         screen.warn(f"its last session has no summary, and none could be added: {stopped.why}")
-    return fold.last_summary if fold.complete and fold.last_summary else summary
+    return missing_summary(fold, files.plan.header.totals, files.plan.phones_of)

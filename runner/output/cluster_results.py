@@ -21,6 +21,7 @@ __all__ = [
     "ClusterShard",
     "ClusterStatusResult",
     "ClusterSubmitResult",
+    "ClusterWorkerResult",
     "ShardCounts",
 ]
 
@@ -151,3 +152,12 @@ class ClusterFetchResult(_OfAJob, tag="cluster fetch", frozen=True, kw_only=True
     shards: _Counter
     records: _Counter
     head: str
+
+
+class ClusterWorkerResult(VerbResult, tag="cluster worker", frozen=True, kw_only=True):
+    """What one worker did: how many shards it ended, found stopped, and gave back for others to go on with."""
+
+    base_url: str
+    done: _Counter
+    stopped: _Counter
+    given_back: _Counter

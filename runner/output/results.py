@@ -23,6 +23,7 @@ from runner.output.cluster_results import (
     ClusterPaceResult,
     ClusterStatusResult,
     ClusterSubmitResult,
+    ClusterWorkerResult,
 )
 from runner.output.report_fields import RefusedUser, Report
 from runner.output.run_results import PaceResult, StatusResult, VerbResult
@@ -216,6 +217,7 @@ Result = (
     | SchemaResult
     | ClusterInitResult
     | ClusterSubmitResult
+    | ClusterWorkerResult
     | ClusterStatusResult
     | ClusterPaceResult
     | ClusterCancelResult

@@ -150,15 +150,33 @@ class Session:
         try:
             if order.rate is not None:
                 await self.pacer.set_rate(order.rate)
-                self._note_order(f"an operator set the rate to {order.rate}", str(order.rate), order)
             if order.pause is not None:
                 (self.pacer.hold if order.pause else self.pacer.go_on)()
-                why = "an operator paused the run" if order.pause else "an operator let the run go on"
-                self._note_order(why, PAUSE if order.pause else GO_ON, order)
+            self._note(order)
             await self.journal.sync()
         except Stopped as stopped:
             self.stop.fail(stopped)
             raise
+
+    def note_order(self, order: Order) -> bool:
+        """Write down an order that holds already, for it was given to many sessions at once.
+
+        Returns:
+            Whether the session is under way: else it is in no audit of this session.
+
+        Raises:
+            Stopped: The audit cannot be written.
+        """
+        if self._orders.open:
+            self._note(order)
+        return self._orders.open
+
+    def _note(self, order: Order) -> None:
+        if order.rate is not None:
+            self._note_order(f"an operator set the rate to {order.rate}", str(order.rate), order)
+        if order.pause is not None:
+            why = "an operator paused the run" if order.pause else "an operator let the run go on"
+            self._note_order(why, PAUSE if order.pause else GO_ON, order)
 
     def _note_order(self, why: str, words: str, order: Order) -> None:
         self.journal.append(

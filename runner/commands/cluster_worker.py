@@ -1,0 +1,105 @@
+"""`cluster worker`: takes shards of one origin and sends them, until told to stop."""
+
+import asyncio
+import os
+import secrets
+import socket
+
+from runner.output.cluster_results import ClusterWorkerResult
+
+from runner.access import Access, origin_of
+from runner.cluster.database import Database, check_schema
+from runner.cluster.listener import CHANNEL, Listener
+from runner.cluster.shard_rows import ShardKey
+from runner.cluster.worker import Post, work
+from runner.commands.command_call import CommandResult
+from runner.commands.shard import ShardSender
+from runner.commands.vendor import stoppable
+from runner.options import WorkerOptions
+from runner.output.console import Console
+from runner.process import ensure_descriptors, use_loop
+from runner.stop import Stop
+
+__all__ = ["worker"]
+
+_FILES_A_SHARD = 64
+"""Connections, plan, and what the libraries open."""
+
+
+def worker(
+    database: Database, options: WorkerOptions, access: Access, screen: Console
+) -> CommandResult[ClusterWorkerResult]:
+    """Work until a signal comes, or until no shard is left where that is wanted.
+
+    Raises:
+        DatabaseAway: The database cannot be reached; nothing was taken.
+        Refused: It has no tables, or those of another version.
+    """
+    ensure_descriptors((options.concurrency + 2) * _FILES_A_SHARD)
+    with asyncio.Runner(loop_factory=use_loop()) as runner:
+        return runner.run(_work(database, options, access, screen))
+
+
+async def _work(
+    database: Database, options: WorkerOptions, access: Access, screen: Console
+) -> CommandResult[ClusterWorkerResult]:
+    origin = "://".join(origin_of(access.base_url))
+
+    def on_first(name: str) -> None:
+        screen.note(f"{name}: giving the shards back; again to leave now")
+
+    async with stoppable(screen, on_first) as stop:
+        async with await database.connect() as connection:
+            await check_schema(connection)
+        sender = ShardSender(database, access, screen, _name(), stop)
+
+        def on_rescue(key: ShardKey, former: str | None) -> None:
+            gone = f"{former} is not heard of" if former else "whoever took it never began it"
+            screen.note(f"{key}: {gone}; it is placed anew")
+
+        def meet(listener: Listener) -> None:
+            listener.hear(CHANNEL, sender.heard)
+            listener.on_gap(sender.look_at_all)
+
+        screen.note(f"a worker for {origin}: {options.concurrency} shards at a time")
+        following = asyncio.create_task(sender.follow())
+        await work(
+            Post(database, sender.patience, origin, options.concurrency, options.drain, on_rescue),
+            sender.send,
+            meet,
+            stop,
+        )
+        await following
+    return _result(stop, sender, access, screen)
+
+
+def _name() -> str:
+    """Return how this worker is called: for people, and never twice."""
+    return f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}"
+
+
+def _result(
+    stop: Stop, sender: ShardSender, access: Access, screen: Console
+) -> CommandResult[ClusterWorkerResult]:
+    reason = stop.reason
+    assert reason is not None  # noqa: S101 - work ends with one
+    screen.settle(reason.exit_code)
+    states = [end.state for end in sender.ended]
+    result = ClusterWorkerResult(
+        exit_code=int(reason.exit_code),
+        message=reason.why,
+        hint=reason.remedy or None,
+        base_url=access.base_url,
+        done=states.count("done"),
+        stopped=states.count("stopped"),
+        given_back=states.count("waiting"),
+    )
+    return CommandResult(result, lambda: _text(result))
+
+
+def _text(result: ClusterWorkerResult) -> str:
+    shards = f"{result.done} shards done, {result.stopped} stopped, {result.given_back} given back"
+    if not result.exit_code:
+        return shards
+    hint = f"\n-> {result.hint}" if result.hint else ""
+    return f"{result.message}: {shards}{hint}"
