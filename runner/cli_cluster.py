@@ -95,7 +95,10 @@ def submit(
 def worker(
     database: str | None, options: WorkerOptions, access: AccessOptions, output: OutputOptions
 ) -> None:
-    """Take shards and send them, until a signal comes; the token and the base URL are this machine's own."""
+    """Take shards of this origin and send them, until a signal comes.
+
+    The token and the base URL are this machine's own: the database names neither.
+    """
     screen = open_screen(output)
     found = open_cluster(database)
     from runner.commands.cluster_worker import worker as take_shards

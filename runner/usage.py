@@ -26,7 +26,7 @@ VERBS: Final = (
 )
 CLUSTER_VERBS: Final = (
     ("Set up", ("init",)),
-    ("Delete", ("submit",)),
+    ("Delete", ("submit", "worker")),
     ("While it runs", ("status", "cancel")),
     ("Afterwards", ("fetch", "forget")),
 )

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from runner.cluster.database import Connection, Database, DatabaseAway, ask, ask_named
 from runner.errors import RunnerError
 
-__all__ = ["Line", "Patience"]
+__all__ = ["DatabaseLine", "Patience"]
 
 AGAIN_S: Final = 0.1
 """Before something is tried again at first; each time twice that."""
@@ -48,7 +48,7 @@ class Patience:
             pause_s = min(LONGEST_S, pause_s * 2)
 
 
-class Line:
+class DatabaseLine:
     """One connection at a time.
 
     Args:

@@ -18,7 +18,7 @@ from procrastinate.exceptions import NoResult
 from procrastinate.manager import get_channel_for_queues
 from procrastinate.worker import Worker
 
-from runner.cluster.line import Line
+from runner.cluster.line import DatabaseLine
 from runner.cluster.listener import Listener
 from runner.errors import Refused
 
@@ -40,7 +40,7 @@ def channels_of(queues: Iterable[str]) -> list[str]:
 class _Connector(BaseAsyncConnector):
     """Procrastinate's questions, on a line of ours and a listener of ours."""
 
-    def __init__(self, line: Line, listener: Listener) -> None:
+    def __init__(self, line: DatabaseLine, listener: Listener) -> None:
         self._line = line
         self._listener = listener
 
@@ -81,7 +81,7 @@ def _put(said: asyncio.Queue[tuple[str, str]], channel: str, words: str) -> None
 
 
 def make_workers(
-    line: Line, listener: Listener, send_shard: SendShard, slots: Sequence[tuple[Sequence[str], int]]
+    line: DatabaseLine, listener: Listener, send_shard: SendShard, slots: Sequence[tuple[Sequence[str], int]]
 ) -> list[Worker]:
     """Return the queue's workers, to be run on this loop.
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from runner.cluster.grants import Grant
-from runner.cluster.line import Line
+from runner.cluster.line import DatabaseLine
 from runner.cluster.link import Turn, TurnReply
 from runner.files import create_private
 from runner.send.orders import Order
@@ -89,7 +89,7 @@ class ShardRows:
         clock: Gives the seconds that grants are measured by.
     """
 
-    def __init__(self, line: Line, key: ShardKey, clock: Callable[[], float]) -> None:
+    def __init__(self, line: DatabaseLine, key: ShardKey, clock: Callable[[], float]) -> None:
         self.key = key
         self._line = line
         self._clock = clock

@@ -15,7 +15,7 @@ from typing import Any, Final
 from procrastinate.worker import Worker
 
 from runner.cluster.database import Database, DatabaseAway
-from runner.cluster.line import Line, Patience
+from runner.cluster.line import DatabaseLine, Patience
 from runner.cluster.listener import CHANNEL, Listener
 from runner.cluster.queue import channels_of, make_workers
 from runner.cluster.shard_rows import ShardKey
@@ -74,7 +74,7 @@ async def work(
         DatabaseAway: It cannot be reached; no work was taken.
         Refused: It declines, likewise.
     """
-    line = Line(post.database, post.patience)
+    line = DatabaseLine(post.database, post.patience)
     try:
         ((rescued, ordinary),) = await line.ask(_QUEUES, (post.origin, post.origin))
         listener = Listener(post.database, [CHANNEL, *channels_of((rescued, ordinary))])
@@ -127,7 +127,7 @@ async def _stopped(stop: Stop) -> None:
         await asyncio.Event().wait()
 
 
-async def _look_after(post: Post, line: Line) -> None:
+async def _look_after(post: Post, line: DatabaseLine) -> None:
     """Take shards from workers that are gone, each second; return when there is nothing left to wait for."""
     loop = asyncio.get_running_loop()
     made, looked_s, judges_from_s = line.made, loop.time(), loop.time() + STALE_S

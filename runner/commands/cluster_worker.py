@@ -5,8 +5,6 @@ import os
 import secrets
 import socket
 
-from runner.output.cluster_results import ClusterWorkerResult
-
 from runner.access import Access, origin_of
 from runner.cluster.database import Database, check_schema
 from runner.cluster.listener import CHANNEL, Listener
@@ -16,6 +14,7 @@ from runner.commands.command_call import CommandResult
 from runner.commands.shard import ShardSender
 from runner.commands.vendor import stoppable
 from runner.options import WorkerOptions
+from runner.output.cluster_results import ClusterWorkerResult
 from runner.output.console import Console
 from runner.process import ensure_descriptors, use_loop
 from runner.stop import Stop

@@ -17,7 +17,7 @@ from runner.access import Access, origin_of
 from runner.audit.fold import Fold, fold_audit
 from runner.cluster.clock import boot_time
 from runner.cluster.database import Database
-from runner.cluster.line import Line, Patience
+from runner.cluster.line import DatabaseLine, Patience
 from runner.cluster.link import ShardFile, ShardLink, TurnReply
 from runner.cluster.shard_rows import RestState, ShardKey, ShardRows, ShardTask
 from runner.cluster.slots import open_slots
@@ -141,7 +141,7 @@ class ShardSender:
         self._me = me
         self._stop = stop
         self._under_way: dict[ShardKey, _UnderWay] = {}
-        self._lines: list[Line] = []
+        self._lines: list[DatabaseLine] = []
         """Connections that no shard uses just now: a new one would wait before it is given slots."""
         self.ended: list[_ShardEnd] = []
 
@@ -171,7 +171,7 @@ class ShardSender:
 
     async def open(self, shards: int) -> None:
         """Connect, for so many shards at a time; raises DatabaseAway or Refused."""
-        self._lines = [Line(self._database, self.patience) for _ in range(shards)]
+        self._lines = [DatabaseLine(self._database, self.patience) for _ in range(shards)]
         for line in self._lines:
             await line.ask("SELECT 1")
 
@@ -183,7 +183,7 @@ class ShardSender:
     async def send(self, key: ShardKey) -> None:
         """Bring one shard to whatever end; trouble with the database or this machine stops the worker."""
         shard = _UnderWay(key)
-        line = self._lines.pop() if self._lines else Line(self._database, self.patience)
+        line = self._lines.pop() if self._lines else DatabaseLine(self._database, self.patience)
         try:
             with self._in_hand(shard):
                 await self._own(shard, ShardRows(line, key, boot_time))
@@ -197,7 +197,8 @@ class ShardSender:
     def _abandon(self) -> None:
         self.patience.end_within(0)
         for shard in self._under_way.values():
-            shard.stop.abandon()
+            if shard.stop.on_abandon is not None:
+                shard.stop.on_abandon()
 
     def _ask_to_leave(self, shard: _UnderWay) -> None:
         reason = self._stop.reason

@@ -155,7 +155,7 @@ class ClusterFetchResult(_OfAJob, tag="cluster fetch", frozen=True, kw_only=True
 
 
 class ClusterWorkerResult(VerbResult, tag="cluster worker", frozen=True, kw_only=True):
-    """What one worker did: how many shards it ended, found stopped, and gave back for others to go on with."""
+    """What one worker did: how many shards it finished, stopped, and gave back for others to go on with."""
 
     base_url: str
     done: _Counter

@@ -28,7 +28,7 @@ import psycopg
 
 from runner.cluster.clock import boot_time
 from runner.cluster.database import Database
-from runner.cluster.line import Line, Patience
+from runner.cluster.line import DatabaseLine, Patience
 from runner.cluster.link import Turn
 from runner.cluster.shard_rows import ShardKey, ShardRows
 from runner.model import Target
@@ -424,7 +424,7 @@ def ceiling(found):
     lines = b"x" * 5000 + b"\n"
 
     async def own(shard):
-        line = Line(Database(found.url), Patience())
+        line = DatabaseLine(Database(found.url), Patience())
         rows = ShardRows(line, ShardKey(job, shard, 1), boot_time)
         assert await rows.begin("bench")
         taken = slots = 0

@@ -8,7 +8,7 @@ import pytest
 from runner.cluster.clock import boot_time
 from runner.cluster.database import ask
 from runner.cluster.jobs import NewJob, give_order, place_job
-from runner.cluster.line import Line, Patience
+from runner.cluster.line import DatabaseLine, Patience
 from runner.cluster.link import Turn
 from runner.cluster.shard_rows import ShardKey, ShardRows
 from runner.cluster.shards import cut_plan
@@ -42,7 +42,7 @@ async def job(database, tmp_path):
 @asynccontextmanager
 async def owning(database, job, epoch=1):
     """A line to the first shard of a job."""
-    line = Line(database, Patience())
+    line = DatabaseLine(database, Patience())
     try:
         yield ShardRows(line, ShardKey(job, 1, epoch), boot_time)
     finally:

@@ -74,7 +74,7 @@ class SharedJob:
         return lines
 
     def check(self, *, finished=True):
-        """Fetch it, and hold every shard's evidence against the vendor's ledger; return the records by shard."""
+        """Fetch it, hold each shard against the vendor's ledger, and return the records of each."""
         folder = self.program.folder / f"fetched-{len(self.program.started)}"
         self.program("cluster", "fetch", self.id, "--out", folder, "--json").expect(0)
         sent, found = self.sandbox.deletions(), {}
