@@ -6,6 +6,7 @@ import os
 import pty
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -124,21 +125,21 @@ def test_a_first_signal_says_what_is_awaited_and_for_how_long_at_most(program, s
 
 
 @pytest.mark.parametrize(
-    ("line", "code"),
+    ("args", "env"),
     [
-        ("$RUN plan job.json >/dev/full", 2),
-        ("$RUN plan job.json --json >/dev/full", 2),
-        ("$RUN --help >/dev/full", 2),
-        ("$RUN run --help >/dev/full", 2),
-        ("PYTHONUNBUFFERED=1 $RUN --help >/dev/full", 2),
-        ("PYTHONUNBUFFERED=1 $RUN plan job.json >/dev/full", 2),
-        ("$RUN --version >/dev/full", 2),
-        ("$RUN schema >/dev/full", 2),
+        (["plan", "job.json"], {}),
+        (["plan", "job.json", "--json"], {}),
+        (["--help"], {}),
+        (["run", "--help"], {}),
+        (["--help"], {"PYTHONUNBUFFERED": "1"}),
+        (["plan", "job.json"], {"PYTHONUNBUFFERED": "1"}),
+        (["--version"], {}),
+        (["schema"], {}),
     ],
 )
-def test_a_result_that_finds_no_room_is_an_error(program, sandbox, job, line, code):
-    ended = program.shell(line)
-    assert ended.code == code, ended.err
+def test_a_result_that_finds_no_room_is_an_error(program, job, args, env):
+    with Path("/dev/full").open("wb") as full:
+        ended = program(*args, stdout=full, env=env).expect(2)
     assert ended.err.startswith("error: the result could not be written")
     assert "No space left on device" in ended.err
     assert "bug" not in ended.err
@@ -146,8 +147,8 @@ def test_a_result_that_finds_no_room_is_an_error(program, sandbox, job, line, co
 
 
 def test_what_a_run_did_stays_what_it_is_although_its_result_finds_no_room(program, sandbox, job):
-    ended = program.shell(f"$RUN run job.json {' '.join(FAST)} >/dev/full")
-    assert ended.code == 0, ended.err
+    with Path("/dev/full").open("wb") as full:
+        ended = program("run", job, *FAST, stdout=full).expect(0)
     assert "error: the result could not be written" in ended.err
     assert sandbox.left() == []
 
