@@ -13,21 +13,24 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from runner.errors import Refused
 from runner.files import read_private
 from runner.options import AccessOptions
 
 __all__ = [
+    "AS_DATABASE_URL",
     "DEFAULT_BASE_URL",
     "ENV_BASE_URL",
     "ENV_DATABASE",
     "ENV_DATABASE_FILE",
     "ENV_TOKEN",
     "ENV_TOKEN_FILE",
+    "URL_SECRETS",
     "Access",
     "Token",
+    "check_database_url",
     "environment_warnings",
     "origin_of",
     "parse_base_url",
@@ -36,6 +39,7 @@ __all__ = [
     "read_base_url",
     "read_token",
     "tokens_among",
+    "without_password",
 ]
 
 DEFAULT_BASE_URL = "https://ai.api.longlonglong.cn"
@@ -48,6 +52,10 @@ ENV_DATABASE_FILE = "BULK_DELETE_DATABASE_URL_FILE"
 _ENV_CREDENTIALS = "CREDENTIALS_DIRECTORY"
 _CREDENTIAL = "bulk-delete-token"
 _MAX_TOKEN_BYTES = 16 * 1024
+
+AS_DATABASE_URL = "write postgresql://USER@HOST/NAME; and / @ : ? # in a password as %2F %40 %3A %3F %23"
+URL_SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
+"""Parts of a database's URL, or of its query, that are shown by nothing."""
 
 SHORTEST_TOKEN = 5
 """Characters; what is shorter would be found, and hidden, inside ordinary words of the output."""
@@ -126,8 +134,12 @@ def read_access(options: AccessOptions, env: Mapping[str, str]) -> Access:
     """Return base URL, token and the way there.
 
     Raises:
-        Refused: The URL is malformed, there is no token, or it is no good (see `settings`).
+        Refused: A URL is malformed, there is no token, or it is no good (see `settings`).
     """
+    try:
+        check_database_url((options.rate_from or "postgresql://").strip())
+    except ValueError as error:
+        raise Refused(f"--rate-from: {error}", hint=AS_DATABASE_URL) from None
     return Access(
         read_base_url(options.base_url, env),
         read_token(env, None if options.token_file is None else str(options.token_file)),
@@ -182,6 +194,30 @@ def _host(host: str) -> tuple[str, bool]:
             raise ValueError("base URL: the host is not one (letters, digits, dots, dashes)") from None
         return host, host == "localhost"
     return (f"[{address}]" if address.version == 6 else str(address)), address.is_loopback
+
+
+def check_database_url(url: str) -> SplitResult:
+    """Return the parts of a PostgreSQL URL; what it means besides is the library's.
+
+    Raises:
+        ValueError: It is none, or a piece of a password could be taken for a host or a name in it, and shown
+            as such. The message holds no piece of it.
+    """
+    if not url.startswith(("postgresql://", "postgres://")) or not url.isprintable() or " " in url:
+        raise ValueError("this is no URL of a PostgreSQL database")
+    parts = urlsplit(url)
+    user = parts.netloc.rpartition("@")[0]
+    if "@" in user + parts.path + parts.query or user.count(":") > 1 or "/" in parts.path[1:] or "#" in url:
+        raise ValueError("its parts cannot be told apart")
+    return parts
+
+
+def without_password(url: str) -> str:
+    """Return a PostgreSQL URL without its secrets; raises ValueError as `check_database_url` does."""
+    parts = check_database_url(url.strip())
+    user, at, host = parts.netloc.rpartition("@")
+    kept = [item for item in parts.query.split("&") if unquote(item.partition("=")[0]) not in URL_SECRETS]
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query="&".join(kept)))
 
 
 def environment_warnings(env: Mapping[str, str]) -> tuple[str, ...]:

@@ -130,6 +130,11 @@ ACCESS_OF_A_RUN = takes(
         metavar="FILE",
         help="Who hears of the run [$XDG_CONFIG_HOME/bulk-delete/config.toml].",
     ),
+    click.option(
+        "--rate-from",
+        metavar="URL",
+        help="Share the rate with others, through this database [the run's own].",
+    ),
 )
 
 _LIMITS = (

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from runner.access import without_password
 from runner.options import AccessOptions
 
 __all__ = ["command", "program"]
@@ -51,6 +52,7 @@ def access_flags(access: AccessOptions) -> tuple[str, ...]:
         ("--token-file", access.token_file),
         ("--ca-file", access.ca_file),
         ("--config", access.config),
+        ("--rate-from", None if access.rate_from is None else without_password(access.rate_from)),
     )
     flags = [word for flag, value in named if value is not None for word in (flag, str(value))]
     return (*flags, *(("--proxy-from-env",) if access.proxy_from_env else ()))

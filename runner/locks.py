@@ -79,9 +79,9 @@ def _lock_name(base_url: str) -> str:
     return f"{readable}-{digest}.lock"
 
 
-def _try_flock(descriptor: int, what: str) -> bool:
+def _try_flock(descriptor: int, what: str, *, shared: bool = False) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _HELD:
             return False
@@ -180,11 +180,13 @@ def _open_lock_file(path: Path) -> int:
         ) from error
 
 
-def _write_note(descriptor: int, holder: Holder) -> None:
+def _write_note(descriptor: int, holder: Holder | None) -> None:
+    """Write down who holds the lock alone; of several the kernel knows who is still there."""
     # For the eyes of others only: a full disk takes nothing from the lock, which the kernel holds.
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, orjson.dumps({"pid": holder.pid, "start": holder.start}) + b"\n", 0)
+        if holder is not None:
+            os.pwrite(descriptor, orjson.dumps({"pid": holder.pid, "start": holder.start}) + b"\n", 0)
 
 
 def _read_note(descriptor: int) -> Holder:
@@ -201,6 +203,7 @@ async def origin_lock(
     base_url: str,
     *,
     wait: bool,
+    shared: bool = False,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     on_wait: Callable[[Holder], None] | None = None,
     directory: Path | None = None,
@@ -211,6 +214,7 @@ async def origin_lock(
     Args:
         base_url: Its scheme, host and port make the origin; a path in it makes no difference.
         wait: True: try again every second, through `sleep`, until the lock is free.
+        shared: Others may hold it beside this one, if they say the same: their rate is one rate elsewhere.
         sleep: Waits that many seconds; what it raises (`stop.Stopping`) ends the waiting.
         on_wait: Called once, with the holder, before the first wait.
         directory: Where lock files stand; None: `state_directory()`.
@@ -225,7 +229,7 @@ async def origin_lock(
     try:
         told = False
         what = f"the origin {base_url}"
-        while not _try_flock(descriptor, what):
+        while not _try_flock(descriptor, what, shared=shared):
             holder = _read_note(descriptor)
             if not wait:
                 raise _busy(what, holder)
@@ -233,7 +237,7 @@ async def origin_lock(
                 on_wait(holder)
                 told = True
             await sleep(_POLL_S)
-        _write_note(descriptor, Holder(os.getpid(), now().isoformat(timespec="seconds")))
+        _write_note(descriptor, None if shared else Holder(os.getpid(), now().isoformat(timespec="seconds")))
         yield path
     finally:
         os.close(descriptor)

@@ -48,6 +48,8 @@ class AccessOptions:
         ca_file: Trusted in place of the system's authorities.
         proxy_from_env: Go through the proxy that the environment names.
         config: Who hears of a run; beside the others, because a command to type repeats it with them.
+        rate_from: The database through which a run shares its rate; the same holds for it. It may hold a
+            password.
     """
 
     base_url: str | None = None
@@ -55,6 +57,7 @@ class AccessOptions:
     ca_file: Path | None = None
     proxy_from_env: bool = False
     config: Path | None = None
+    rate_from: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

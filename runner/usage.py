@@ -32,7 +32,7 @@ CLUSTER_VERBS: Final = (
 )
 FLAGS: Final = (
     ("The vendor", ("base_url", "token_file", "ca_file", "proxy_from_env")),
-    ("Limits", ("rate", "concurrency", "timeout_s", "max_attempts", "deadline_s")),
+    ("Limits", ("rate", "rate_from", "concurrency", "timeout_s", "max_attempts", "deadline_s")),
     ("The audit", ("audit", "or_resume", "audit_phones", "reason", "operator")),
     ("Questions", ("yes", "accept_size", "stale_ok", "wait")),
     ("Output", ("as_json", "quiet", "verbose", "log_format", "config")),

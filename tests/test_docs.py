@@ -11,6 +11,7 @@ from runner import access, outcomes, settings
 from runner.audit.records import COMMON_FIELDS, FIELDS, STATUSES
 from runner.cli import EXIT_CODES, cli
 from runner.cli_cluster import cluster
+from runner.cluster import grants, slots
 from runner.config.read import read_config
 from runner.config.schema import ALLOWED
 from runner.job import document, load
@@ -356,6 +357,15 @@ def test_the_figures_of_pacing_are_those_of_the_code():
     assert (ramp.STEP, pacing.CUT_AT_MOST_EVERY_S) == (0.1, 1.0), "grows by a tenth; at most once a second"
     assert f"at least {ramp.LEAST_BASE:g}/s" in PROSE
     assert f"leave in {session.AHEAD_S:g} s" in PROSE
+
+
+def test_the_figures_of_a_rate_that_is_shared_are_those_of_the_code():
+    assert f"within {1000 * (grants.SLACK_S - grants.WRITE_S):g} ms of it" in PROSE
+    assert f"to within {1000 * (grants.SLACK_S - grants.WRITE_S - grants.NARROWEST_S):g} ms" in PROSE
+    assert (grants.LONGEST_BLOCK_S, grants.HORIZON_S) == (0.3, 1.0), "a third of a second; cost a second"
+    assert f"({grants.MOST_SLOTS} at most)" in PROSE
+    assert f"{100 * grants.SLACK_S:g} % of the rate" in PROSE
+    assert slots.TOO_SLOW_S == 30, "after half a minute"
 
 
 def test_the_figures_of_the_breaker_are_those_of_the_code():

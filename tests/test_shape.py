@@ -270,6 +270,11 @@ def test_plan_cannot_reach_the_network():
     assert not loaded & {"aiohttp", "runner.api.client", "runner.send.pacing", "runner.commands.execute"}
 
 
+@pytest.mark.parametrize("verb", ["run", "resume", "rerun"])
+def test_nothing_of_the_databases_is_loaded_where_none_is_named(verb):
+    assert not loaded_by(f"runner.commands.{verb}") & {"psycopg", "procrastinate", "runner.cluster.database"}
+
+
 def test_help_is_quick_because_it_loads_nothing_heavy():
     assert not loaded_by("runner.cli") & {"aiohttp", "pydantic", "asyncio"}
 

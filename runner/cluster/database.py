@@ -9,13 +9,19 @@ import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
-from runner.access import ENV_DATABASE, ENV_DATABASE_FILE
+from runner.access import (
+    AS_DATABASE_URL,
+    ENV_DATABASE,
+    ENV_DATABASE_FILE,
+    URL_SECRETS,
+    check_database_url,
+    without_password,
+)
 from runner.errors import Refused
 from runner.files import read_private
 from runner.text import printable
@@ -39,8 +45,6 @@ SCHEMA_VERSION: Final = 1
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 _MAX_URL_BYTES: Final = 16 * 1024
-_SECRETS: Final = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
-_AS_A_URL: Final = "write postgresql://USER@HOST/NAME; and / @ : ? # in a password as %2F %40 %3A %3F %23"
 _PATIENCE: Final = {
     "connect_timeout": 5,
     # Who was cut off learns it soon, and so does the server.
@@ -94,9 +98,9 @@ class Database:
         try:
             self.__parts = _parsed(url.strip())
         except ValueError as error:
-            raise Refused(f"{source}: {error}", hint=_AS_A_URL) from None
-        self.__hidden = tuple(value for key in _SECRETS if (value := str(self.__parts.get(key) or "")))
-        self.shown = _without_secrets(urlsplit(url.strip()))
+            raise Refused(f"{source}: {error}", hint=AS_DATABASE_URL) from None
+        self.__hidden = tuple(value for key in URL_SECRETS if (value := str(self.__parts.get(key) or "")))
+        self.shown = without_password(url)
         """The URL without its secrets: what may be printed, and typed where a password file has the rest."""
 
     def __repr__(self) -> str:
@@ -216,24 +220,11 @@ def _read_url(path: str) -> str:
 
 def _parsed(url: str) -> dict[str, Any]:
     """Return libpq's parameters; ValueError, without a piece of the URL, where it is none."""
-    if not url.startswith(("postgresql://", "postgres://")) or not url.isprintable() or " " in url:
-        raise ValueError("this is no URL of a PostgreSQL database")
-    parts = urlsplit(url)
-    # Or a piece of a password would be taken for a host or a name, and shown as such.
-    if "@" in parts.path + parts.query or parts.netloc.count("@") > 1 or "/" in parts.path[1:] or "#" in url:
-        raise ValueError("its parts cannot be told apart")
-    if parts.netloc.rpartition("@")[0].count(":") > 1:
-        raise ValueError("its parts cannot be told apart")
+    check_database_url(url)
     try:
         return {key: value for key, value in conninfo_to_dict(url).items() if value is not None}
     except psycopg.Error:
         raise ValueError("this is no URL that PostgreSQL understands") from None
-
-
-def _without_secrets(parts: SplitResult) -> str:
-    user, at, host = parts.netloc.rpartition("@")
-    kept = [item for item in parts.query.split("&") if unquote(item.partition("=")[0]) not in _SECRETS]
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query="&".join(kept)))
 
 
 @contextmanager

@@ -133,6 +133,10 @@ class HeldSlots:
         self._bounds.note(grant.sent_s, grant.at_s, grant.received_s)
         self._quiet_until_s = grant.received_s + HORIZON_S
 
+    def is_quiet(self, now_s: float) -> bool:
+        """Tell whether it is too early to ask for any."""
+        return now_s < self._quiet_until_s
+
     def drop(self) -> None:
         """Use none of them."""
         self._slots.clear()

@@ -9,6 +9,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -59,27 +60,39 @@ def check_shared(rate: Rate) -> None:
         raise Refused("a rate that is shared cannot be unlimited", hint="say how many: --rate 20/s, or 90/m")
 
 
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """The clocks of a session.
+
+    Args:
+        wall: For what people read.
+        own: For slots.
+    """
+
+    wall: WallClock
+    own: OwnClock
+
+
 class SlotPacer:
     """The gate; see `open_slots`.
 
     Args:
         turns: The database.
         first: What a turn brought that asked for nothing.
+        asked: The rate that the session was told; it is told of another.
         stop: Told when the database refuses, or a pause would end beyond its deadline.
-        now: The wall clock, for `PaceChange.until`.
-        clock: Ours, for slots.
+        clocks: Both.
     """
 
-    def __init__(self, turns: Turns, first: Grant, stop: Stop, now: WallClock, clock: OwnClock) -> None:
-        self.on_change: Callable[[PaceChange], None] = _unheard
+    def __init__(self, turns: Turns, first: Grant, asked: Rate | None, stop: Stop, clocks: Clocks) -> None:
+        self._on_change: Callable[[PaceChange], None] | None = None
         self.meter = Meter(first.period_s)
         self._period_s = first.period_s
         self.late = 0
         """Requests that were written after their slot: the process was held up between look and write."""
         self._turns = turns
         self._stop = stop
-        self._now = now
-        self._clock = clock
+        self._now, self._clock = clocks.wall, clocks.own
         self._loop = asyncio.get_running_loop()
         self._slots = HeldSlots()
         self._news, self._asks = Bell(), Bell()
@@ -94,9 +107,19 @@ class SlotPacer:
         """Of the database's clock."""
         self._narrow_since_s: float | None = None
         self._limit = self._allowed = Rate(first.count, first.period_s)
-        self._told = self._limit, self._limit
+        self._told = asked or self._limit, self._limit
         """Which rate was told last, and what was allowed of it."""
         self._take(first)
+
+    @property
+    def on_change(self) -> Callable[[PaceChange], None]:
+        """Called with every change; what is so already when it is set is told of soon."""
+        return self._on_change or _unheard
+
+    @on_change.setter
+    def on_change(self, tell: Callable[[PaceChange], None]) -> None:
+        self._on_change, self._stale = tell, True
+        self._asks.ring()
 
     @property
     def rate(self) -> str:
@@ -258,7 +281,8 @@ class SlotPacer:
 
     async def _ask(self) -> None:
         complaint, why, self._stale = self._complaint, self._why, False
-        grant = await self._turns.turn(self._wanted(), complaint)
+        wanted = 0 if self._slots.is_quiet(self._clock()) else self._wanted()
+        grant = await self._turns.turn(wanted, complaint)
         if complaint == self._complaint:
             self._complaint = None
         self._take(grant)
@@ -289,12 +313,14 @@ class SlotPacer:
 
     def _tell_of(self, grant: Grant, why: str) -> None:
         """Tell of a new pause or another rate, once each; `why`: what we had complained of, if we had."""
+        if self._on_change is None:
+            return
         (limit, allowed), self._told = self._told, (self._limit, self._allowed)
         if grant.paused_until_s > max(grant.at_s, self._told_pause_s + _WORTH_TELLING_S):
             self._told_pause_s = grant.paused_until_s
             self._tell_pause(grant.paused_until_s - grant.at_s, why or _OTHERS_PAUSED)
         elif limit != self._limit:
-            self._tell(None, f"the rate that is shared was set to {self._limit}")
+            self._tell(None, f"the rate that is shared is {self._limit}")
         elif self.rate != str(allowed):
             lower = self._allowed.per_second < allowed.per_second
             self._tell(None, (why or _OTHERS_TOO_MANY) if lower else "no more complaints: rate raised")
@@ -312,7 +338,7 @@ class SlotPacer:
 
 @asynccontextmanager
 async def open_slots(
-    turns: Turns, stop: Stop, *, now: WallClock, clock: OwnClock = boot_time
+    turns: Turns, stop: Stop, *, now: WallClock, clock: OwnClock = boot_time, asked: Rate | None = None
 ) -> AsyncIterator[SlotPacer]:
     """Open a gate that asks for slots as long as the context lasts; the first after one horizon.
 
@@ -321,6 +347,7 @@ async def open_slots(
         stop: Ends every wait; told when the database refuses.
         now: The wall clock.
         clock: Ours, for slots.
+        asked: The rate that the session was told, if it was told one: it is told of another.
 
     Raises:
         RunnerError: The database refuses already.
@@ -328,7 +355,7 @@ async def open_slots(
     """
     with stop.interruptible():
         first = await turns.turn(0, None)
-    pacer = SlotPacer(turns, first, stop, now, clock)
+    pacer = SlotPacer(turns, first, asked, stop, Clocks(now, clock))
     task = asyncio.create_task(pacer.run())
     try:
         yield pacer

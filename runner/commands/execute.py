@@ -109,6 +109,8 @@ class RunRequest:
     questions: tuple[Question, ...]
     wait: bool = False
     open_pace: OpenPace = own_pace
+    shared: bool = False
+    """Others that say the same may send to this origin meanwhile: `open_pace` gives all of them one rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +258,7 @@ async def _confirmed_vendor(
     lock = origin_lock(
         access.base_url,
         wait=request.wait,
+        shared=request.shared,
         sleep=stop.sleep,
         on_wait=lambda holder: screen.note(f"waiting for the run of {holder}"),
     )

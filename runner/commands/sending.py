@@ -18,12 +18,14 @@ from typing import Final
 from runner.access import Access, origin_of
 from runner.audit.fold import Fold
 from runner.audit.records import Mode, SummaryRecord
+from runner.cluster.extra import check_extra
 from runner.commands.command_call import CommandResult
 from runner.commands.execute import RunFiles, RunRequest, SessionEnd, carry_out
 from runner.commands.growth import grown
 from runner.commands.new_audit import reserve_audit
 from runner.commands.new_plan import Scratch, temporary_folder
 from runner.commands.questions import confirmed
+from runner.commands.vendor import OpenPace, own_pace
 from runner.errors import AuditDamaged, Exit, Refused, RunNames, RunnerError, Stopped, speaking_of
 from runner.invocation import command
 from runner.options import ResumeOptions, RunOptions
@@ -38,7 +40,7 @@ from runner.plan.rules import check_plan
 from runner.process import ensure_descriptors, use_loop
 from runner.send.safety import Question
 from runner.send.session import RunSpec
-from runner.settings import Limits, Safety, limits_from_json, safety_from_json
+from runner.settings import Limits, Rate, Safety, limits_from_json, safety_from_json
 from runner.text import many
 from runner.version import __version__
 
@@ -168,7 +170,10 @@ def _carry_out(
     check_plan(files.plan.header)
     # Before there is a loop: one that finds no descriptor of its own leaves complaints behind.
     ensure_descriptors(spec.limits.concurrency + _OTHER_FILES)
-    request = RunRequest(spec, sending.access, files, questions, wait=sending.options.wait)
+    shared = sending.access.given.rate_from is not None
+    open_pace = _shared_pace(sending, spec.limits.rate) if shared else own_pace
+    wait = sending.options.wait
+    request = RunRequest(spec, sending.access, files, questions, wait, open_pace, shared)
     try:
         with asyncio.Runner(loop_factory=use_loop()) as runner:
             ended = runner.run(carry_out(request, sending.screen))
@@ -176,6 +181,14 @@ def _carry_out(
         with speaking_of(_names(spec, files, sending, error)):
             raise
     return shown_run(ended, files, sending)
+
+
+def _shared_pace(sending: Sending, rate: Rate) -> OpenPace:
+    """Return what opens a gate for a rate that others share; raises Refused where it cannot be shared."""
+    check_extra()
+    from runner.commands.shared_rate import shared_pace  # noqa: PLC0415 - it may not be installed
+
+    return shared_pace(sending.access, rate, sending.screen)
 
 
 def _names(spec: RunSpec, files: RunFiles, sending: Sending, error: RunnerError) -> RunNames:

@@ -83,7 +83,7 @@ async def test_nobody_asks_for_slots_that_nobody_waits_for():
     machine = Machine(authority)
     async with machine.open():
         await asyncio.sleep(30)
-        assert machine.asked == [(0, None)]
+        assert machine.asked == [(0, None)] * 2
         await machine.attempt()
         assert {wanted for wanted, _ in machine.asked} == {0, 1}
         turns = authority.turns
@@ -136,6 +136,23 @@ async def test_the_first_slot_is_asked_for_after_one_horizon():
     async with machine.open():
         await machine.attempt()
     assert machine.left_s[0] >= begun_s + HORIZON_S
+
+
+@in_simulation
+async def test_neither_a_notice_nor_a_complaint_shortens_that():
+    authority = Authority("20/s")
+    machine = Machine(authority)
+    async with machine.open() as pacer:
+        task = asyncio.create_task(machine.work(3))
+        await asyncio.sleep(0.3)
+        pacer.refresh()
+        await asyncio.sleep(0.3)
+        pacer.rate_limited(None)
+        await asyncio.sleep(0.3)
+        assert [wanted for wanted, _ in machine.asked] == [0] * len(machine.asked)
+        assert [complaint for _, complaint in machine.asked if complaint is not None] == [0.0]
+        await task
+    assert machine.left_s
 
 
 @in_simulation
@@ -542,9 +559,29 @@ async def test_another_rate_is_everybodys_at_once_and_each_says_so_once():
     assert len(one.left_s) + len(other.left_s) - before > 600
     assert one.changes == [], "the order stands in the audit already"
     assert [(change.rate, change.why) for change in other.changes] == [
-        ("100/s", "the rate that is shared was set to 100/s")
+        ("100/s", "the rate that is shared is 100/s")
     ]
     assert most_in_any([one, other], 1) <= 100
+
+
+@in_simulation
+async def test_what_is_so_already_is_told_of_when_somebody_listens():
+    authority = Authority("20/s")
+    authority.take(0, 30.0)
+    machine = Machine(authority)
+    machine.asked_rate = Rate(50.0)
+    async with machine.open():
+        await asyncio.sleep(1)
+        (pause,) = machine.changes
+        assert (pause.rate, pause.why) == ("10/s", slots._OTHERS_PAUSED)
+    fast = Machine(authority)
+    fast.asked_rate = Rate(50.0)
+    await asyncio.sleep(60)
+    async with fast.open():
+        await asyncio.sleep(1)
+    assert [(change.rate, change.why) for change in fast.changes] == [
+        ("20/s", "the rate that is shared is 20/s")
+    ]
 
 
 @in_simulation

@@ -105,6 +105,7 @@ class Machine:
         self.stop = Stop()
         self.pacer = None
         self.asked = []
+        self.asked_rate = None
         authority.machines.append(self)
 
     def _next_connection(self):
@@ -150,7 +151,7 @@ class Machine:
         def wall():
             return NOON + timedelta(seconds=self.loop.time())
 
-        async with open_slots(self, self.stop, now=wall, clock=self.clock) as pacer:
+        async with open_slots(self, self.stop, now=wall, clock=self.clock, asked=self.asked_rate) as pacer:
             pacer._news, pacer._asks = FrozenBell(self), FrozenBell(self)
             pacer._asks.ring()
             self.pacer = pacer
