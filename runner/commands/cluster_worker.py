@@ -4,6 +4,8 @@ import asyncio
 import os
 import secrets
 import socket
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
 
 from runner.access import Access, origin_of
 from runner.cluster.database import Database, check_schema
@@ -13,6 +15,7 @@ from runner.cluster.worker import Post, work
 from runner.commands.command_call import CommandResult
 from runner.commands.shard import ShardSender
 from runner.commands.vendor import stoppable
+from runner.locks import origin_lock
 from runner.options import WorkerOptions
 from runner.output.cluster_results import ClusterWorkerResult
 from runner.output.console import Console
@@ -47,9 +50,10 @@ async def _work(
     def on_first(name: str) -> None:
         screen.note(f"{name}: giving the shards back; again to leave now")
 
-    async with stoppable(screen, on_first) as stop:
+    async with stoppable(screen, on_first) as stop, AsyncExitStack() as stack:
         async with await database.connect() as connection:
             await check_schema(connection)
+        await stack.enter_async_context(_beside_no_plain_run(access, screen, stop))
         sender = ShardSender(database, access, screen, _name(), stop)
 
         def on_rescue(key: ShardKey, former: str | None) -> None:
@@ -70,6 +74,17 @@ async def _work(
         )
         await following
     return _result(stop, sender, access, screen)
+
+
+def _beside_no_plain_run(access: Access, screen: Console, stop: Stop) -> AbstractAsyncContextManager[Path]:
+    """Hold the origin together with all who share its rate; a run that does not is waited for."""
+    return origin_lock(
+        access.base_url,
+        wait=True,
+        shared=True,
+        sleep=stop.sleep,
+        on_wait=lambda holder: screen.note(f"waiting for the run of {holder}, which shares no rate"),
+    )
 
 
 def _name() -> str:

@@ -79,6 +79,24 @@ def test_beside_a_run_that_shares_nothing_each_is_busy(program, sandbox, shared)
     assert sandbox.worked() == 1
 
 
+def test_a_worker_of_many_machines_counts_as_one_that_shares(program, sandbox, shared):
+    worker = ("cluster", "worker", "--database", shared[1])
+
+    async def beside_a_plain_run():
+        async with origin_lock(sandbox.url, wait=False, directory=program.state / "bulk-delete"):
+            started = program.start(*worker)
+            await asyncio.to_thread(started.until, lambda: "waiting for the run of process" in started.err())
+            assert "a worker for" not in started.err()
+        return started
+
+    started = asyncio.run(beside_a_plain_run())
+    started.until(lambda: "a worker for" in started.err(), "that it begins")
+    run(program, (), phones=MANY[:3]).expect(4)
+    run(program, shared, phones=MANY[:3], name="sharing").expect(0)
+    started.signal(signal.SIGTERM)
+    started.wait()
+
+
 def test_a_lower_rate_in_use_holds_and_is_said_aloud_and_pace_changes_it(program, sandbox, shared):
     sandbox.pool.add_phones(USER, numbers(6000))
     sandbox.pool.add_phones(OTHER, MANY[:3])
