@@ -46,6 +46,7 @@ class Grant:
         count: Requests in a period, as configured.
         period_s: 1 or 60.
         paused_until_s: The database's; nobody sends before.
+        since_s: Our clock: since when there is this connection, if it is not new.
     """
 
     connection: int
@@ -59,6 +60,7 @@ class Grant:
     count: float
     period_s: float
     paused_until_s: float
+    since_s: float = math.inf
 
 
 class Turns(Protocol):
@@ -114,8 +116,11 @@ class HeldSlots:
         self.block = min(MOST_SLOTS, max(1, int(LONGEST_BLOCK_S / grant.step_s)))
         # Where there is too little for all, it shall not be the same one who asks first every time.
         self._jitter_s = random.uniform(0, _LONGEST_JITTER_S)  # noqa: S311 - no secret
-        if grant.connection != self._connection or not self._bounds.note(*times):
-            self._begin_anew(grant)
+        if grant.connection != self._connection:
+            self._begin_anew(grant, min(grant.since_s, grant.received_s))
+            return
+        if not self._bounds.note(*times):
+            self._begin_anew(grant, grant.received_s)
             return
         if grant.paused_until_s > grant.at_s:
             self.drop()
@@ -125,13 +130,13 @@ class HeldSlots:
         if fits:
             self._slots.extend(grant.first_s + number * grant.step_s for number in range(grant.granted))
 
-    def _begin_anew(self, grant: Grant) -> None:
+    def _begin_anew(self, grant: Grant, since_s: float) -> None:
         """Wait until no slot is held any more that was granted by another clock, or by another server."""
         self.drop()
         self._connection = grant.connection
         self._bounds = ClockBounds()
         self._bounds.note(grant.sent_s, grant.at_s, grant.received_s)
-        self._quiet_until_s = grant.received_s + HORIZON_S
+        self._quiet_until_s = since_s + HORIZON_S
 
     def is_quiet(self, now_s: float) -> bool:
         """Tell whether it is too early to ask for any."""

@@ -6,11 +6,13 @@ is asked through here may be carried out twice.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from runner.cluster.clock import boot_time
 from runner.cluster.database import Connection, Database, DatabaseAway, ask, ask_named
 from runner.errors import RunnerError
 
@@ -63,6 +65,8 @@ class DatabaseLine:
         self._one_at_a_time = asyncio.Lock()
         self.made = 0
         """How many connections there were: another number says that one was lost meanwhile."""
+        self.since_s = math.inf
+        """Our clock, as of `boot_time`: when the last of them was made."""
 
     async def ask(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows.
@@ -98,7 +102,7 @@ class DatabaseLine:
         async with self._one_at_a_time:
             if self._connection is None:
                 self._connection = await self._database.connect()
-                self.made += 1
+                self.made, self.since_s = self.made + 1, boot_time()
             try:
                 return await work(self._connection)
             except RunnerError:

@@ -6,7 +6,7 @@ does nothing for whoever has lost the shard.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -122,9 +122,8 @@ class ShardRows:
         sent_s = self._clock()
         ((fenced, stop_why, held, orders, at_s, *grant),) = await self._line.ask(_TURN, values)
         received_s = self._clock()
-        return TurnReply(
-            fenced, stop_why, held, orders, Grant(self._line.made, sent_s, at_s, received_s, *grant)
-        )
+        brought = Grant(self._line.made, sent_s, at_s, received_s, *grant)
+        return TurnReply(fenced, stop_why, held, orders, replace(brought, since_s=self._line.since_s))
 
     async def orders_after(self, number: int) -> list[tuple[int, Order]]:
         """Return the orders that were given on the job after that one, with their numbers."""

@@ -163,6 +163,14 @@ async def test_an_owner_knows_which_orders_the_audit_has_already(database, job):
         assert (number, order.pause, order.reason) == (3, True, "night")
 
 
+async def test_the_next_shard_on_a_line_need_not_wait_as_for_a_new_connection(database, job):
+    async with owning(database, job) as rows:
+        await rows.begin("me")
+        first = (await rows.take_turn(BEAT)).grant
+        again = (await rows.take_turn(BEAT)).grant
+        assert first.since_s == again.since_s <= first.sent_s <= again.sent_s
+
+
 async def test_a_line_is_made_anew_after_its_connection_was_cut(database, job):
     async with owning(database, job) as rows:
         await rows.begin("me")

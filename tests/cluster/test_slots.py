@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -249,6 +250,15 @@ def settled():
     held.take(grant(EPOCH_S + 10))
     assert len(held) == 5
     return held
+
+
+def test_on_a_connection_that_was_there_before_the_horizon_counts_from_when_it_was_made():
+    held = HeldSlots()
+    held.take(replace(grant(EPOCH_S + 8, granted=0), since_s=7.4))
+    assert held.ask_in_s(1, 8.1) == pytest.approx(0.3, abs=0.01)
+    held = HeldSlots()
+    held.take(replace(grant(EPOCH_S + 8, granted=0), since_s=2.0))
+    assert held.ask_in_s(1, 8.1) <= 0.02
 
 
 def test_a_slot_is_used_inside_its_window_and_not_before_or_after():
