@@ -6,6 +6,7 @@ signals go to the run's switch instead, and once a run has its end they change n
 """
 
 import ctypes
+import gc
 import resource
 import signal
 import sys
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Terminated",
+    "busy_loop",
     "ensure_descriptors",
     "harden",
     "hold_signals",
@@ -34,6 +36,7 @@ __all__ = [
     "utc_now",
 ]
 
+_HEARD_IN_S: Final = 0.0005
 _PR_SET_DUMPABLE: Final = 4
 _EXITS = {signal.SIGINT: Exit.SIGINT, signal.SIGTERM: Exit.SIGTERM, signal.SIGHUP: Exit.SIGTERM}
 
@@ -122,6 +125,24 @@ def _heeded() -> list[signal.Signals]:
 
 def _unheard(_number: int, _frame: FrameType | None) -> None:
     """Do nothing; unlike SIG_IGN this also takes a signal that has come in and was not handled yet."""
+
+
+@contextmanager
+def busy_loop() -> Iterator[None]:
+    """Suit the interpreter to a loop that always has something to do, for as long as this lasts.
+
+    The collector does not look at what is loaded by now: it would walk all of it again and again. A thread
+    that has synced the disk is heard soon, for others wait for its word.
+    """
+    heard_in_s, frozen = sys.getswitchinterval(), gc.get_freeze_count()
+    sys.setswitchinterval(_HEARD_IN_S)
+    gc.freeze()
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(heard_in_s)
+        if not frozen:  # else whoever runs us had done so already
+            gc.unfreeze()
 
 
 def use_loop() -> "Callable[[], asyncio.AbstractEventLoop]":

@@ -20,6 +20,9 @@ LATE_S: Final = 0.1
 GRACE_S: Final = 1.0
 """How long is read then before it counts as a timeout."""
 
+_SOON_S: Final = 0.001
+"""A timer may come so much too early."""
+
 
 class Stopping(Exception):
     """The run is stopping and what was waited for did not happen; nothing was sent."""
@@ -66,6 +69,7 @@ class Interruptible:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.waiting.pop(self, None)
+        self._stop.deadlines.forget(self)
         if self._handle is not None:
             self._handle.cancel()
         if (
@@ -81,26 +85,63 @@ class Interruptible:
         if self._interrupted:
             raise Stopping
         self._stop.waiting.pop(self, None)
-        loop = self._task.get_loop()
-        self._handle = loop.call_later(seconds, self._time_is_up, loop.time() + seconds)
+        self._stop.deadlines.set(self, self._task.get_loop(), seconds)
 
     def interrupt(self) -> None:
         """End the wait at the next turn of the loop."""
         if not self._interrupted:
             self._interrupted = True
-            self._handle = asyncio.get_running_loop().call_soon(self._strike)
+            self._handle = asyncio.get_running_loop().call_soon(self.strike)
 
-    def _time_is_up(self, due_s: float) -> None:
-        """Time out, unless it was this process that stood still: then what came meanwhile is read first."""
-        loop = asyncio.get_running_loop()
-        if loop.time() - due_s > LATE_S:
-            self._handle = loop.call_later(GRACE_S, self._strike)
-        else:
-            self._strike()
-
-    def _strike(self) -> None:
+    def strike(self) -> None:
+        """End the wait now."""
         self._struck = True
         self._task.cancel()
+
+
+class Deadlines:
+    """The deadlines of all waits that are armed, on one timer of the loop.
+
+    A timer that comes late says that this process stood still: what came in meanwhile is read first, for
+    `GRACE_S`, before it counts as a timeout.
+    """
+
+    def __init__(self) -> None:
+        self._due_s: dict[Interruptible, float] = {}
+        self._late: set[Interruptible] = set()
+        """Those whose time is up, and that were given grace."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, wait: Interruptible, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        """Strike this wait in so many seconds."""
+        due_s = self._due_s[wait] = loop.time() + seconds
+        if self._timer is None or due_s < self._timer.when():
+            self._look_at(loop, due_s)
+
+    def forget(self, wait: Interruptible) -> None:
+        """Do not strike this wait any more."""
+        if self._due_s.pop(wait, None) is not None and self._late:
+            self._late.discard(wait)
+
+    def _look_at(self, loop: asyncio.AbstractEventLoop, at_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(at_s, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        now_s = loop.time()
+        for wait, due_s in list(self._due_s.items()):
+            if due_s > now_s + _SOON_S:
+                continue
+            if now_s - due_s > LATE_S and wait not in self._late:
+                self._late.add(wait)
+                self._due_s[wait] = now_s + GRACE_S
+            else:
+                self.forget(wait)
+                wait.strike()
+        if self._due_s:
+            self._look_at(loop, min(self._due_s.values()))
 
 
 class Stop:
@@ -110,6 +151,7 @@ class Stop:
         self.reason: StopReason | None = None
         self.waiting: dict[Interruptible, None] = {}
         # Not a set: waits end in the order in which they began, and a simulation can be replayed.
+        self.deadlines = Deadlines()
         self.signalled = False
         """A first signal came."""
         self.deadline_s: float | None = None

@@ -81,14 +81,21 @@ class Client:
     def __init__(self, wiring: _Wiring) -> None:
         self._wiring = wiring
         self._noted = False
+        self._user_id, self._head_of_user = "", b""
+        """Of the last deletion: most are of the same user."""
 
     def __repr__(self) -> str:
         return f"Client({self._wiring.base_url!r})"
 
     async def send(self, request: DeleteRequest, on_left: Callable[[], None]) -> Reply:
         """Make exactly one attempt to delete, through the gate (see `model.Sender`)."""
-        head = self._head("DELETE", f"/agent-api/user/{request.target.user_id}/del_customer")
-        answer = await self._attempt(head, request.body, on_left)
+        user_id = request.target.user_id
+        if user_id != self._user_id:
+            self._user_id, self._head_of_user = (
+                user_id,
+                self._head("DELETE", f"/agent-api/user/{user_id}/del_customer"),
+            )
+        answer = await self._attempt(self._head_of_user, request.body, on_left)
         reply = read_reply(answer, self._wiring.clean)
         if answer.quota_reset_s:
             # An audit that cannot be written says so again at the next record; this reply is not lost for it.
@@ -129,32 +136,40 @@ class Client:
         head = self._head("GET", f"/agent-api/user/{target.user_id}/get_customer", urlencode(query))
         return read_total(await self._attempt(head, b"", _nothing), self._wiring.clean)
 
-    def _head(self, method: str, path: str, query: str = "") -> str:
+    def _head(self, method: str, path: str, query: str = "") -> bytes:
         """Return a request up to its body's length; a path that a server might read as another is a bug."""
         if not _PATH.fullmatch(path):
             raise AssertionError(f"{path!r} would be sent as another path")
         wiring = self._wiring
         line = f"{method} {wiring.base_path}{path}{query and '?'}{query} HTTP/1.1\r\n"
-        return line + wiring.headers
+        return (line + wiring.headers).encode("ascii")
 
-    async def _attempt(self, head: str, body: bytes, on_left: Callable[[], None]) -> RawReply:
-        wiring = self._wiring
-        length = f"Content-Length: {len(body)}\r\n\r\n" if body else "\r\n"
-        request = (head + length).encode("ascii") + body
-        attempt: Attempt | None = None
+    async def _attempt(self, head: bytes, body: bytes, on_left: Callable[[], None]) -> RawReply:
+        line, attempt = self._wiring.line, None
+        request = b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body) if body else head + b"\r\n"
         try:
-            with wiring.stop.interruptible(recallable=True) as wait:
-                await wiring.line.gate.approach()
-                attempt = Attempt(wiring.line, wait, wiring.timeout_s, request)
-                return self._if_proven(attempt, await self._exchange(attempt, on_left))
+            with self._wiring.stop.interruptible(recallable=True) as wait:
+                await line.gate.approach()
+                attempt = Attempt(line, wait, self._wiring.timeout_s, request)
+                wire = await attempt.leave()
+                try:
+                    on_left()
+                    attempt.reply, content = await wire.read()
+                    answer = self._answer(attempt.reply, *await _read_bounded(content))
+                except BaseException:
+                    line.drop(wire)
+                    raise
+                line.give_back(wire)
+                return self._if_proven(attempt, answer)
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             if attempt is None:
                 raise
             return self._if_proven(attempt, self._end(attempt, error))
         finally:
             if attempt is not None:
-                wiring.line.gate.attempt_over(left=attempt.left)
-            self._note_peer()
+                line.gate.attempt_over(left=attempt.left)
+            if self._wiring.peer.out_of_step and not self._noted:
+                self._note_peer()
 
     def _if_proven(self, attempt: Attempt, answer: RawReply) -> RawReply:
         """Return a reply unless it may as well be a late one to the request before, whatever it says."""
@@ -169,31 +184,17 @@ class Client:
 
     def _note_peer(self) -> None:
         """Say once that the server is out of step."""
-        peer = self._wiring.peer
-        if peer.out_of_step and not self._noted:
-            self._noted = True
-            words = "the server sends replies that nobody asked for: from now on one request a connection"
-            if peer.in_doubt:
-                words += f" ({peer.in_doubt} replies before, over the one where it showed, may be late ones)"
-            # An audit that cannot be written says so again at the next record; this reply is not lost for it.
-            with suppress(Stopped):
-                self._wiring.on_note(words)
-
-    async def _exchange(self, attempt: Attempt, on_left: Callable[[], None]) -> RawReply:
-        wire = await attempt.leave()
-        try:
-            on_left()
-            attempt.reply, content = await wire.read()
-            answer = self._answer(attempt.reply, *await _read_bounded(content))
-        except BaseException:
-            attempt.line.drop(wire)
-            raise
-        attempt.line.give_back(wire)
-        return answer
+        self._noted = True
+        words = "the server sends replies that nobody asked for: from now on one request a connection"
+        if in_doubt := self._wiring.peer.in_doubt:
+            words += f" ({in_doubt} replies before, over the one where it showed, may be late ones)"
+        # An audit that cannot be written says so again at the next record; this reply is not lost for it.
+        with suppress(Stopped):
+            self._wiring.on_note(words)
 
     def _answer(self, reply: RawResponseMessage, body: bytes = b"", flaw: str = "") -> RawReply:
-        encoding = reply.headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding not in {"identity", ""}:
+        encoding = reply.headers.get("Content-Encoding")
+        if encoding is not None and encoding.strip().lower() not in {"identity", ""}:
             flaw = "the body is encoded, which was not asked for"
         retry_after_s, quota_reset_s = read_advice(reply.headers, self._wiring.now)
         return RawReply(reply.code, b"" if flaw else body, retry_after_s, quota_reset_s, flaw)

@@ -105,8 +105,9 @@ class _Wire(ResponseHandler):
     @property
     def usable(self) -> bool:
         """Whether one more request may be written, as far as the loop has read."""
-        spent = self.asked > 0 and self.peer.out_of_step
-        return self.is_connected() and not self.should_close and not spent
+        if self.transport is None or self.transport.is_closing() or self.should_close:
+            return False
+        return not (self.asked and self.peer.out_of_step)
 
     def has_unread(self) -> bool:
         """Tell whether something came in that the loop has not read yet: it answers nothing to come."""
@@ -247,7 +248,9 @@ class Attempt:
     """Which request of its connection it was, counted from 1."""
     reply: RawResponseMessage | None = None
     """Set as soon as the headers of a reply are in; its body follows."""
-    _in_hand: tuple[_Wire, float] | None = None
+    _in_hand: _Wire | None = None
+    _since_s: float = 0.0
+    """Loop time at which it was taken in hand."""
     _unread: bool = False
 
     @property
@@ -265,34 +268,30 @@ class Attempt:
 
         A connection that went stale before it was written to is replaced; that is no attempt.
         """
+        line = self.line
         for _ in range(_MOST_STALE):
-            wire = await self.line.take()
+            wire = self._in_hand = await line.take()
+            self._since_s = line.now_s()
             try:
-                if await self._passes(wire):
-                    return wire
+                for _ in range(_MOST_LOOKS):
+                    if await line.gate.leave(self._depart):
+                        return wire
+                    if not self._unread:
+                        break
+                    # Over TLS it may be a session's ticket, which says nothing: the loop reads it first.
+                    self._unread = False
+                    await _read_what_is_there()
             except BaseException:
-                self.line.drop(wire)
+                line.drop(wire)
                 raise
-            self.line.drop(wire)
+            line.drop(wire)
         raise aiohttp.ClientConnectionError("the server closes connections before a request can be written")
 
-    async def _passes(self, wire: _Wire) -> bool:
-        """Pass the gate; False: this connection is no good for one more request, and nothing was written."""
-        self._in_hand = wire, self.line.now_s()
-        for _ in range(_MOST_LOOKS):
-            if await self.line.gate.leave(self._depart):
-                return True
-            if not self._unread:
-                return False
-            # Over TLS it may be a session's ticket, which says nothing: the loop reads it first.
-            self._unread = False
-            await _read_what_is_there()
-        return False
-
     def _depart(self) -> bool:
-        assert self._in_hand is not None  # noqa: S101 - it is taken before the gate
-        wire, since_s = self._in_hand
-        if not wire.usable or self.line.now_s() - since_s > IN_HAND_S:
+        """Write the request; False: this connection is no good for it, and nothing was written."""
+        wire = self._in_hand
+        assert wire is not None  # noqa: S101 - it is taken before the gate
+        if not wire.usable or self.line.now_s() - self._since_s > IN_HAND_S:
             return False
         # Past this moment nobody can tell a reply that came before the request from one that answers it.
         self._unread = wire.has_unread()

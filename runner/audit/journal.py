@@ -56,8 +56,8 @@ class AppendFile(Protocol):
 class DiskFile:
     """An `AppendFile` on disk, locked for this process (`flock`) until it closes.
 
-    Built by `create` or `reopen`. `append` is the loop's thread only; a sync runs in a thread of its own,
-    one at a time, and serves every waiter that came before it began.
+    Built by `create` or `reopen`. Only the sync itself runs in a thread, one at a time, and it serves every
+    waiter that came before it began.
     """
 
     def __init__(self, descriptor: int, path: Path, *, new: bool = False) -> None:
@@ -65,8 +65,6 @@ class DiskFile:
         self._descriptor = descriptor
         self._new = new
         self._size = os.fstat(descriptor).st_size
-        self._growing = self._size
-        """What the size is to be after the write that is under way."""
         self._synced = self._size
         self._failure: OSError | Stopped | None = None
         self._round: asyncio.Future[None] | None = None
@@ -140,7 +138,7 @@ class DiskFile:
             os.fsync(self._descriptor)
         except OSError as error:
             raise _not_writable(error) from error
-        self._size = self._growing = self._synced = end
+        self._size = self._synced = end
         return cut
 
     def _end_of_last_line(self) -> int:
@@ -155,13 +153,12 @@ class DiskFile:
 
     def append(self, data: bytes) -> None:
         """Add `data` at the end in one write; after a short or failed one, cut back to where it began."""
-        self._growing = self._size + len(data)
         try:
             _write_whole(self._descriptor, data)
         except OSError:
             self._cut_back()
             raise
-        self._size = self._growing
+        self._size += len(data)
 
     def _cut_back(self) -> None:
         try:
@@ -184,6 +181,8 @@ class DiskFile:
         covers = self._size
         try:
             await asyncio.to_thread(self._sync_in_thread)
+            if not self._closed:
+                self._look()
             self._synced = covers
         except (OSError, Stopped) as error:
             # After a failed fsync the kernel may have dropped the pages: a second one would lie.
@@ -196,20 +195,15 @@ class DiskFile:
             if self._closed:
                 raise OSError(errno.EBADF, "closed")
             _fdatasync(self._descriptor)
-            self._look()
 
     def _look(self) -> None:
-        """Raise Stopped unless the path still leads to this file, with what was written and nothing else.
-
-        The loop's thread may write meanwhile, which is why the size lies between two.
-        """
-        least = self._size
+        """Raise Stopped unless the path still leads to this file, with what was written and nothing else."""
         mine = os.fstat(self._descriptor)
         found, size = what_became(self.path, mine), mine.st_size
-        if found is None and size < least:
-            found = f"it was cut to {size:,} of {least:,} bytes"
-        elif found is None and size > self._growing:
-            found = f"somebody else wrote to it: it has {size:,} bytes, not {self._growing:,}"
+        if found is None and size < self._size:
+            found = f"it was cut to {size:,} of {self._size:,} bytes"
+        elif found is None and size > self._size:
+            found = f"somebody else wrote to it: it has {size:,} bytes, not {self._size:,}"
         if found is not None:
             raise Stopped(f"audit {self.path}: {found}", hint="if it was moved, put it back")
 
@@ -248,8 +242,8 @@ def encode_record(record: Record, *, chain: str) -> tuple[bytes, str]:
         # A file name that is not UTF-8 arrives with lone surrogates; a record must not fail for that.
         body = json.dumps(as_json(record), ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
     head = body[:-1]
-    link = hashlib.sha256(chain.encode() + head).hexdigest()
-    return head + b',"chain":"' + link.encode() + b'"}\n', link
+    link = hashlib.sha256(b"%b%b" % (chain.encode(), head)).hexdigest()
+    return b'%b,"chain":"%b"}\n' % (head, link.encode()), link
 
 
 class Journal:

@@ -5,6 +5,7 @@ the first request, the questions are asked before the audit exists, which is mad
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from runner.plan.file import PlanFile
 from runner.plan.header import PlanWindow
 from runner.plan.protect import ProtectList
 from runner.plan.protect_file import read_protect_file
-from runner.process import utc_now
+from runner.process import busy_loop, utc_now
 from runner.send.safety import Question, check_windows
 from runner.send.session import RunSpec, Session, missing_summary
 from runner.stop import Stop, Stopping
@@ -49,6 +50,9 @@ __all__ = [
 
 _Found = TypeVar("_Found")
 
+_LOOK_EVERY_S: Final = 0.01
+"""Batches that are taken within so much time share one look at the plan's place."""
+_NOTHING_DONE: Final = Prior()
 _MOST_REFUSED: Final = 10
 _ROOM: Final = "make room or mend the disk, and type the command again"
 
@@ -82,10 +86,14 @@ class RunFiles:
         Raises:
             Stopped: The plan is no longer what was confirmed; nothing of what changed was yielded.
         """
+        looked_s = -_LOOK_EVERY_S
         with _as_confirmed():
             for batch in self.plan.batches(lambda seq: not fold.is_ended(seq)):
-                self.plan.check()  # its block may have been read long ago
-                prior = fold.prior(batch.seq) if self.fold is not None else Prior()
+                now_s = time.monotonic()
+                if now_s - looked_s >= _LOOK_EVERY_S:
+                    self.plan.check()  # its block may have been read long ago
+                    looked_s = now_s
+                prior = fold.prior(batch.seq) if self.fold is not None else _NOTHING_DONE
                 yield Work(batch, prior, protect.matches(batch.phones))
 
     def check(self) -> None:
@@ -175,7 +183,8 @@ async def _carry_out(
         async with screen.following(monitor.snapshot), open_to_orders(steered, screen.warn):
             yield
 
-    ended = await send(OpenRun(spec, files, fold, file, vendor, protect), screen, monitor, during)
+    with busy_loop():
+        ended = await send(OpenRun(spec, files, fold, file, vendor, protect), screen, monitor, during)
     screen.settle(Exit(ended.summary.exit_code))
     return ended
 

@@ -10,7 +10,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum, unique
 from typing import Final
 
 from runner.audit.records import BREAKER
@@ -32,13 +31,6 @@ UNTRUSTED_IN_A_ROW: Final = 3
 """So many failures that no waiting mends stop the run."""
 _LAST = 3
 _MOST_WORDS = 160
-
-
-@unique
-class _Way(Enum):
-    CLEAR = "clear"
-    TRIAL = "trial"
-    BLOCKED = "blocked"
 
 
 @dataclass(slots=True)
@@ -86,7 +78,9 @@ class Breaker:
     """Requests of this session that left."""
     retries: int = 0
     counts: Counts = field(default_factory=Counts)
-    _way: _Way = _Way.TRIAL
+    clear: bool = False
+    """Whether all may send; else one batch at a time, on trial, or none."""
+    _blocked: bool = False
     _trial_seq: int | None = None
     _in_hand: int = 0
     _pauses: int = 0
@@ -95,14 +89,13 @@ class Breaker:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
-    def clear(self) -> bool:
-        """Whether all may send."""
-        return self._way is _Way.CLEAR
+    def _on_trial(self) -> bool:
+        return not (self.clear or self._blocked)
 
     async def admit(self) -> None:
         """Wait until one more batch may be taken in hand; raise `Stopping` when none will be."""
         self.stop.check()
-        while not (self.clear or (self._way is _Way.TRIAL and self._in_hand == 0)):
+        while not (self.clear or (self._on_trial and self._in_hand == 0)):
             await self._change()
         self._in_hand += 1
 
@@ -118,7 +111,7 @@ class Breaker:
         """Wait until this batch may make an attempt; raise `Stopping` when it never will."""
         self.stop.check()
         while not self.clear:
-            if self._way is _Way.TRIAL and self._trial_seq in {None, seq}:
+            if self._on_trial and self._trial_seq in {None, seq}:
                 self._trial_seq = seq
                 return
             await self._change()
@@ -138,12 +131,14 @@ class Breaker:
             failure: None where it was confirmed.
             words: What the failure says, without numbers.
         """
-        suffering = failure is not None and failure.kind.suffering
-        if failure is not None and not failure.kind.blames_numbers:
+        if failure is None:
+            self._untrusted = self.counts.in_a_row = 0
+            return
+        if not failure.kind.blames_numbers:
             self.counts.last.append(words)
         self._judge_trust(failure, words)
-        self.counts.in_a_row = self.counts.in_a_row + 1 if suffering else 0
-        if suffering and self._is_trial(seq):
+        self.counts.in_a_row = self.counts.in_a_row + 1 if failure.kind.suffering else 0
+        if failure.kind.suffering and self._is_trial(seq):
             self._block("the trial failed")
         else:
             self._judge()
@@ -152,7 +147,7 @@ class Breaker:
         """Note how a batch ended; one that was confirmed within the caps clears the way."""
         self.counts.ended += not ended.skipped
         self.counts.failed += ended.faulty
-        if self._way is _Way.TRIAL and self._trial_seq == ended.seq:
+        if self._trial_seq == ended.seq and self._on_trial:
             if ended.status == "deleted" and ended.within_caps:
                 self._clear()
                 return
@@ -169,11 +164,11 @@ class Breaker:
             self._timer = None
 
     def _is_trial(self, seq: int) -> bool:
-        return self._way is _Way.TRIAL and self._trial_seq == seq and self._pauses > 0
+        return self._on_trial and self._trial_seq == seq and self._pauses > 0
 
-    def _judge_trust(self, failure: AttemptFailed | None, words: str) -> None:
+    def _judge_trust(self, failure: AttemptFailed, words: str) -> None:
         """Stop the run after a few failures in a row that no waiting mends."""
-        if failure is None or failure.kind.then is not NextStep.RETRY_TWICE:
+        if failure.kind.then is not NextStep.RETRY_TWICE:
             self._untrusted = 0
             return
         self._untrusted += 1
@@ -182,7 +177,7 @@ class Breaker:
 
     def _judge(self) -> None:
         reason_to_open = self.counts.reason_to_open(self.max_failed)
-        if reason_to_open is not None and self._way is not _Way.BLOCKED and not self._pauses:
+        if reason_to_open is not None and not self._blocked and not self._pauses:
             self._block(reason_to_open)
 
     def _block(self, why: str) -> None:
@@ -197,18 +192,18 @@ class Breaker:
             self.stop.request(f"deadline: breaker open ({why}{self.counts.last_words()})")
             return
         self._pauses += 1
-        self._way, self._trial_seq = _Way.BLOCKED, None
+        self.clear, self._blocked, self._trial_seq = False, True, None
         self.stop.recall()
         self._timer = loop.call_later(pause_s, self._try)
         self.on_pause(pause_s, f"{BREAKER}{why}{self.counts.last_words()}")
 
     def _try(self) -> None:
-        self._way, self._timer = _Way.TRIAL, None
+        self._blocked, self._timer = False, None
         self._wake()
 
     def _clear(self) -> None:
         was_blocked = self._pauses > 0
-        self._way, self._trial_seq, self._pauses = _Way.CLEAR, None, 0
+        self.clear, self._blocked, self._trial_seq, self._pauses = True, False, None, 0
         # Those still in hand try once more for what failed before: no sign that it goes on.
         self.counts = Counts(retries=-max(0, self._in_hand - 1))
         self._wake()

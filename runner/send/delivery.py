@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from runner.audit.records import BatchRecord, BatchStatus, OpenRecord, Record, SendingRecord
 from runner.model import DeleteRequest, Prior, Reply, Sender, Work, phones_sha256
@@ -41,6 +41,9 @@ class Recorder(Protocol):
 class SendPermit(Protocol):
     """Probation and breaker, as delivery sees them."""
 
+    clear: bool
+    """Whether all may make attempts just now, without asking."""
+
     async def wait_for_permit(self, seq: int) -> None:
         """Wait until this batch may make an attempt; raise `Stopping` when it never will."""
         ...
@@ -62,8 +65,7 @@ class Pace(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """A batch that has its `batch` record."""
 
     seq: int
@@ -97,7 +99,7 @@ class BatchProgress:
     attempts: int
     uncertain: int
     waiting: deque[Part]
-    on_left: Callable[[int], None] = lambda _seq: None
+    on_left: Callable[[int], None]
     started_s: float | None = None
     """When the first request of this session left."""
     settled: list[Part] = field(default_factory=list)
@@ -107,11 +109,6 @@ class BatchProgress:
     """No number that the vendor's words named has proved good."""
     user_refused: bool = False
     within_caps: bool = True
-
-    def duration_ms(self) -> float | None:
-        if self.started_s is None:
-            return None
-        return round((asyncio.get_running_loop().time() - self.started_s) * 1000, 1)
 
     def settle_untried(self, reason: str) -> None:
         """Settle what waits: by its own last attempt if there was one, else as never tried."""
@@ -139,6 +136,7 @@ class Delivery:
     max_rows_per_phone: int
     audit_all_phones: bool = False
     _announced: dict[int, Prior] = field(default_factory=dict)
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
     async def announce(self, works: Sequence[Work]) -> None:
         """Make the intent to send these batches durable; `works` come in `seq` order.
@@ -153,7 +151,7 @@ class Delivery:
 
     def end_unsent(self, work: Work, reason: str) -> Ended:
         """End a batch that is decided never to be tried (`skipped`, `protected`)."""
-        progress = _progress_of(work)
+        progress = _progress_of(work, lambda _seq: None)
         progress.settle_untried(reason)
         return self._end(progress)
 
@@ -171,8 +169,7 @@ class Delivery:
         """
         if work.batch.seq not in self._announced:
             raise AssertionError(f"batch {work.batch.seq} was not announced")
-        progress = _progress_of(work)
-        progress.on_left = on_left
+        progress = _progress_of(work, on_left)
         try:
             while progress.waiting:
                 await self._settle_next(progress)
@@ -205,7 +202,13 @@ class Delivery:
         if progress.user_refused:
             part.untried("skipped")
         else:
-            await self._send(part, progress)
+            try:
+                part.confirmed(await self._send(part, progress))
+            except AttemptFailed as failure:
+                self._settle_unconfirmed(part, progress, failure)
+            else:
+                progress.believe_names &= not part.named
+                self._check_cap(part, progress)
         progress.waiting.popleft()
         if part.may_be_cut:
             progress.isolating = True
@@ -213,56 +216,55 @@ class Delivery:
         else:
             progress.settled.append(part)
 
-    async def _send(self, part: Part, progress: BatchProgress) -> None:
+    def _settle_unconfirmed(self, part: Part, progress: BatchProgress, failure: AttemptFailed) -> None:
+        part.unconfirmed(failure)
+        if failure.kind.then is NextStep.STOP:
+            self.stop.request(failure.why_stopped)
+            raise Stopping from failure
+        progress.user_refused = failure.kind.refuses_user
+
+    async def _send(self, part: Part, progress: BatchProgress) -> Reply:
+        """Send a part, again where that may help."""
         batch = progress.work.batch
         whole = part.phones is batch.phones
         request = DeleteRequest.whole(batch) if whole else DeleteRequest.of(batch.target, part.phones)
         attempt = partial(self._attempt, request, part, progress)
-        try:
-            part.confirmed(await retried(attempt, self.max_attempts, self.stop))
-        except AttemptFailed as failure:
-            part.unconfirmed(failure)
-            if failure.kind.then is NextStep.STOP:
-                self.stop.request(failure.why_stopped)
-                raise Stopping from failure
-            progress.user_refused = failure.kind.refuses_user
-        else:
-            progress.believe_names &= not part.named
-            self._check_cap(part, progress)
+        return await retried(attempt, self.max_attempts, self.stop)
 
     async def _attempt(self, request: DeleteRequest, part: Part, progress: BatchProgress) -> Reply:
-        """Make one attempt and tell everybody how it ended."""
-        seq = progress.work.batch.seq
-        try:
-            reply = await self._pass(request, part, progress)
-        except AttemptFailed as failure:
-            progress.on_the_wire = False
-            progress.on_left(seq)
-            self._note(failure, part, progress)
-            words = mask_echoes(failure.message, part.phones)
-            self.traffic.attempt_ended(seq, failure, f"{failure.kind.error}: {words}")
-            raise
-        progress.on_the_wire = False
-        self.traffic.attempt_ended(seq, None)
-        return reply
+        """Make one attempt and tell everybody how it ended.
 
-    async def _pass(self, request: DeleteRequest, part: Part, progress: BatchProgress) -> Reply:
-        """Send with a permit; where that is withdrawn before the request left, wait for it anew."""
+        Where a permit is withdrawn before the request left, it waits for another.
+        """
+        seq = progress.work.batch.seq
 
         def left() -> None:
             self.traffic.departed(retry=part.departures > 0)
-            progress.started_s = progress.started_s or asyncio.get_running_loop().time()
+            if progress.started_s is None:
+                progress.started_s = self._loop.time()
             progress.on_the_wire = True
-            progress.on_left(progress.work.batch.seq)
+            progress.on_left(seq)
             part.departures += 1
             progress.attempts += 1
 
         while True:
-            await self.traffic.wait_for_permit(progress.work.batch.seq)
+            if not self.traffic.clear:
+                await self.traffic.wait_for_permit(seq)
             try:
-                return await self.sender.send(request, left)
+                reply = await self.sender.send(request, left)
             except Stopping:
                 self.stop.check()
+                continue
+            except AttemptFailed as failure:
+                progress.on_the_wire = False
+                progress.on_left(seq)
+                self._note(failure, part, progress)
+                words = mask_echoes(failure.message, part.phones)
+                self.traffic.attempt_ended(seq, failure, f"{failure.kind.error}: {words}")
+                raise
+            progress.on_the_wire = False
+            self.traffic.attempt_ended(seq, None)
+            return reply
 
     def _note(self, failure: AttemptFailed, part: Part, progress: BatchProgress) -> None:
         part.failure = failure
@@ -304,47 +306,46 @@ class Delivery:
 
     def _end(self, progress: BatchProgress) -> Ended:
         """Write the batch's one record."""
-        work, target = progress.work, progress.work.batch.target
-        parts = list(progress.settled)
+        work, batch, parts = progress.work, progress.work.batch, progress.settled.copy()
         # The parts of a whole that was cut have left with it, whether or not each went again.
         sent = [part for part in parts if part.departures or progress.isolating]
-        if work.protected and work.batch.phones:
+        if work.protected and batch.phones:
             parts.append(_protected_part(work))
-        worst = max(parts, key=lambda part: _SEVERITY[part.status])
-        left, gone = _left_and_gone(work.batch.phones, parts)
+        worst = parts[0] if len(parts) == 1 else max(parts, key=lambda part: _SEVERITY[part.status])
+        left, gone = _left_and_gone(batch.phones, parts)
         counts = [part.reply.count for part in parts if part.reply is not None]
+        duration_s = None if progress.started_s is None else self._loop.time() - progress.started_s
         self.recorder.append(
             BatchRecord(
-                seq=work.batch.seq,
-                user_id=target.user_id,
-                created_at=target.created_at,
-                encryption=target.encryption,
-                delete_window=target.delete_window,
-                phones=len(work.batch.phones),
+                seq=batch.seq,
+                user_id=batch.target.user_id,
+                created_at=batch.target.created_at,
+                encryption=batch.target.encryption,
+                delete_window=batch.target.delete_window,
+                phones=len(batch.phones),
                 phones_left=len(left),
-                phones_sha256=phones_sha256(work.batch.phones),
+                phones_sha256=phones_sha256(batch.phones),
                 status=worst.status,
                 count=sum(counts) if counts else None,
                 attempts=progress.attempts,
                 uncertain_attempts=progress.uncertain,
                 **_words(worst),
-                duration_ms=progress.duration_ms(),
+                duration_ms=None if duration_s is None else round(duration_s * 1000, 1),
                 phone=(*left, *gone) if self.audit_all_phones else left,
             )
         )
-        self._announced.pop(work.batch.seq, None)
-        unresolved = [part for part in parts if part.status in {"failed", "unknown"} and not part.refused]
-        skipped = worst.reason in {"skipped", "protected"} and not sent
+        self._announced.pop(batch.seq, None)
+        skipped = not sent and worst.reason in {"skipped", "protected"}
         ended = Ended(
-            work.batch.seq,
-            work.batch.target.user_id,
+            batch.seq,
+            batch.target.user_id,
             worst.status,
             skipped=skipped,
             user_refused=progress.user_refused,
             within_caps=progress.within_caps,
-            faulty=bool(unresolved) and not skipped,
-            sent=sum(len(part.phones) for part in sent),
-            refused=sum(part.refused for part in sent),
+            faulty=not skipped and any(part.faulty for part in parts),
+            sent=sum([len(part.phones) for part in sent]),
+            refused=sum([part.refused for part in sent]),
         )
         self.on_ended(ended)
         return ended
@@ -360,12 +361,12 @@ def _left_and_gone(phones: tuple[str, ...], parts: Sequence[Part]) -> tuple[tupl
     return left, tuple(phone for phone in phones if phone in gone)
 
 
-def _progress_of(work: Work) -> BatchProgress:
+def _progress_of(work: Work, on_left: Callable[[int], None]) -> BatchProgress:
     phones = work.batch.phones
     if work.protected:
         phones = tuple(phone for phone in phones if phone not in work.protected)
     parts = [Part(phones, tainted=work.prior.uncertain > 0)] if phones or not work.batch.phones else []
-    return BatchProgress(work, work.prior.attempts, work.prior.uncertain, deque(parts))
+    return BatchProgress(work, work.prior.attempts, work.prior.uncertain, deque(parts), on_left)
 
 
 def _protected_part(work: Work) -> Part:

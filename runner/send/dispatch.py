@@ -77,23 +77,19 @@ class Dispatch:
 
     async def _work(self) -> None:
         """Take and deliver until there is nothing left."""
-        while await self._deliver_next():
-            pass
-
-    async def _deliver_next(self) -> bool:
-        await self._breaker.admit()
-        seq = None
-        try:
-            work = await self._feed.take()
-            if work is None:
-                return False
-            seq = work.batch.seq
-            result = await self._delivery.deliver(work, self._feed.left)
-            if isinstance(result, Ended) and result.user_refused:
-                self._feed.skip_user(result.user_id)
-            return True
-        finally:
-            self._breaker.release(seq)
+        while True:
+            await self._breaker.admit()
+            seq = None
+            try:
+                work = await self._feed.take()
+                if work is None:
+                    return
+                seq = work.batch.seq
+                result = await self._delivery.deliver(work, self._feed.left)
+                if isinstance(result, Ended) and result.user_refused:
+                    self._feed.skip_user(result.user_id)
+            finally:
+                self._breaker.release(seq)
 
 
 def _where(error: Exception) -> str:

@@ -53,6 +53,11 @@ class Part:
         return last is not None and last.kind.blames_numbers and len(self.phones) > 0
 
     @property
+    def faulty(self) -> bool:
+        """Whether it is not confirmed, and not only for the numbers in it."""
+        return self.status in {"failed", "unknown"} and not self.refused
+
+    @property
     def may_be_cut(self) -> bool:
         """Whether it was refused and holds more than one number."""
         return self.refused and len(self.phones) > 1

@@ -93,9 +93,10 @@ class Meter:
 
     def in_window(self, at_s: float) -> int:
         """Return how many left in the period that ends at this loop time."""
-        while self._window and self._window[0] < at_s - self._period_s:
-            self._window.popleft()
-        return len(self._window)
+        window, since_s = self._window, at_s - self._period_s
+        while window and window[0] < since_s:
+            window.popleft()
+        return len(window)
 
     def recent(self, at_s: float) -> tuple[float, ...]:
         """Return when those left that left in the period which ends at this loop time."""
@@ -105,11 +106,13 @@ class Meter:
     def departed(self, at_s: float) -> None:
         """Note a departure at this loop time."""
         self._window.append(at_s)
-        self.max_in_window = max(self.max_in_window, self.in_window(at_s))
+        if (in_window := self.in_window(at_s)) > self.max_in_window:
+            self.max_in_window = in_window
         self.departures += 1
         self.in_flight += 1
         self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
-        self.first_s = at_s if self.first_s is None else self.first_s
+        if self.first_s is None:
+            self.first_s = at_s
         self.last_s = at_s
 
 
@@ -181,12 +184,13 @@ class Pacer:
 
     async def approach(self) -> None:
         """Wait, without a connection, until a departure is less than about `AHEAD_S` away."""
-        self._climb()
-        if not self._is_free() and (self._approaching.locked() or self._far_s() > 0):
-            async with self._approaching:
-                while (far_s := self._far_s()) > 0:
-                    await self._wait(asyncio.sleep(min(far_s, _LONGEST_LOOK_S)))
-                    self._climb()
+        if not self._is_free():
+            self._climb()
+            if self._approaching.locked() or self._far_s() > 0:
+                async with self._approaching:
+                    while (far_s := self._far_s()) > 0:
+                        await self._wait(asyncio.sleep(min(far_s, _LONGEST_LOOK_S)))
+                        self._climb()
         self._near += 1
 
     async def leave(self, depart: Callable[[], bool]) -> bool:
@@ -303,7 +307,7 @@ class Pacer:
         self._has_token = False
         self._guard.departed(now_s)
         self.meter.departed(now_s)
-        self._near = max(0, self._near - 1)
+        self._near -= self._near > 0
         return True
 
     def _pause(self, wait_s: float, why: str) -> None:

@@ -48,6 +48,8 @@ __all__ = ["RunSpec", "Session", "missing_summary"]
 
 AHEAD_S: Final = 0.25
 """Batches are announced that far ahead of the gate: each needs a sync, and no worker shall wait for one."""
+AHEAD_AT_MOST: Final = 2
+"""No more than so many for each worker: while half of them leave, as many again are announced."""
 _RECORDS_BETWEEN_BREATHS = 256
 
 
@@ -218,7 +220,8 @@ class Session:
         """Return how many batches may be announced and not have left: what the gate lets leave soon."""
         if not self.breaker.clear:
             return 1
-        return max(1, self.pacer.may_leave_within(AHEAD_S, most=self.spec.limits.concurrency))
+        most = self.spec.limits.concurrency * AHEAD_AT_MOST
+        return max(1, self.pacer.may_leave_within(AHEAD_S, most=most))
 
     def _batch_ended(self, ended: Ended) -> None:
         self.breaker.batch_ended(ended)

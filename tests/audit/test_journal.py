@@ -373,25 +373,6 @@ async def test_what_does_not_touch_the_audit_itself_stops_nothing(tmp_path, monk
     file.close()
 
 
-async def test_a_write_that_is_under_way_while_the_file_is_looked_at_is_our_own(tmp_path, monkeypatch):
-    file = DiskFile.create(tmp_path / "a.jsonl")
-    journal = journal_on(file)
-    fstat = os.fstat
-
-    def write_meanwhile(descriptor):
-        if not written:
-            written.append(True)
-            journal.append(typed(audits.sending(1)))
-        return fstat(descriptor)
-
-    written = []
-    monkeypatch.setattr(journal_room.os, "fstat", write_meanwhile)
-    journal.append(typed(audits.run()))
-    await journal.sync()
-    assert written
-    file.close()
-
-
 async def test_many_waiters_share_a_sync(tmp_path, monkeypatch):
     syncs = []
     monkeypatch.setattr(journal_room, "_fdatasync", syncs.append)

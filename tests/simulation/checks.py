@@ -280,7 +280,7 @@ class Checks:
         """No more are announced than the gate lets leave in a quarter of a second: a kill says little."""
         limits, written = self.process.limits, self.disk.written
         announced = [seq for seq in written.pending if not self._was_tried(seq)]
-        most = limits.concurrency
+        most = 2 * limits.concurrency
         if limits.rate.count is not None:
             most = min(most, max(1, math.ceil(limits.rate.per_second * 0.25)))
         if not written.deleted_in_session:
