@@ -91,7 +91,7 @@ class PlanFile:
         Raises:
             AuditDamaged: The file is another one than was verified, or was changed since.
         """
-        parser = BatchLines(proved=True)
+        parser = BatchLines()
         for seq, line in enumerate(self.lines(), start=1):
             if wanted is None or wanted(seq):
                 yield self._batch(parser, line, seq)
@@ -125,7 +125,7 @@ class PlanFile:
             ends = array("Q", [0])
             for line in lines_of(reader.blocks(), MAX_HEADER_BYTES):
                 ends.append(ends[-1] + len(line) + 1)
-            parser = BatchLines(proved=True)
+            parser = BatchLines()
 
             def find(seq: int) -> Batch:
                 if not 1 <= seq <= len(self.sizes):
@@ -215,7 +215,7 @@ class _BodyCheck:
         self._path = path
         self._header = header
         self.users = UserTally(Counter({window.seq: window.user_id for window in header.windows}.values()))
-        self._parser = BatchLines()
+        self._lines = BatchLines()
         self.sizes = bytearray()
         self._phones = 0
         self._windows: dict[int, Target] = {}
@@ -231,16 +231,15 @@ class _BodyCheck:
 
     def _line(self, line: bytes) -> None:
         seq = len(self.sizes) + 1
-        batch = self._parser.parse(line, seq)
-        target, phones = batch.target, batch.phones
+        target, phones = self._lines.prove(line, seq)
         if target.delete_window:
             self._windows[seq] = target
         elif self._windows:
             raise ValueError("phones behind a window: windows come last")
         else:
-            self.users.add(target.user_id, len(phones))
-        self.sizes.append(len(phones))
-        self._phones += len(phones)
+            self.users.add(target.user_id, phones)
+        self.sizes.append(phones)
+        self._phones += phones
 
     def end(self) -> None:
         """Hold the header's totals and windows against what was seen."""

@@ -43,35 +43,41 @@ def renumbered(line: bytes, seq: int, new_seq: int) -> bytes:
 
 
 class BatchLines:
-    """Batch lines to batches; a line passes only in the very form in which it is written.
+    """Batch lines to batches; a line passes only in the very form in which it is written."""
 
-    Args:
-        proved: The phones of these very bytes have passed before, and are not looked at again.
-    """
-
-    def __init__(self, *, proved: bool = False) -> None:
-        self._proved = proved
+    def __init__(self) -> None:
         self._prefix = b""
         self._target: Target | None = None
 
-    def parse(self, line: bytes, seq: int) -> Batch:
-        """Return the batch that a line is.
+    def prove(self, line: bytes, seq: int) -> tuple[Target, int]:
+        """Return the target of the batch that a line is and how many phones it has, each of them looked at.
 
         Raises:
             ValueError: It is not the line that stands for one batch with this `seq`.
         """
-        head = _head(seq)
+        target, listed = self._cut(line, seq)
+        return target, _prove_phones(target, listed)
+
+    def parse(self, line: bytes, seq: int) -> Batch:
+        """Return the batch that a line is which was proved, in these very bytes.
+
+        Raises:
+            ValueError: It is no line of a batch with this `seq`.
+        """
+        target, listed = self._cut(line, seq)
+        return Batch(seq, target, () if listed is None else tuple(orjson.loads(listed)), listed or b"")
+
+    def _cut(self, line: bytes, seq: int) -> tuple[Target, bytes | None]:
+        """Return a line's target, and its phones as a JSON list; None: it has none."""
+        head = b'{"seq":%d' % seq
         if not (line.startswith(head + b",") and line.endswith(b"}")):
             raise ValueError("no whole batch with the next seq")
-        prefix, has_phones, phones = line[len(head) : -1].partition(_PHONE_KEY)
+        prefix, has_phones, listed = line[len(head) : -1].partition(_PHONE_KEY)
         target = self._target if prefix == self._prefix else None
         if target is None:
             target = _parse_target(prefix)
             self._prefix, self._target = prefix, target
-        if not has_phones:
-            return Batch(seq, target, ())
-        told = tuple(orjson.loads(phones)) if self._proved else _prove_phones(target, phones)
-        return Batch(seq, target, told, phones)
+        return target, listed if has_phones else None
 
 
 def _parse_target(prefix: bytes) -> Target:
@@ -97,15 +103,16 @@ def _parse_target(prefix: bytes) -> Target:
     return target
 
 
-def _prove_phones(target: Target, raw: bytes) -> tuple[str, ...]:
-    phones = orjson.loads(raw)
+def _prove_phones(target: Target, listed: bytes | None) -> int:
+    """Return how many phones a list has, which may be sent to this target; raises ValueError."""
+    phones = [] if listed is None else orjson.loads(listed)
     if type(phones) is not list:
         raise ValueError("phones are a list")
     try:
         "".join(phones)
     except TypeError:
         raise ValueError("a phone that is no text") from None
-    if orjson.dumps(phones) != raw:
+    if listed is not None and orjson.dumps(phones) != listed:
         raise ValueError("phones in a form that no plan has")
     check_phones(target, phones)
-    return tuple(phones)
+    return len(phones)
