@@ -48,10 +48,10 @@ class Feed:
         self._to_leave: set[int] = set()
         """Announced, and no request of theirs has left."""
         self._refill_at = 0
-        self._takers = 0
+        self._takers: deque[asyncio.Future[None]] = deque()
+        """Those that wait for a batch, first come, first served."""
         self._exhausted = False
         self._over = False
-        self._filled = asyncio.Event()
         self._wanted = asyncio.Event()
 
     async def fill(self) -> None:
@@ -64,16 +64,18 @@ class Feed:
         while not self._exhausted:
             self._stop.check()
             if not (room := self._room()):
-                await self._until(self._wanted)
+                self._wanted.clear()
+                with self._stop.interruptible():
+                    await self._wanted.wait()
                 continue
             block = await self._next_block(room)
             self._to_leave.update(work.batch.seq for work in block)
             if block:
                 await self._delivery.announce(block)
                 self._ready.extend(block)
-            self._filled.set()
+            self._wake(len(block))
         self._over = True
-        self._filled.set()
+        self._wake(len(self._takers))
 
     async def take(self) -> Work | None:
         """Return the next batch that may be sent, or None when there is none left.
@@ -90,12 +92,11 @@ class Feed:
                 self.left(work.batch.seq)
             if self._over:
                 return None
-            self._takers += 1
+            taker = asyncio.get_running_loop().create_future()
+            self._takers.append(taker)
             self._wanted.set()
-            try:
-                await self._until(self._filled)
-            finally:
-                self._takers -= 1
+            with self._stop.interruptible():
+                await taker
 
     def left(self, seq: int) -> None:
         """Note that a request of this batch has left, or that none will soon."""
@@ -116,10 +117,13 @@ class Feed:
             return 0
         return ahead - len(self._to_leave)
 
-    async def _until(self, event: asyncio.Event) -> None:
-        event.clear()
-        with self._stop.interruptible():
-            await event.wait()
+    def _wake(self, most: int) -> None:
+        """Wake so many takers that still wait."""
+        while most and self._takers:
+            taker = self._takers.popleft()
+            if not taker.done():  # else it was told to stop
+                taker.set_result(None)
+                most -= 1
 
     async def _next_block(self, size: int) -> list[Work]:
         block: list[Work] = []
