@@ -75,11 +75,13 @@ def _remove_dead(folder: Path) -> None:
     for path in filter(Path.is_socket, folder.glob("*.sock")):
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.setblocking(False)
+            found = path.lstat()
             try:
                 with _short_name(path) as name:
                     connection.connect(name)
             except ConnectionRefusedError:
-                path.unlink()
+                if os.path.samestat(path.lstat(), found):  # and not that of a run which began just now
+                    path.unlink()
 
 
 def ask(path: Path, line: bytes, *, timeout_s: float) -> bytes:

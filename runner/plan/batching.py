@@ -10,6 +10,7 @@ import orjson
 
 from runner.model import MAX_PHONES, Target, Window
 from runner.plan.lines import batch_prefix
+from runner.text import many
 
 __all__ = ["BatchWriter"]
 
@@ -69,8 +70,7 @@ class BatchWriter:
     def scope_notes(self) -> list[str]:
         """Return how many phones are asked only for rows of which import time, as it would be sent."""
         notes = [
-            f"of {phones:,} {'phone' if phones == 1 else 'phones'} only rows imported "
-            f"from {window[0]} to {window[1]}"
+            f"of {many(phones, 'phone')} only rows imported from {window[0]} to {window[1]}"
             for window, phones in self._scopes.items()
         ]
         if self._out_of_sight:
