@@ -32,14 +32,14 @@ from runner.phones import mask_text
 from runner.plan.header import PlanTotals
 from runner.text import many, printable, width
 
-__all__ = ["STATE_WORDS", "align", "make_report", "remarks", "report_text", "span"]
+__all__ = ["STATE_WORDS", "align", "make_report", "remarks", "report_text", "span", "values_read"]
 
 STATE_WORDS: Final = {
     "complete": "complete, every batch was confirmed",
     "partial": "finished, but some batches were not confirmed",
     "stopped": "stopped early",
     "running": "still running",
-    "killed": "without an end (killed, or cut)",
+    "killed": "without an end, killed or cut",
     "open": "open, as it stood when it was fetched",
 }
 _MOST_USERS: Final = 10
@@ -277,12 +277,16 @@ def remarks(report: Report) -> list[str]:
     return lines
 
 
+def values_read(phones: ReportPhones) -> str:
+    """Return how many values were read and what they came to, where that is known."""
+    parts = ", ".join(f"{getattr(phones, part):,} {part}" for part in ("unique", *_INPUT_PARTS[1:]))
+    return f"{phones.read:,} ({parts})"
+
+
 def _notes(report: Report) -> list[str]:
     phones = report.phones
     lines = [f"rows deleted, by the server's word: {report.count:,}"]
-    if phones.read is not None:
-        parts = ", ".join(f"{getattr(phones, part):,} {part}" for part in ("unique", *_INPUT_PARTS[1:]))
-        lines.append(f"values read: {phones.read:,} ({parts})")
+    lines += [f"values read: {values_read(phones)}"] if phones.read is not None else []
     if report.refused_users:
         lines.append(_refused(report.refused_users))
     return lines + remarks(report)

@@ -26,7 +26,7 @@ from runner.output.page_job import end_of, facts_of_job, shards_table, start_of,
 from runner.output.page_parts import Clock, ended, more, pairs, pill, table, words
 from runner.output.page_style import POLICY, STYLE
 from runner.output.plot import shown
-from runner.output.report import remarks, span
+from runner.output.report import STATE_WORDS, remarks, span, values_read
 from runner.output.report_fields import Report, ReportSession
 from runner.phones import mask_text
 from runner.text import many
@@ -193,19 +193,11 @@ def _outcome(report: Report) -> str:
     if left and not rest:
         rest = [f"{left:,} of {many(report.batches.planned, 'batch')} are not"]
     why = f" ({mask_text(report.why)})" if report.why else ""
-    opening = _OPENINGS[report.status] + why
-    told = f"{opening}: {whole}" if opening else whole[0].upper() + whole[1:]
-    return f"{told} {unit} are confirmed{'; ' if rest else ''}{', '.join(rest)}."
+    over = report.status in {"complete", "partial"} and not why
+    told = whole if over else f"{STATE_WORDS[report.status]}{why}: {whole}"
+    return f"{told[0].upper()}{told[1:]} {unit} are confirmed{'; ' if rest else ''}{', '.join(rest)}."
 
 
-_OPENINGS: Final = {
-    "complete": "",
-    "partial": "",
-    "stopped": "Stopped early",
-    "running": "Still running",
-    "killed": "Without an end, killed or cut",
-    "open": "Open, as it stood when it was fetched",
-}
 _REST: Final = {"failed": "failed", "unknown": "may or may not be gone", "not_sent": "were not sent"}
 
 
@@ -382,7 +374,7 @@ def _facts(report: Report, clock: Clock) -> str:
         ("ended", clock.both(end_of(report))),
         ("limits", pairs(report.limits)),
         ("safety", pairs(report.safety)),
-        ("values read", _read(report)),
+        ("values read", values_read(report.phones) if report.phones.read is not None else "–"),
         (
             "run",
             f"<code>{shown(report.run_id)}</code>, {shown(report.mode)}, version {_version(report)}",
@@ -404,11 +396,3 @@ def _whose(session: ReportSession) -> str:
 
 def _version(report: Report) -> str:
     return "–" if report.version is None else shown(report.version)
-
-
-def _read(report: Report) -> str:
-    phones = report.phones
-    if phones.read is None:
-        return "–"
-    parts = ("unique", "duplicate", "rejected", "protected")
-    return f"{phones.read:,}: " + ", ".join(f"{getattr(phones, part) or 0:,} {part}" for part in parts)
