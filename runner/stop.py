@@ -183,11 +183,16 @@ class Stop:
 
     def signal(self, name: str, exit_code: Exit, on_first: Callable[[str], None]) -> None:
         """Drain the run at a first signal, of which `on_first` is told; leave now at a second one."""
-        if not self.signalled:
-            self.signalled = True
-            on_first(name)
-            self.request(name, exit_code)
-        elif self.on_abandon is not None:
+        if self.signalled:
+            self.abandon()
+            return
+        self.signalled = True
+        on_first(name)
+        self.request(name, exit_code)
+
+    def abandon(self) -> None:
+        """Leave now, without waiting for what is on the wire."""
+        if self.on_abandon is not None:
             self.on_abandon()
 
     def check(self) -> None:
