@@ -7,6 +7,7 @@ same questions about an outage of a minute, on the simulated clock.
 import asyncio
 import time
 from datetime import UTC, datetime
+from itertools import product
 
 import pytest
 import trustme
@@ -23,6 +24,7 @@ from runner.stop import Stop
 from tests.bench.outage import through_an_outage
 from tests.support.enforcer import Rules, enforcer
 from tests.support.fakes import Rig, batches
+from tests.support.sweep import sweep
 
 WORKERS = 16
 ATTEMPTS = 50
@@ -169,8 +171,9 @@ async def test_a_certificate_that_nobody_trusts_stops_the_run_after_three_and_is
 # --- an outage of a minute
 
 
-@pytest.mark.parametrize("rate", [20.0, 200.0])
-@pytest.mark.parametrize("kind", ["503", "refused", "hangs"])
+@pytest.mark.parametrize(
+    ("kind", "rate"), sweep(product(["503", "refused", "hangs"], [20.0, 200.0]), fast=[0, 2, 4])
+)
 def test_an_outage_of_a_minute_costs_what_was_in_flight_and_the_trials(kind, rate):
     """Without it that minute carries 60 × rate requests; nothing is lost for it, and nothing stays open."""
     seen = through_an_outage(kind, rate, workers=64, count=int(rate * 30))

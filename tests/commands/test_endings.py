@@ -48,7 +48,7 @@ LATEST = 600
 
 
 def test_a_signal_after_the_summary_changes_nothing(program):
-    moments = [*range(5, LATEST, 45), "atexit", "teardown", "teardown", "teardown"]
+    moments = [*range(5, LATEST, 90), "atexit", "teardown", "teardown", "teardown"]
     sweep(program, [f"{name}:{when}" for name, when in zip(itertools.cycle(SIGNALS), moments, strict=False)])
 
 

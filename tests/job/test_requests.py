@@ -195,9 +195,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
-def test_a_list_of_millions_in_one_line_takes_no_more_memory(tmp_path):
+def test_a_list_of_a_million_in_one_line_takes_no_more_memory(tmp_path):
     peaks = []
-    for count in (100_000, 3_000_000):
+    for count in (100_000, 1_200_000):
         path = tmp_path / f"{count}.jsonl"
         with path.open("w") as file:
             file.write('{"phone":[')

@@ -18,6 +18,7 @@ from tests.support.fakes import (
     records_of,
     refusal,
 )
+from tests.support.sweep import sweep
 
 ANY = Safety(max_failed=1.0)
 WIDE = Limits(rate=Rate(None), concurrency=8)
@@ -340,7 +341,7 @@ def test_an_outage_of_a_minute_costs_a_few_dozen_requests_and_the_run_goes_on(ra
     assert rig.summary["retries"] == during
 
 
-@pytest.mark.parametrize("concurrency", [16, 64])
+@pytest.mark.parametrize("concurrency", sweep([16, 64], fast=[0]))
 def test_the_retries_that_an_outage_left_behind_do_not_open_it_again(concurrency):
     _, rig = through_an_outage(200.0, count=6000, concurrency=concurrency)
     began = [began for began, _ in pauses(rig)]

@@ -103,7 +103,10 @@ async def test_no_window_holds_more_than_the_higher_of_two_rates(rates, seed):
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [("20/s", "600/m"), ("120/m", "1/s"), ("1000/s", "59990/m"), ("200/s", "20/s"), ("20/s", "200/s")],
+    sweep(
+        [("20/s", "600/m"), ("120/m", "1/s"), ("1000/s", "59990/m"), ("200/s", "20/s"), ("20/s", "200/s")],
+        fast=[0, 1, 3],
+    ),
 )
 @in_simulation
 async def test_after_a_full_second_another_rate_begins_without_a_window_too_full(before, after):
