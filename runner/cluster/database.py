@@ -66,8 +66,8 @@ _DECLINED: Final = re.compile(
 _AGAIN: Final = ("08", "40", "57", "53200", "53300", "55P03")
 """SQLSTATEs, or their class, after which the same statement may well succeed."""
 _NO_TABLES: Final = (
-    "the database has no tables of bulk-delete",
-    "check that it is the right one, then type: bulk-delete cluster init",
+    "the database has no tables of bulk-delete that its user may see",
+    "check that it is the right one; make them: bulk-delete cluster init; or let its user use their schema",
 )
 _WORDS: Final = {
     "25006": ("the database is read-only", "point to the primary, or let it take writes again"),

@@ -4,6 +4,7 @@ from typing import Final
 
 from runner.cluster.database import Connection
 from runner.cluster.jobs import JobRow, ShardRow, find_job, give_order, jobs_of, shards_of
+from runner.cluster.slots import check_shared
 from runner.commands.cluster_database import Cluster
 from runner.commands.command_call import CommandResult
 from runner.errors import Refused
@@ -73,8 +74,8 @@ def pace_job(cluster: Cluster, job: str, options: PaceOptions) -> CommandResult[
 async def _order(connection: Connection, row: JobRow, options: PaceOptions) -> None:
     if row.state != "open":
         raise Refused(f"{row.job} takes no orders: it is {row.state}", hint="`cluster status` shows it")
-    if options.rate is not None and options.rate.count is None:
-        raise Refused("many machines share a number of requests, not `unlimited`", hint="give N/s or N/m")
+    if options.rate is not None:
+        check_shared(options.rate)
     await give_order(
         connection,
         row.job,

@@ -2,20 +2,23 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from runner.access import Access, origin_of
-from runner.cluster.database import Connection
+from runner.cluster.database import Connection, Database
 from runner.cluster.jobs import JobRow, NewJob, find_job, ordered_rate, place_job, reopen_job, same_job
+from runner.cluster.origin import Origin, open_origin
 from runner.cluster.shards import cut_plan
+from runner.cluster.slots import check_shared
 from runner.commands.cluster_database import Cluster, answer
 from runner.commands.command_call import CommandResult
 from runner.commands.execute import show_windows
 from runner.commands.new_plan import temporary_folder
-from runner.commands.questions import answered, confirmed, fresh_enough
+from runner.commands.questions import confirmed, fresh_enough
 from runner.commands.sending import check_words
 from runner.commands.vendor import reach_vendor, stoppable
 from runner.errors import Refused
@@ -25,6 +28,7 @@ from runner.output.cluster_results import ClusterSubmitResult
 from runner.output.console import Console
 from runner.output.plan_text import describe_plan, scope
 from runner.plan.file import PlanFile, is_plan, read_plan
+from runner.plan.header import PlanWindow
 from runner.plan.protect_file import read_protect_file
 from runner.plan.rules import check_plan
 from runner.process import use_loop, utc_now
@@ -70,11 +74,13 @@ def submit(given: Submission, cluster: Cluster, screen: Console) -> CommandResul
     if found.row is not None and found.row.state != "stopped":
         return _ended(found.row, "there", given, cluster)
     limits = given.options.limits.over(found.limits)
-    if limits.rate.count is None:
-        raise Refused("many machines share a number of requests, not `unlimited`", hint="add --rate N/s")
+    check_shared(limits.rate)
     screen.say(describe_plan(plan, limits=limits, base_url=given.base_url))
     _say_what_differs(plan, screen)
-    _confirm(plan, found.row, given, screen)
+    questions = _questions(plan, found.row, given, screen)
+    if windows := plan.header.windows:
+        _count_windows(windows, limits, given.reach(), cluster.database, screen)
+    answer(questions, screen)
     new = _new_job(plan, limits, given)
 
     async def place(connection: Connection) -> tuple[bool, JobRow]:
@@ -134,19 +140,19 @@ def _say_what_differs(plan: PlanFile, screen: Console) -> None:
         screen.say(f"each worker reads the protect file again where it runs: {safety.protect_file}")
 
 
-def _confirm(plan: PlanFile, row: JobRow | None, given: Submission, screen: Console) -> None:
-    """Ask what `run` asks, and show first how many rows windows match."""
-    questions, windows = _questions(plan, row, given, screen), plan.header.windows
-    if not windows:
-        answer(questions, screen)
-        return
-    access = given.reach()
+def _count_windows(
+    windows: Sequence[PlanWindow], limits: Limits, access: Access, database: Database, screen: Console
+) -> None:
+    """Say how many rows each window matches just now, asked at the rate that all share; Refused: too many."""
+    origin = Origin(database, access.base_url, on_lower=lambda _rate: None)  # said when the job is placed
 
     async def ask() -> None:
-        async with stoppable(screen, screen.note) as stop, origin_lock(access.base_url, wait=False):
-            async with reach_vendor(access, plan.header.limits.over(Limits()), stop) as vendor:
-                await show_windows(windows, vendor, screen)
-            await answered(questions, screen, stop)
+        async with (
+            stoppable(screen, screen.note) as stop,
+            origin_lock(access.base_url, wait=False, shared=True),
+            reach_vendor(access, limits, stop, partial(open_origin, origin)) as vendor,
+        ):
+            await show_windows(windows, vendor, screen)
 
     with asyncio.Runner(loop_factory=use_loop()) as runner:
         runner.run(ask())

@@ -6,7 +6,7 @@ the first request, the questions are asked before the audit exists, which is mad
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -303,7 +303,7 @@ def protected_now(spec: RunSpec, plan: PlanFile) -> ProtectList:
     return ProtectList(rule) if path is None else read_protect_file(path, rule)
 
 
-async def show_windows(windows: tuple[PlanWindow, ...], vendor: Vendor, screen: Console) -> None:
+async def show_windows(windows: Sequence[PlanWindow], vendor: Vendor, screen: Console) -> None:
     """Say how many rows each window matches just now; raises Refused where they are too many."""
     rows = await _unless_abandoned(check_windows(windows, vendor.total), vendor.stop)
     for place, total in rows.items():

