@@ -76,9 +76,9 @@ class NamedRun:
         """
         if self.manifest is None:
             return None
-        firsts = (read_first(audit) for audit in self.audits() if audit.exists())
-        first = min((run for run in firsts if run is not None), key=_moment, default=None)
-        return None if first is None else first.at
+        firsts = ((audit, read_first(audit)) for audit in self.audits() if audit.exists())
+        begun = [(_moment(run, str(audit)), run.at) for audit, run in firsts if run is not None]
+        return min(begun)[1] if begun else None
 
 
 def find_run(path: Path) -> NamedRun:
@@ -196,7 +196,7 @@ def _check_done(manifest: JobManifest, part: FoldedAudit) -> None:
         raise AuditDamaged(str(part.audit), 0, what)
 
 
-def _moment(record: RunRecord | SummaryRecord, path: str = "audit") -> float:
+def _moment(record: RunRecord | SummaryRecord, path: str) -> float:
     """Return when a session began or ended, in seconds since 1970; AuditDamaged where it does not say."""
     try:
         return moment(record).timestamp()
