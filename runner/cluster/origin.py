@@ -11,7 +11,7 @@ from runner.cluster.database import Database, check_schema
 from runner.cluster.grants import Grant
 from runner.cluster.line import DatabaseLine, Patience
 from runner.cluster.listener import CHANNEL, Listener
-from runner.cluster.slots import SlotPacer, check_shared, open_slots
+from runner.cluster.slots import SlotPacer, open_slots
 from runner.process import utc_now
 from runner.settings import Rate
 from runner.stop import Stop
@@ -95,14 +95,13 @@ async def open_origin(origin: Origin, rate: Rate, stop: Stop) -> AsyncIterator[S
 
     Args:
         origin: Whose rate it is.
-        rate: What the session asks for.
+        rate: What the session asks for; one that can be shared.
         stop: Ends every wait.
 
     Raises:
-        Refused: The rate cannot be shared, or the database cannot be used.
+        Refused: The database cannot be used.
         Stopping: The run was told to stop first.
     """
-    check_shared(rate)
     turns = OriginTurns(origin.database, origin.name)
     try:
         with stop.interruptible():

@@ -8,14 +8,15 @@ import pytest
 
 from runner.access import read_access
 from runner.cluster.database import Database, ask
-from runner.cluster.origin import OriginTurns
+from runner.cluster.origin import Origin, OriginTurns, open_origin
 from runner.errors import Refused
 from runner.invocation import command
 from runner.locks import origin_lock
 from runner.options import AccessOptions
 from runner.settings import Rate
+from runner.stop import Stop
 from tests.support.evidence import check_evidence, of_type, read_audit
-from tests.support.program import OTHER, USER, numbers, until
+from tests.support.program import OTHER, USER, numbers
 
 SECRET = "hunter2-secret"
 MANY = numbers(1500)
@@ -111,8 +112,7 @@ def test_a_lower_rate_in_use_holds_and_is_said_aloud_and_pace_changes_it(program
     shown = program("pace", "slow.jsonl", "--json", "--rate", "100/s", "--operator", "ops").expect(0).record
     assert (shown["rate_configured"], shown["rate_allowed"]) == ("100/s", "100/s")
     assert rows(shared[1]) == [(sandbox.url, 100, 1, 1)]
-    ended = slow.wait().expect(0)
-    assert ended.record["duration_s"] < 60, "at its old rate it takes two minutes"
+    slow.wait().expect(0)  # at its old rate it would take longer than that waits
     (order,) = paces(program, "slow")
     assert (order["rate"], order["order"], order["operator"]) == ("100/s", "100/s", "ops")
 
@@ -219,23 +219,15 @@ def test_a_lost_connection_is_made_anew(program, sandbox, shared):
     sandbox.pool.add_phones(USER, MANY)
     started = run(program, shared, "--rate", "120/m", start=True)
     started.until(sandbox.worked, "its first request")
-    with psycopg.connect(shared[1], autocommit=True) as connection:
-        ended = connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND application_name = 'bulk-delete'"
-        ).fetchall()
-        assert len(ended) == 2
-        until(
-            lambda: (
-                connection.execute(
-                    "SELECT count(*) FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND application_name = 'bulk-delete'"
-                ).fetchone()
-                == (2,)
-            ),
-            "both connections",
-        )
-        connection.execute("UPDATE bulk_delete.origins SET count = 6000")
+    ours = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'bulk-delete'"
+
+    def both():
+        return len(rows(shared[1], f"SELECT pid {ours}")) == 2
+
+    started.until(both, "its two connections")
+    assert rows(shared[1], f"SELECT pg_terminate_backend(pid, 60000) {ours}") == [(True,)] * 2
+    started.until(both, "two new ones")
+    rows(shared[1], "UPDATE bulk_delete.origins SET count = 6000 RETURNING 1")
     ended = started.wait().expect(0)
     assert ended.record["requests"] == 15
     check_evidence(program.folder / "job.jsonl", sandbox)
@@ -274,6 +266,27 @@ async def test_the_turns_of_an_origin_know_their_connection(server, database):
     third = await turns.turn(1, None)
     assert third.connection == 2
     await turns.close()
+
+
+async def test_what_others_change_is_heard_of_at_once(database):
+    def on_lower(in_use):
+        raise AssertionError(in_use)
+
+    changes, told = [], asyncio.Event()
+
+    def on_change(change):
+        changes.append((change.rate, change.why))
+        told.set()
+
+    opening = open_origin(Origin(database, "https://vendor.example", on_lower), Rate(20.0), Stop())
+    async with opening as pacer, await database.connect() as other:
+        pacer.on_change = on_change
+        for rate in (10, 5, 2):  # its own questions at the beginning may find out two of them, not three
+            await ask(other, "SELECT use_rate('https://vendor.example', %s, 1, true)", (rate,))
+            async with asyncio.timeout(60):
+                await told.wait()
+            told.clear()
+    assert changes == [(f"{rate}/s", f"the rate that is shared is {rate}/s") for rate in (10, 5, 2)]
 
 
 async def test_an_order_is_refused_while_the_database_is_away():
