@@ -15,6 +15,7 @@ import bisect
 import contextlib
 import json
 import os
+import random
 import signal
 import struct
 import subprocess
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psycopg
@@ -34,14 +36,15 @@ from runner.cluster.shard_rows import ShardKey, ShardRows
 from runner.model import Target
 from tests.support.plans import plan_with
 from tests.support.postgres import postgres
-from tests.support.program import ROOT, TOKEN, USER, Sandbox, numbers
+from tests.support.program import ROOT, TOKEN, USER, Sandbox
 
 SETTINGS = "-c listen_addresses='' -c max_connections=100 -c shared_buffers=64MB -c track_functions=pl"
 BATCHES = 4000
 SHARDS = 16
 PHONES_A_BATCH = 100
 DEPARTURE = struct.Struct("dii")
-"""When a request had left (the wall's time), of which shard, in which epoch."""
+"""When a request left (the wall's time, just before the write), of which shard, in which epoch."""
+LOG = "(pg_current_wal_lsn() - '0/0')::bigint"
 PATIENCE_S = 240.0
 
 
@@ -62,6 +65,7 @@ class Bench:
         self.folder, self.server, self.sandbox = folder, server, sandbox
         self.url = server.make_database("bench")
         self.workers = []
+        self.log_before = 0
         (folder / "home").mkdir()
         self.env = {
             "PATH": os.environ["PATH"],
@@ -84,7 +88,7 @@ class Bench:
 
     def submit(self, batches, shards, rate):
         """Place a job of so many batches; return its id."""
-        plan = plan_with({Target(USER): numbers(batches * PHONES_A_BATCH)}, self.folder / f"{batches}.plan")
+        plan = plan_with({Target(USER): phones_of(batches)}, self.folder / f"{batches}.plan")
         self.type("cluster", "init")
         self.ask(
             "CREATE TABLE IF NOT EXISTS bulk_delete.epochs (shard integer, epoch integer, at timestamptz);"
@@ -98,6 +102,7 @@ class Bench:
         placed = self.type(
             "cluster", "submit", plan, "--shards", shards, "--rate", rate, "--yes", "--stale-ok"
         )
+        ((self.log_before,),) = self.ask(f"SELECT {LOG}")
         return placed["id"]
 
     def start(self, *words):
@@ -209,8 +214,10 @@ def vendor(folder):
         "0.05",
         "--json",
     ]
+    # Nor shall its garbage collector, with a million rows to walk over.
+    program = "import gc; gc.disable(); from runner.cli import main; main()"
     with (folder / "vendor").open("wb") as out:
-        process = subprocess.Popen([sys.executable, "-m", "runner", *words], cwd=ROOT, stdout=out)
+        process = subprocess.Popen([sys.executable, "-c", program, *words], cwd=ROOT, stdout=out)
     with contextlib.suppress(PermissionError):  # whoever dates what arrives must not wait for a core itself
         os.setpriority(os.PRIO_PROCESS, process.pid, -20)
     try:
@@ -352,9 +359,22 @@ def after_their_end(found, departures, arrivals):
     return late
 
 
+@cache
+def phones_of(batches):
+    """Return the numbers of so many batches: drawn, for those in a row would be packed all too well."""
+    drawn = random.Random(batches).sample(range(13_000_000_000, 20_000_000_000), batches * PHONES_A_BATCH)
+    return [str(number) for number in drawn]
+
+
+@cache
+def places():
+    """Return where in the plan each number stands."""
+    return {phone: place for place, phone in enumerate(phones_of(BATCHES))}
+
+
 def shard_of(entry):
     """Return the shard that a request belongs to: they are cut from the plan in order."""
-    return (int(entry["phones"][0]) - int(numbers(1)[0])) // (BATCHES // SHARDS * PHONES_A_BATCH) + 1
+    return places()[entry["phones"][0]] // (BATCHES // SHARDS * PHONES_A_BATCH) + 1
 
 
 def first_of(departures, shard, after_s, *, not_by):
@@ -368,7 +388,7 @@ def books(found, table, job, arrivals):
     found.type("cluster", "fetch", job, "--out", fetched)
     report = found.type("report", fetched)["items"][0]
     verified = found.type("verify", fetched)["items"]
-    asked, phones = set(numbers(BATCHES * PHONES_A_BATCH)), report["phones"]
+    asked, phones = set(phones_of(BATCHES)), report["phones"]
     gone = {phone for _, entry in arrivals for phone in entry["deleted"]}
     whole = all(item["exit_code"] == 0 for item in verified)
     holds = phones["unique"] == sum(phones[name] for name in ("deleted", "failed", "unknown", "not_sent"))
@@ -390,12 +410,13 @@ def cost(found, table):
     ((turns, turn_ms),) = found.ask(
         "SELECT calls, total_time / calls FROM pg_stat_user_functions WHERE funcname = 'turn'"
     )
-    ((plan, audit),) = found.ask(
+    ((plan, audit, log),) = found.ask(
         "SELECT pg_total_relation_size('bulk_delete.plan_pieces'),"
-        " pg_total_relation_size('bulk_delete.audit_pieces')"
+        f" pg_total_relation_size('bulk_delete.audit_pieces'), {LOG}"
     )
     table.row("turns since the restart", turns)
     table.row("time of a turn in the database", turn_ms, unit=" ms", places=2)
+    table.row("the write-ahead log, of a batch", (log - found.log_before) / BATCHES, unit=" bytes")
     table.row("the plan, a batch of 100 numbers", plan / BATCHES, unit=" bytes")
     table.row("the audit, likewise", audit / BATCHES, unit=" bytes")
     return 0
@@ -456,10 +477,12 @@ def note_departures(path):
     depart = SlotPacer._depart
 
     def noting(self, write):
+        # Not after the write: it wakes the server, which may take this core before the clock is read.
+        at_s = time.time()
         left = depart(self, write)
         if left:
             key = self._turns._channel.key
-            os.write(descriptor, DEPARTURE.pack(time.time(), key.shard, key.epoch))
+            os.write(descriptor, DEPARTURE.pack(at_s, key.shard, key.epoch))
         return left
 
     SlotPacer._depart = noting
