@@ -191,7 +191,7 @@ class WorkerOptions:
     """How a worker of a cluster works.
 
     Args:
-        concurrency: Shards at a time; one more may be one that was taken from a worker that is gone.
+        concurrency: Shards at a time, and as many again that were taken from workers that are gone.
         drain: End when no shard of the origin is left, for a scheduler that counts on an end.
     """
 

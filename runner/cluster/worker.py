@@ -1,7 +1,7 @@
 """A worker of a cluster: takes shards of one origin, and looks after those whose worker is gone.
 
 Keeps the promise that a shard whose owner is not heard of is on its way again within seconds: whoever is
-there looks each second, and one slot more than the ordinary ones waits for what is rescued. Who was cut off
+there looks each second, and has as many places again for what is rescued as for the rest. Who was cut off
 itself first waits as long as it gives others: a database that comes back finds nobody judged. It never sends
 a request, and what a shard's end means is decided by whoever sends it.
 """
@@ -46,7 +46,7 @@ class Post:
         database: Places the work.
         patience: Ends once a stop has waited long enough for a database that is away.
         origin: Whose shards.
-        concurrency: Shards at a time, and one more that was rescued.
+        concurrency: Shards at a time, and as many again that were rescued.
         drain: End when no shard of the origin is left.
         on_rescue: Told of each shard that was taken from a worker, and of that worker, if one had begun it.
     """
@@ -83,7 +83,7 @@ async def work(
         async def send_shard(job: str, shard: int, epoch: int) -> None:
             await send(ShardKey(job, shard, epoch))
 
-        slots = (((rescued, ordinary), post.concurrency), ((rescued,), 1))
+        slots = (((rescued, ordinary), post.concurrency), ((rescued,), post.concurrency))
         workers = make_workers(line, listener, send_shard, slots)
         await _serve(workers, [listener.run(), _look_after(post, line)], post.patience, stop)
     finally:

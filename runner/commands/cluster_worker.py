@@ -37,7 +37,7 @@ def worker(
         DatabaseAway: The database cannot be reached; nothing was taken.
         Refused: It has no tables, or those of another version.
     """
-    ensure_descriptors((options.concurrency + 2) * _FILES_A_SHARD)
+    ensure_descriptors((2 * options.concurrency + 1) * _FILES_A_SHARD)
     with asyncio.Runner(loop_factory=use_loop()) as runner:
         return runner.run(_work(database, options, access, screen))
 

@@ -99,10 +99,10 @@ class Bench:
             " WHEN (OLD.epoch <> NEW.epoch)"
             " EXECUTE FUNCTION bulk_delete.note_epoch()"
         )
+        ((self.log_before,),) = self.ask(f"SELECT {LOG}")
         placed = self.type(
             "cluster", "submit", plan, "--shards", shards, "--rate", rate, "--yes", "--stale-ok"
         )
-        ((self.log_before,),) = self.ask(f"SELECT {LOG}")
         return placed["id"]
 
     def start(self, *words):
@@ -327,8 +327,8 @@ def everything_happens(found):
         if gone_s < departure.at_s < back_s:
             key = departure.worker, departure.shard
             senders[key] = senders.get(key, 0) + 1
-    # A block of twelve is asked for when what is left of the last one lasts 0.1 s.
-    table.row("requests of one sender after the database was gone", max(senders.values(), default=0), most=15)
+    # A block of twelve, and what was left when it was asked for: no more than a sender has batches in hand.
+    table.row("requests of one sender after the database was gone", max(senders.values(), default=0), most=16)
     on_its_way = [first_of(departures, shard, killed_s, not_by=0) - killed_s for shard in lost]
     table.row(
         "until the killed worker's shards were on their way", max(on_its_way), most=10, unit=" s", places=1
@@ -338,7 +338,11 @@ def everything_happens(found):
     table.row("seconds in all", times[-1] - times[0], places=1)
     print(f"| exit codes of the workers | {codes} | -9, then 143 |")
     table.missed += codes != [-9, 143, 143, 143]
-    return table.missed + books(found, table, job, arrivals) + cost(found, table)
+    return (
+        table.missed
+        + books(found, table, job, arrivals)
+        + cost(found, table, sum(at > back_s for at in times))
+    )
 
 
 def after_their_end(found, departures, arrivals):
@@ -405,8 +409,8 @@ def books(found, table, job, arrivals):
     return not right
 
 
-def cost(found, table):
-    """Print what the run cost the database."""
+def cost(found, table, requests):
+    """Print what the run cost the database; so many requests left since it restarted."""
     ((turns, turn_ms),) = found.ask(
         "SELECT calls, total_time / calls FROM pg_stat_user_functions WHERE funcname = 'turn'"
     )
@@ -414,7 +418,7 @@ def cost(found, table):
         "SELECT pg_total_relation_size('bulk_delete.plan_pieces'),"
         f" pg_total_relation_size('bulk_delete.audit_pieces'), {LOG}"
     )
-    table.row("turns since the restart", turns)
+    table.row("turns a request, since the restart", turns / requests, places=2)
     table.row("time of a turn in the database", turn_ms, unit=" ms", places=2)
     table.row("the write-ahead log, of a batch", (log - found.log_before) / BATCHES, unit=" bytes")
     table.row("the plan, a batch of 100 numbers", plan / BATCHES, unit=" bytes")
