@@ -119,7 +119,7 @@ def status(job: str | None, database: str | None, output: OutputOptions) -> None
     end(show(found, job))
 
 
-@cluster.command(example="cluster cancel purge-1a2b3c4d5e6f")
+@cluster.command(example="cluster cancel lists-1a2b3c4d5e6f")
 @click.argument("job")
 @DATABASE
 @OUTPUT
@@ -132,7 +132,7 @@ def cancel(job: str, database: str | None, output: OutputOptions) -> None:
     end(end_job(found, job))
 
 
-@cluster.command(example="cluster fetch purge-1a2b3c4d5e6f --out purge")
+@cluster.command(example="cluster fetch lists-1a2b3c4d5e6f --out purge")
 @click.argument("job")
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="A folder that is not there yet.")
 @DATABASE
@@ -146,7 +146,7 @@ def fetch(job: str, out: Path, database: str | None, output: OutputOptions) -> N
     end(bring(found, job, out, screen))
 
 
-@cluster.command(example="cluster forget purge-1a2b3c4d5e6f")
+@cluster.command(example="cluster forget lists-1a2b3c4d5e6f")
 @click.argument("job")
 @YES
 @DATABASE

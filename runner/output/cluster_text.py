@@ -28,13 +28,14 @@ def jobs_table(jobs: Sequence[ClusterJob]) -> str:
 
 def _job_row(job: ClusterJob) -> tuple[str, ...]:
     shards = job.shards
+    total = shards.waiting + shards.doing + shards.stopped + shards.done
     at = datetime.fromisoformat(job.submitted_at).astimezone(UTC)
     return (
         printable(job.id),
         f"{at:%Y-%m-%d %H:%M}Z",
         f"{'paused' if job.held and job.state == 'open' else job.state} {job.percent:.1f}%",
         *_figures(job.phones, job),
-        f"{shards.doing} of {shards.waiting + shards.doing + shards.stopped + shards.done}",
+        f"{shards.done} of {total} done{f', {shards.doing} under way' if shards.doing else ''}",
         printable(job.next or "-"),
     )
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 
 import jsonschema
 import pytest
@@ -307,6 +308,27 @@ def test_all_of_a_plan_is_placed_or_nothing(cluster, tables, plan):
     assert submit(cluster, plan)["what"] == "placed"
 
 
+ENDINGS = pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)],
+    ids=["int", "term", "kill"],
+)
+
+
+@ENDINGS
+def test_a_submit_that_is_interrupted_has_placed_nothing(cluster, tables, plan, number, code):
+    with tables.locked("plan_pieces"):
+        started = cluster.start(
+            "cluster", "submit", plan, "--shards", "4", "--yes", cold=number == signal.SIGKILL
+        )
+        started.until(tables.somebody_waits)
+        started.signal(number)
+        ended = started.wait()
+    assert ended.code == code
+    assert not any(tables.counts().values())
+    assert submit(cluster, plan)["what"] == "placed"
+
+
 def test_a_database_that_is_read_only_is_told(cluster, tables, plan, empty_url):
     tables.ask(
         f'ALTER DATABASE "{empty_url.split("/")[3].split("?")[0]}" SET default_transaction_read_only = on'
@@ -522,6 +544,20 @@ def test_what_is_damaged_in_the_database_gives_no_folder(cluster, tables, done, 
     assert words in ended.err
     assert [path for path in cluster.folder.iterdir() if "out" in path.name] == []
     assert tables.one("SELECT fetched_at FROM jobs") is None
+
+
+@ENDINGS
+def test_a_fetch_that_is_interrupted_leaves_no_folder_that_looks_whole(cluster, tables, done, number, code):
+    with tables.locked("audit_pieces"):
+        started = cluster.start("cluster", "fetch", done[0], "--out", "out", cold=number == signal.SIGKILL)
+        started.until(tables.somebody_waits)
+        started.signal(number)
+        ended = started.wait()
+    assert ended.code == code
+    left = [path for path in cluster.folder.iterdir() if "out" in path.name]
+    assert [path.name[0] for path in left] == (["."] if number == signal.SIGKILL else [])
+    assert not [path for folder in left for path in folder.iterdir() if path.name == "job.json"]
+    cluster("cluster", "fetch", done[0], "--out", "out").expect(0)
 
 
 def test_a_job_that_is_under_way_can_be_fetched_and_is_not_forgotten_for_it(cluster, tables, plan):

@@ -1,6 +1,7 @@
 """A database of jobs as a test sees it, and somebody who does what a worker does, a step at a time."""
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,20 @@ class Tables:
         """Return the one row that there is, or its one value."""
         (row,) = self.ask(statement, *values)
         return row[0] if len(row) == 1 else row
+
+    @contextmanager
+    def locked(self, table):
+        """Let everybody wait who reads or writes a table."""
+        with psycopg.connect(self.url) as connection:
+            connection.execute(f"LOCK TABLE bulk_delete.{table} IN ACCESS EXCLUSIVE MODE")
+            yield
+
+    def somebody_waits(self):
+        """Whether somebody waits for a lock in this database."""
+        mine = "datname = current_database() AND backend_type = 'client backend'"
+        return (
+            self.one(f"SELECT count(*) FROM pg_stat_activity WHERE {mine} AND wait_event_type = 'Lock'") > 0
+        )
 
     def counts(self):
         """How many rows there are of everything that belongs to a job."""
