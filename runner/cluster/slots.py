@@ -8,14 +8,14 @@ is passed on in the next turn, and until the database has it, this one holds its
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from runner.cluster.clock import OwnClock, boot_time
 from runner.cluster.grants import Grant, HeldSlots, Turns
-from runner.errors import Refused, Stopped, in_our_words
+from runner.errors import Refused, RunnerError, Stopped, in_our_words
 from runner.model import WallClock
 from runner.send.pacing import AHEAD_S, CUT_AT_MOST_EVERY_S, Meter, PaceChange
 from runner.settings import Rate
@@ -25,6 +25,8 @@ __all__ = ["SlotPacer", "check_shared", "open_slots"]
 
 TOO_SLOW_S: Final = 30.0
 """For so long at most it is hoped that a reply of the database's will come quicker."""
+LAST_WORDS_S: Final = 2.0
+"""For so long at the end the database is waited for, where it does not know yet what the server said."""
 _WORTH_TELLING_S: Final = 1.0
 _LONGEST_LOOK_S: Final = 1.0
 
@@ -226,6 +228,13 @@ class SlotPacer:
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody asks any more, and the run must end
             self._stop.fail(in_our_words(error))
 
+    async def pass_on(self) -> None:
+        """Let all who share the rate know what the server said last, if there is time for it."""
+        if self._complaint is not None:
+            with suppress(RunnerError, TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_S):
+                    await self._turns.turn(0, self._complaint)
+
     def _ring(self) -> None:
         self._news.ring()
         self._asks.ring()
@@ -362,6 +371,7 @@ async def open_slots(
     finally:
         task.cancel()
         await asyncio.wait([task])
+        await pacer.pass_on()
 
 
 def _unheard(_change: PaceChange) -> None:

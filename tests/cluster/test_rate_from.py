@@ -16,6 +16,7 @@ from runner.options import AccessOptions
 from runner.settings import Rate
 from runner.stop import Stop
 from tests.support.evidence import check_evidence, of_type, read_audit
+from tests.support.postgres import postgres
 from tests.support.program import OTHER, USER, numbers
 
 SECRET = "hunter2-secret"
@@ -230,6 +231,29 @@ def test_a_lost_connection_is_made_anew(program, sandbox, shared):
     rows(shared[1], "UPDATE bulk_delete.origins SET count = 6000 RETURNING 1")
     ended = started.wait().expect(0)
     assert ended.record["requests"] == 15
+    check_evidence(program.folder / "job.jsonl", sandbox)
+
+
+@pytest.mark.parametrize("told_to_stop", [False, True])
+def test_a_database_that_is_away_is_waited_for_and_a_signal_ends_the_waiting(program, sandbox, told_to_stop):
+    sandbox.pool.add_phones(USER, MANY)
+    with postgres() as server:
+        shared = ("--rate-from", server.make_database("jobs"))
+        program("cluster", "init", "--database", shared[1]).expect(0)
+        started = run(program, shared, "--rate", "60/m", start=True)
+        started.until(sandbox.worked, "its first request")
+        server.stop("immediate")
+        if told_to_stop:
+            started.signal(signal.SIGTERM)
+            started.wait().expect(143)
+            assert sandbox.left() != []
+        server.start()
+        if told_to_stop:
+            program("resume", "job.jsonl", "--yes", *shared).expect(0)
+        else:
+            rows(shared[1], "UPDATE bulk_delete.origins SET count = 6000 RETURNING 1")
+            started.wait().expect(0)
+    assert sandbox.left() == []
     check_evidence(program.folder / "job.jsonl", sandbox)
 
 

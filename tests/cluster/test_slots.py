@@ -478,6 +478,21 @@ async def test_a_complaint_holds_back_what_a_turn_brings_that_was_under_way():
 
 
 @in_simulation
+async def test_a_session_that_ends_with_a_complaint_passes_it_on():
+    authority = Authority("20/s")
+    machine = Machine(authority, way_s=(0.3, 0.4))
+    async with machine.open() as pacer:
+        pacer.rate_limited(10.0)
+    assert authority.paused_until_s >= authority.now_s() + 9
+    away = Machine(authority)
+    async with away.open() as pacer:
+        authority.up.clear()
+        pacer.rate_limited(30.0)
+        ended_s = authority.loop.time()
+    assert authority.loop.time() == pytest.approx(ended_s + slots.LAST_WORDS_S, abs=0.1), "and not for ever"
+
+
+@in_simulation
 async def test_a_notice_drops_what_is_held():
     authority = Authority("20/s")
     machine = Machine(authority)
