@@ -65,14 +65,15 @@ async def _work(
             listener.on_gap(sender.look_at_all)
 
         screen.note(f"a worker for {origin}: {options.concurrency} shards at a time")
+        post = Post(database, sender.patience, origin, options.concurrency, options.drain, on_rescue)
         following = asyncio.create_task(sender.follow())
-        await work(
-            Post(database, sender.patience, origin, options.concurrency, options.drain, on_rescue),
-            sender.send,
-            meet,
-            stop,
-        )
-        await following
+        try:
+            await sender.open(options.concurrency + 1)
+            await work(post, sender.send, meet, stop)
+        finally:
+            stop.request("the worker is over")
+            await following
+            await sender.close()
     return _result(stop, sender, access, screen)
 
 

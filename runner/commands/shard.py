@@ -276,8 +276,8 @@ class ShardSender:
         monitor = SessionMonitor(spec.limits.timeout_s)
 
         @asynccontextmanager
-        async def open_pace(_rate: Rate, stop: Stop) -> AsyncIterator[Pacing]:
-            async with open_slots(opened.link, stop, now=utc_now) as pacer:
+        async def open_pace(rate: Rate, stop: Stop) -> AsyncIterator[Pacing]:
+            async with open_slots(opened.link, stop, now=utc_now, asked=rate) as pacer:
                 shard.ask_anew = pacer.refresh
                 yield pacer
 

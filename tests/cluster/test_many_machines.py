@@ -45,8 +45,7 @@ def modes(records):
 
 def test_a_killed_workers_shards_are_rescued_and_every_number_goes(shared, sandbox):
     job = shared()
-    first = job.worker()
-    first.until(lambda: sandbox.worked() >= 10, "some deletions")
+    first = job.under_way()
     first.signal(signal.SIGKILL)
     first.wait()
     job.drain().expect(0)
@@ -56,8 +55,7 @@ def test_a_killed_workers_shards_are_rescued_and_every_number_goes(shared, sandb
 
 def test_a_stopped_worker_that_wakes_sends_nothing_after_its_shards_are_anothers(shared, sandbox):
     job = shared()
-    zombie = job.worker()
-    zombie.until(lambda: sandbox.worked() >= 10, "some deletions")
+    zombie = job.under_way()
     zombie.signal(signal.SIGSTOP)
     try:
         job.drain().expect(0)
@@ -74,10 +72,10 @@ def test_a_stopped_worker_that_wakes_sends_nothing_after_its_shards_are_anothers
 def test_a_worker_lives_through_a_crash_of_the_database(program, sandbox):
     with postgres() as server:
         job = _submitter(program, sandbox, server.make_database("restarted"))()
-        worker = job.worker("--drain")
-        worker.until(lambda: sandbox.worked() >= 10, "some deletions")
+        worker = job.under_way("--drain")
         server.stop("immediate")
         server.start()
+        job.hurry()
         worker.wait().expect(0)
         job.check()
 
@@ -99,8 +97,7 @@ def test_what_ends_one_shard_for_all_stops_the_job_and_submit_goes_on_with_it(sh
 
 def test_a_cancelled_job_ends_cleanly_and_goes_on_when_it_is_submitted_again(shared, sandbox):
     job = shared()
-    worker = job.worker()
-    worker.until(lambda: sandbox.worked() >= 10, "some deletions")
+    worker = job.under_way()
     job.program("cluster", "cancel", job.id, "--json").expect(0)
     worker.until(lambda: job.state() == "stopped", "its end")
     for records in job.records().values():
@@ -108,6 +105,7 @@ def test_a_cancelled_job_ends_cleanly_and_goes_on_when_it_is_submitted_again(sha
         assert records[-1]["exit_code"] == 3
     before = sandbox.settle()
     job.submit()
+    job.hurry()
     worker.until(lambda: job.state() == "done", "its other end")
     worker.signal(signal.SIGINT)
     worker.wait().expect(130)
@@ -118,8 +116,7 @@ def test_a_cancelled_job_ends_cleanly_and_goes_on_when_it_is_submitted_again(sha
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signalled_worker_gives_its_shards_back_and_nothing_is_in_doubt(shared, sandbox, number):
     job = shared()
-    worker = job.worker()
-    worker.until(lambda: sandbox.worked() >= 10, "some deletions")
+    worker = job.under_way()
     worker.signal(number)
     worker.wait().expect(SIGNALS[number])
     assert set(job.states()) <= {"waiting", "done"}
@@ -129,7 +126,7 @@ def test_a_signalled_worker_gives_its_shards_back_and_nothing_is_in_doubt(shared
 
 
 def test_a_second_signal_leaves_what_is_on_the_wire_in_doubt(shared, sandbox):
-    job = shared(batches=12)
+    job = shared(batches=12, rate="60/s")
     sandbox.control(latency_s=600)
     worker = job.worker()
     worker.until(lambda: sandbox.stats()["in_flight"], "a request on the wire")
@@ -145,8 +142,7 @@ def test_a_second_signal_leaves_what_is_on_the_wire_in_doubt(shared, sandbox):
 
 def test_a_database_that_takes_no_lines_any_more_stops_the_worker_and_nothing_is_lost(shared, sandbox):
     job = shared()
-    worker = job.worker()
-    worker.until(lambda: sandbox.worked() >= 4, "some deletions")
+    worker = job.under_way()
     read_only(job, "on")
     assert "read-only" in worker.wait().expect(3).out
     read_only(job, "off")
@@ -176,8 +172,7 @@ def test_a_worker_takes_nothing_from_tables_of_another_version(shared, sandbox):
 
 def test_what_an_operator_orders_stands_once_in_the_audit_of_each_shard_under_way(shared, sandbox):
     job = shared()
-    worker = job.worker()
-    worker.until(lambda: sandbox.worked() >= 4, "some deletions")
+    worker = job.under_way()
     job.program("pace", job.id, "--pause", "--operator", "kim", "--json").expect(0)
 
     def orders():
@@ -187,11 +182,11 @@ def test_what_an_operator_orders_stands_once_in_the_audit_of_each_shard_under_wa
         ]
 
     worker.until(lambda: orders() == [["pause"]] * 2, "the pause in both audits")
-    job.program("pace", job.id, "--rate", "50/s", "--go-on", "--json").expect(0)
+    job.program("pace", job.id, "--rate", "150/s", "--go-on", "--json").expect(0)
     worker.until(lambda: job.state() == "done", "the end")
     worker.signal(signal.SIGTERM)
     worker.wait().expect(143)
-    assert orders() == [["pause", "50/s", "go-on"]] * 2
+    assert orders() == [["pause", "150/s", "go-on"]] * 2
     job.check()
 
 

@@ -22,10 +22,10 @@ class SharedJob:
         sandbox: The vendor.
         batches: How many, of two numbers each.
         shards: How many.
-        rate: Of the origin.
+        rate: Of the origin; so slow that nothing is over before a test has done what it wants (`hurry`).
     """
 
-    def __init__(self, program, sandbox, *, batches=40, shards=2, rate="60/s", more=()):
+    def __init__(self, program, sandbox, *, batches=40, shards=2, rate="2/s", more=()):
         self.program, self.sandbox = program, sandbox
         self.database = program.env["BULK_DELETE_DATABASE_URL"]
         # Two numbers fill no batch: each has a window of its own.
@@ -43,8 +43,20 @@ class SharedJob:
         """Start a worker."""
         return self.program.start("cluster", "worker", *words, **more)
 
+    def under_way(self, *words):
+        """Start a worker and return it once both of its shards are begun and something is deleted."""
+        worker, before = self.worker(*words), self.sandbox.worked()
+        worker.until(lambda: worker.err().count(": begun") == 2, "two shards")
+        worker.until(lambda: self.sandbox.worked() >= before + 3, "some deletions")
+        return worker
+
+    def hurry(self):
+        """Let the rest go fast."""
+        self.ask("SELECT use_rate(origin, 200, 1, false) FROM origins")
+
     def drain(self, **more):
-        """Let a worker do all that is left, and return how it ended."""
+        """Let a worker do all that is left, fast, and return how it ended."""
+        self.hurry()
         return self.program("cluster", "worker", "--drain", "--json", **more)
 
     def ask(self, query, values=()):
