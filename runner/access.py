@@ -205,7 +205,10 @@ def check_database_url(url: str) -> SplitResult:
     """
     if not url.startswith(("postgresql://", "postgres://")) or not url.isprintable() or " " in url:
         raise ValueError("this is no URL of a PostgreSQL database")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # its words quote what stands in brackets
+        raise ValueError("its parts cannot be told apart") from None
     user = parts.netloc.rpartition("@")[0]
     if "@" in user + parts.path + parts.query or user.count(":") > 1 or "/" in parts.path[1:] or "#" in url:
         raise ValueError("its parts cannot be told apart")

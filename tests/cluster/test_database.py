@@ -44,6 +44,8 @@ def test_nothing_shows_the_password():
         f"postgresql://sender:a?{SECRET}@h/db",
         f"postgresql://sender:a#{SECRET}@h/db",
         f"postgresql://sender:a:{SECRET}@h/db",
+        f"postgresql://sender:[{SECRET}]@h/db",
+        f"postgresql://sender:[{SECRET}@h/db",
         f"postgresql://sender:a@{SECRET}@h/db",
         f"postgresql://sender:{SECRET}@h/db?{SECRET}=1",
         f"postgresql://sender:{SECRET}@h/db\x1b[31m",
@@ -58,6 +60,16 @@ def test_what_is_no_url_is_refused_without_a_piece_of_it(url):
     told = "".join(traceback.format_exception(caught.value))
     assert SECRET not in told
     assert "postgresql://USER@HOST/NAME" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "hosts", ["h", "h:5433", "[::1]:5433", "a:1,b:2", "10.0.0.1", "%2Frun%2Fpostgresql", ""]
+)
+def test_every_way_to_write_a_host_is_understood(hosts):
+    database = Database(f"postgresql://sender:{SECRET}@{hosts}/jobs?target_session_attrs=read-write")
+    assert database.shown == f"postgresql://sender@{hosts}/jobs?target_session_attrs=read-write"
+    assert database.arguments()["password"] == SECRET
+    assert database.arguments()["dbname"] == "jobs"
 
 
 def test_the_url_comes_from_the_flag_then_the_variable_then_the_file(tmp_path):
