@@ -201,30 +201,33 @@ async def place_job(connection: Connection, new: NewJob, shards: Iterable[PlanFi
             await _put_shard(connection, new.job, number, plan)
             batches += plan.header.totals.batches
             phones += plan.header.totals.unique
-        # From here on whoever asks for a slot of this origin waits: nothing that takes long may follow.
+        await _put_job(connection, new, batches, phones)
+        # Now whoever asks for a slot of this origin waits: nothing that takes long may follow.
         await _use_rate(connection, new.origin, new.rate)
-        await ask(
-            connection,
-            "INSERT INTO jobs (job, origin, base_url, name, run_id, plan_sha256, batches, phones, settings)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-            (
-                new.job,
-                new.origin,
-                new.base_url,
-                new.name,
-                new.run_id,
-                new.plan_sha256,
-                batches,
-                phones,
-                orjson.dumps(new.settings).decode(),
-            ),
-        )
-        await ask(
-            connection,
-            "SELECT place_shard(job, shard, false) FROM shards WHERE job = %s ORDER BY shard",
-            (new.job,),
-        )
+        await ask(connection, "UPDATE jobs SET state = 'open' WHERE job = %s", (new.job,))
     return True
+
+
+async def _put_job(connection: Connection, new: NewJob, batches: int, phones: int) -> None:
+    """Insert a job whose shards are there, and their tasks; it is not open yet, and so holds no rate."""
+    settings = orjson.dumps(new.settings).decode()
+    await ask(
+        connection,
+        "INSERT INTO origins (origin, count, period_s) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+        (new.origin, new.rate.count, new.rate.period_s),
+    )
+    await ask(
+        connection,
+        "INSERT INTO jobs"
+        " (job, origin, base_url, name, run_id, plan_sha256, batches, phones, settings, state)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, 'stopped')",
+        (
+            *(new.job, new.origin, new.base_url, new.name, new.run_id, new.plan_sha256),
+            *(batches, phones, settings),
+        ),
+    )
+    statement = "SELECT place_shard(job, shard, false) FROM shards WHERE job = %s ORDER BY shard"
+    await ask(connection, statement, (new.job,))
 
 
 async def _put_shard(connection: Connection, job: str, number: int, plan: PlanFile) -> None:

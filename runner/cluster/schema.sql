@@ -96,7 +96,7 @@ DECLARE
 BEGIN
     INSERT INTO origins AS was (origin, count, period_s) VALUES (of_origin, new_count, new_period_s)
         ON CONFLICT (origin) DO NOTHING;
-    SELECT * INTO o FROM origins WHERE origin = of_origin FOR UPDATE;
+    SELECT * INTO o FROM origins WHERE origin = of_origin FOR NO KEY UPDATE;  -- jobs may refer to it meanwhile
     -- Nobody holds a rate any more that has no open job and took no slot for a minute.
     idle := o.next_slot < clock_timestamp() - interval '1 minute'
         AND NOT EXISTS (SELECT FROM jobs WHERE origin = of_origin AND state IN ('open', 'stopping'));
@@ -132,7 +132,7 @@ DECLARE
     from_at timestamptz;
     room integer;
 BEGIN
-    SELECT * INTO o FROM origins WHERE origin = of_origin FOR UPDATE;
+    SELECT * INTO o FROM origins WHERE origin = of_origin FOR NO KEY UPDATE;  -- jobs may refer to it meanwhile
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no such origin: %', of_origin USING ERRCODE = 'no_data_found';
     END IF;

@@ -4,7 +4,7 @@ import pytest
 
 from runner.access import origin_of
 from runner.audit.manifest import read_manifest, shard_audit
-from runner.cluster import fetch
+from runner.cluster import fetch, jobs
 from runner.cluster.jobs import NewJob, cancel_job, find_job, place_job, reopen_job, same_job
 from runner.cluster.shards import cut_plan
 from runner.files import make_private_folder
@@ -85,3 +85,23 @@ async def test_what_was_fetched_before_a_job_went_on_is_not_how_it_stands(databa
         await cancel_job(connection, row, "why", 3)
         assert not await fetch.mark_fetched(connection, manifest, row)
         assert (await find_job(connection, job.job)).fetched_at is None
+
+
+async def test_nobody_waits_for_a_slot_while_a_plan_comes_in(database, tables, job, tmp_path, monkeypatch):
+    """Up to the last statements: then the rate is set, and the job is open."""
+    plan = read_plan(plan_with({Target("b"): [f"139{n:08d}" for n in range(300)]}, tmp_path / "other"))
+    new = NewJob(job.origin, URL, "other", "2f", plan.sha256, Rate(3.0), {"limits": {}})
+    real, slots = jobs.ask, []
+
+    async def asking(connection, statement, values=()):
+        if "use_rate" not in statement and "state = 'open'" not in statement:
+            slots.append(tables.one("SELECT granted FROM take_slots(%s, 1, NULL)", job.origin))
+        return await real(connection, statement, values)
+
+    monkeypatch.setattr(jobs, "ask", asking)
+    (tmp_path / "cut2").mkdir()
+    async with await database.connect() as connection:
+        assert await place_job(connection, new, cut_plan(plan, 3, tmp_path / "cut2"))
+    assert len(slots) > 10
+    assert tables.one("SELECT count FROM origins") == 3.0
+    assert tables.one("SELECT state FROM jobs WHERE job = %s", new.job) == "open"

@@ -16,7 +16,7 @@ class Tables:
 
     def ask(self, statement, *values):
         """Return all rows of a statement."""
-        options = "-c search_path=bulk_delete"
+        options = "-c search_path=bulk_delete -c lock_timeout=60s"
         with psycopg.connect(self.url, autocommit=True, options=options) as connection:
             cursor = connection.execute(statement, values)
             return cursor.fetchall() if cursor.description else []
