@@ -108,8 +108,8 @@ async def test_a_lower_limit_is_found_by_halving_and_few_requests_are_refused(tl
 
 @pytest.mark.parametrize("advice", ["seconds", "date", "delay", "epoch"])
 async def test_a_pause_that_is_asked_for_holds_every_worker(advice):
-    rig, seen = await enforced(180, 200, Rules(limit=80, advice=advice))
-    assert_each_once(180, rig, seen)
+    rig, seen = await enforced(90, 200, Rules(limit=30, advice=advice))
+    assert_each_once(90, rig, seen)
     assert seen.in_pauses
     assert max(seen.in_pauses) <= WORKERS  # what was on the wire; 200 would come in a second
     assert seen.refused <= WORKERS * len(seen.in_pauses)

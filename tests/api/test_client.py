@@ -109,6 +109,7 @@ async def outcome(*script, timeout_s=5.0):
     """The end of one attempt against a server that says this; exactly one request may reach it."""
     async with raw_server(*script) as server, client_of(server.base_url, timeout_s=timeout_s) as client:
         end = await send(client)
+        await until(lambda: server.requests)
         await asyncio.sleep(0.01)
         assert len(server.requests) == 1
     return end
@@ -222,9 +223,9 @@ async def test_a_status_decides_although_its_body_never_ends():
         writer.write(http(b"", 429, ["Retry-After: 7"], length=100))
         while True:
             writer.write(b" ")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.2)
 
-    end = await outcome(drip, timeout_s=0.2)
+    end = await outcome(drip, timeout_s=2.0)
     assert (end.kind, end.retry_after_s) == (RATE_LIMITED, 7.0)
 
 
@@ -495,9 +496,9 @@ async def test_a_slow_stream_of_interim_replies_ends_with_the_timeout():
     async def drip(_reader, writer):
         while True:
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            await asyncio.sleep(0.04)
+            await asyncio.sleep(0.2)
 
-    end = await outcome(drip, timeout_s=0.3)
+    end = await outcome(drip, timeout_s=1.0)
     assert (end.kind, end.left) == (TIMEOUT, True)
 
 
@@ -567,27 +568,35 @@ async def test_connections_are_kept():
 
 @pytest.mark.parametrize("late_s", [0.0, 0.05])
 async def test_a_second_reply_is_never_the_answer_to_the_next_request(late_s):
+    said = asyncio.Event()
+
     async def twice(_reader, writer):
         writer.write(success(1))
         await asyncio.sleep(late_s)
         writer.write(success(777))
+        said.set()
 
     async with raw_server(twice, success(2)) as server, client_of(server.base_url) as client:
         assert (await send(client)).count == 1
-        await asyncio.sleep(0.1)
+        await said.wait()
+        await arrived(server.writers[0])
         assert (await send(client)).count == 2
         assert server.on_of_request == [1, 2]
 
 
 async def test_garbage_on_an_idle_connection_makes_it_unused():
+    said = asyncio.Event()
+
     async def noisy(_reader, writer):
         writer.write(success(1))
         await asyncio.sleep(0.02)
         writer.write(b"\x15\x03\x03 what?\r\n\r\n")
+        said.set()
 
     async with raw_server(noisy, success(2)) as server, client_of(server.base_url) as client:
         await send(client)
-        await asyncio.sleep(0.1)
+        await said.wait()
+        await arrived(server.writers[0])
         assert (await send(client)).count == 2
         assert server.on_of_request == [1, 2]
 
@@ -847,10 +856,11 @@ async def test_the_time_at_the_gate_is_not_the_attempts():
     gate = WaitingGate()
     async with (
         raw_server(success()) as server,
-        client_of(server.base_url, gate=gate, timeout_s=0.15) as client,
+        client_of(server.base_url, gate=gate, timeout_s=1.0) as client,
     ):
         sending = asyncio.create_task(send(client))
-        await asyncio.sleep(0.3)
+        await gate.waiting.wait()
+        await asyncio.sleep(1.1)
         gate.open.set()
         assert (await sending).count == 1
 

@@ -304,7 +304,7 @@ BEFORE_AND_AFTER = sorted(FAULTS)
 async def outcome(running: Running, fault: str) -> str:
     """Delete A under this fault and say in one word what came back."""
     try:
-        said = await asyncio.wait_for(delete(running, [A]), 0.3 if fault.startswith("hang") else 10)
+        said = await asyncio.wait_for(delete(running, [A]), 2 if fault.startswith("hang") else 60)
     except NoReply as error:
         return "nothing" if error.args == (b"",) else "partial"
     except TimeoutError:
