@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runner.access import ENV_DATABASE, ENV_DATABASE_FILE
 from runner.call import end, open_access, open_screen
 from runner.flags import ACCESS, DATABASE, LIMITS_OF_A_JOB, OUTPUT, PATH, SUBMITTED, YES, takes
 from runner.options import AccessOptions, OutputOptions, SubmitOptions, WorkerOptions
@@ -34,6 +33,8 @@ def open_cluster(database: str | None) -> "Cluster":
 
 def names_database(env: Mapping[str, str]) -> bool:
     """Tell whether the environment names a database."""
+    from runner.access import ENV_DATABASE, ENV_DATABASE_FILE
+
     return ENV_DATABASE in env or ENV_DATABASE_FILE in env
 
 

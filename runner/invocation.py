@@ -7,13 +7,11 @@ when, something is to be typed.
 
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from runner.access import without_password
 from runner.options import AccessOptions
 
 __all__ = ["command", "program"]
@@ -39,6 +37,8 @@ def program(orig_argv: Sequence[str] | None = None, argv: Sequence[str] | None =
 
 def _as_found(word: str) -> str:
     """Return a program's name alone where that is what a shell would find, else the word as it is."""
+    import shutil  # noqa: PLC0415 - with all its kinds of archives, which `--help` needs not
+
     found = shutil.which(Path(word).name)
     # Links are not followed: the Python of a virtual environment is a link to another one.
     same = found is not None and os.path.abspath(found) == os.path.abspath(word)  # noqa: PTH100 - see above
@@ -47,6 +47,8 @@ def _as_found(word: str) -> str:
 
 def access_flags(access: AccessOptions) -> tuple[str, ...]:
     """Return the flags that say how the vendor is reached and who hears of it, as they were given."""
+    from runner.access import without_password  # noqa: PLC0415 - as above
+
     named = (
         ("--base-url", access.base_url),
         ("--token-file", access.token_file),
