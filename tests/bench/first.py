@@ -1,0 +1,105 @@
+"""How soon `run PLAN` sends its first request, and what memory it takes: `python -m tests.bench first`.
+
+The real program, to the end of the plan, against a server in this process that notes when the first request
+is in. Beside it another process may keep a core busy (`--busy`).
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from runner.model import MAX_PHONES
+from tests.bench.pace import REPLY
+from tests.bench.sending import describe_machine, make_plan
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class First(asyncio.Protocol):
+    """Answers at once, and tells of the first request."""
+
+    def __init__(self, on_first):
+        self.on_first = on_first
+        self.received = b""
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.received += data
+        while (end := self.received.find(b"\r\n\r\n")) >= 0:
+            length = int(self.received.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
+            if len(self.received) < end + 4 + length:
+                return
+            self.received = self.received[end + 4 + length :]
+            self.on_first()
+            self.transport.write(REPLY)
+
+
+def cpu_s_of(pid):
+    """Return the CPU seconds that a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+async def measure(plan, folder):
+    """Return seconds and CPU seconds to the program's first request, and its peak in MiB at its end."""
+    first = []
+
+    def on_first():
+        if not first:
+            first.extend((time.perf_counter() - began_s, cpu_s_of(process.pid)))
+
+    server = await asyncio.get_running_loop().create_server(lambda: First(on_first), "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    command = [sys.executable, "-m", "runner", "run", str(plan), "--yes", "--stale-ok", "--quiet"]
+    command += ["--base-url", url, "--rate", "unlimited", "--concurrency", "64"]
+    command += ["--audit", str(folder / "audit.jsonl")]
+    env = {**os.environ, "BULK_DELETE_TOKEN": "bench", "XDG_STATE_HOME": str(folder)}
+    began_s = time.perf_counter()
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
+    _, status, usage = await asyncio.to_thread(os.wait4, process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    server.close()
+    assert process.returncode == 0, process.returncode
+    return (*first, usage.ru_maxrss / 1024)
+
+
+@contextlib.contextmanager
+def busy_core(wanted):
+    if not wanted:
+        yield
+        return
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m tests.bench first", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--rows", type=int, nargs="+", default=[100_000, 10_000_000], help="numbers of a plan"
+    )
+    parser.add_argument("--busy", action="store_true", help="keep another core busy")
+    asked = parser.parse_args()
+    print(describe_machine())
+    print("\n| numbers | first request after | CPU until then | peak memory of the whole run |")
+    print("|---|---|---|---|")
+    for rows in asked.rows:
+        with tempfile.TemporaryDirectory() as name, busy_core(asked.busy):
+            plan = Path(name, "plan.jsonl")
+            make_plan(plan, rows // MAX_PHONES)
+            seconds, cpu_s, peak_mib = asyncio.run(measure(plan, Path(name)))
+        print(f"| {rows:,} | {seconds:.2f} s | {cpu_s:.2f} s | {peak_mib:.0f} MiB |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
