@@ -99,15 +99,14 @@ def _result(
     reason = stop.reason
     assert reason is not None  # noqa: S101 - work ends with one
     screen.settle(reason.exit_code)
-    states = [end.state for end in sender.ended]
     result = ClusterWorkerResult(
         exit_code=int(reason.exit_code),
         message=reason.why,
         hint=reason.remedy or None,
         base_url=access.base_url,
-        done=states.count("done"),
-        stopped=states.count("stopped"),
-        given_back=states.count("waiting"),
+        done=sender.ended["done"],
+        stopped=sender.ended["stopped"],
+        given_back=sender.ended["waiting"],
     )
     return CommandResult(result, lambda: _text(result))
 

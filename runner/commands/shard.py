@@ -6,6 +6,7 @@ is its rate. What a session's end means for its shard, and for the whole job, is
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -143,7 +144,8 @@ class ShardSender:
         self._under_way: dict[ShardKey, _UnderWay] = {}
         self._lines: list[DatabaseLine] = []
         """Connections that no shard uses just now: a new one would wait before it is given slots."""
-        self.ended: list[_ShardEnd] = []
+        self.ended: Counter[RestState] = Counter()
+        """How many shards were left as what."""
 
     async def follow(self) -> None:
         """Wait for the worker's stop, then bring every shard to a clean end."""
@@ -240,7 +242,7 @@ class ShardSender:
 
     async def _give_back(self, shard: _UnderWay, link: ShardLink, rows: ShardRows, end: _ShardEnd) -> None:
         if link.lost is None and await rows.end(end.state, end.code, end.why, stops_job=end.stops_job):
-            self.ended.append(end)
+            self.ended[end.state] += 1
             words = {"done": "done", "stopped": "stopped", "waiting": "given back"}[end.state]
             self._screen.note(f"{shard.key}: {words}", why=end.why)
         elif link.lost is None or link.fenced:

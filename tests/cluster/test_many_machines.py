@@ -162,6 +162,26 @@ def read_only(job, how):
         )
 
 
+ALTERED = {
+    "plan": "replace(convert_from(lines, 'UTF8'), '1390', '1391')",
+    "audit": "convert_from(lines, 'UTF8') || '{}' || chr(10)",
+}
+
+
+@pytest.mark.parametrize("what", ALTERED)
+def test_a_plan_or_an_audit_that_was_altered_in_the_database_stops_the_job(shared, sandbox, what):
+    job = shared()
+    first = job.under_way()
+    first.signal(signal.SIGKILL)
+    first.wait()
+    before = sandbox.settle()
+    lines = f"convert_to({ALTERED[what]}, 'UTF8')"
+    assert job.ask(f"UPDATE {what}_pieces SET lines = {lines} WHERE piece = 1 RETURNING piece")
+    job.drain().expect(0)
+    assert job.state() == "stopped"
+    assert sandbox.settle() == before
+
+
 def test_a_worker_takes_nothing_from_tables_of_another_version(shared, sandbox):
     job = shared(batches=4)
     job.ask("UPDATE schema_version SET number = 999 RETURNING number")

@@ -1,10 +1,18 @@
-"""What a session's end means for its shard, and for the job."""
+"""What a shard's copy must be, and what a session's end means for its shard, and for the job."""
+
+from dataclasses import replace
 
 import pytest
 
-from runner.cluster.shard_rows import ShardKey
-from runner.commands.shard import _end_after, _ShardEnd, _UnderWay
-from runner.errors import Exit, Stopped
+from runner.cluster.shard_rows import ShardKey, ShardRows, ShardTask
+from runner.commands.evidence import plan_beside
+from runner.commands.shard import _end_after, _Shard, _ShardEnd, _UnderWay
+from runner.errors import AuditDamaged, Exit, Stopped
+from runner.model import Target
+from runner.plan.file import read_plan
+from runner.settings import Rate
+from tests.support.plans import plan_with
+from tests.support.program import USER, numbers
 
 CAPPED = "max_rows_per_phone: batch 7 deleted 90 rows"
 
@@ -61,3 +69,13 @@ def test_a_session_that_stops_by_itself_is_not_said_to_be_stopped_by_the_worker(
 
 def _end(state, code, why, *, stops_job):
     return _ShardEnd(state, code, why, stops_job)
+
+
+def test_a_whole_plan_that_is_not_the_one_that_was_submitted_is_refused(tmp_path):
+    path = plan_with({Target(USER): numbers(3)}, plan_beside(tmp_path / "audit.jsonl"))
+    task = ShardTask("https://vendor.example", "test", "0", "0" * 64, {}, 0, Rate(1.0), 0)
+    rows = ShardRows(None, ShardKey("job", 1, 1), lambda: 0.0)
+    with pytest.raises(AuditDamaged, match="not the one that was submitted"):
+        _Shard(task, rows, None, None)._proved(tmp_path / "audit.jsonl")
+    task = replace(task, plan_sha256=read_plan(path).sha256)
+    assert _Shard(task, rows, None, None)._proved(tmp_path / "audit.jsonl").plan.path == path
