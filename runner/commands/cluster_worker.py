@@ -21,6 +21,7 @@ from runner.output.cluster_results import ClusterWorkerResult
 from runner.output.console import Console
 from runner.process import ensure_descriptors, use_loop
 from runner.stop import Stop
+from runner.text import many
 
 __all__ = ["worker"]
 
@@ -64,7 +65,7 @@ async def _work(
             listener.hear(CHANNEL, sender.heard)
             listener.on_gap(sender.look_at_all)
 
-        screen.note(f"a worker for {origin}: {options.concurrency} shards at a time")
+        screen.note(f"a worker for {origin}: {many(options.concurrency, 'shard')} at a time")
         post = Post(database, sender.patience, origin, options.concurrency, options.drain, on_rescue)
         following = asyncio.create_task(sender.follow())
         try:
@@ -112,7 +113,7 @@ def _result(
 
 
 def _text(result: ClusterWorkerResult) -> str:
-    shards = f"{result.done} shards done, {result.stopped} stopped, {result.given_back} given back"
+    shards = f"{many(result.done, 'shard')} done, {result.stopped} stopped, {result.given_back} given back"
     if not result.exit_code:
         return shards
     hint = f"\n-> {result.hint}" if result.hint else ""
