@@ -303,8 +303,9 @@ async def forget_job(connection: Connection, job: JobRow) -> bool:
         gone = await ask(
             connection,
             "DELETE FROM jobs WHERE job = %s AND state = %s AND fetched_at IS NOT DISTINCT FROM %s"
+            " AND (SELECT sum(epoch) FROM shards WHERE shards.job = jobs.job) = %s"
             " RETURNING (SELECT max(epoch) FROM shards WHERE shards.job = jobs.job)",
-            (job.job, job.state, job.fetched_at),
+            (job.job, job.state, job.fetched_at, job.epochs),
         )
         if not gone:
             return False

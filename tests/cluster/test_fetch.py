@@ -5,7 +5,7 @@ import pytest
 from runner.access import origin_of
 from runner.audit.manifest import read_manifest, shard_audit
 from runner.cluster import fetch, jobs
-from runner.cluster.jobs import NewJob, cancel_job, find_job, place_job, reopen_job, same_job
+from runner.cluster.jobs import NewJob, cancel_job, find_job, forget_job, place_job, reopen_job, same_job
 from runner.cluster.shards import cut_plan
 from runner.files import make_private_folder
 from runner.model import Target
@@ -73,7 +73,7 @@ async def test_what_comes_in_meanwhile_belongs_to_the_next_fetch(
         monkeypatch.setattr(fetch, "_fetch_shard", real)
 
 
-async def test_what_was_fetched_before_a_job_went_on_is_not_how_it_stands(database, job, tmp_path):
+async def test_what_was_looked_at_before_a_job_went_on_is_not_how_it_stands(database, job, tmp_path):
     make_private_folder(tmp_path / "a")
     async with await database.connect() as connection:
         row = await same_job(connection, job.origin, job.plan_sha256)
@@ -82,7 +82,9 @@ async def test_what_was_fetched_before_a_job_went_on_is_not_how_it_stands(databa
         assert row.state == "stopped"
         assert await reopen_job(connection, job)
         assert not await reopen_job(connection, job)
+        assert not await forget_job(connection, row)
         await cancel_job(connection, row, "why", 3)
+        assert not await forget_job(connection, row)
         assert not await fetch.mark_fetched(connection, manifest, row)
         assert (await find_job(connection, job.job)).fetched_at is None
 

@@ -8,10 +8,12 @@ import signal
 
 import jsonschema
 import pytest
+from msgspec import structs
 
 from runner.audit.manifest import read_manifest
 from runner.output.results import result_schema
 from runner.plan.file import read_plan
+from runner.plan.write import write_plan
 from tests.support.cluster import Tables, work_through
 from tests.support.docs import ROOT
 from tests.support.forgery import JANUARY, whole
@@ -226,10 +228,13 @@ def test_what_is_not_confirmed_is_not_placed(cluster, tables, plan, words, flag)
 
 
 def test_a_person_is_asked(cluster, tables, plan):
-    for answer, code in (("n", 2), ("y", 0)):
+    os.utime(plan, (plan.stat().st_mtime - 2.5 * DAY_S,) * 2)
+    for answers, code in (("n", 2), ("yn", 2), ("yy", 0)):
         with cluster.on_terminal("cluster", "submit", plan, "--shards", "2") as terminal:
-            terminal.read_until("[y/N]")
-            terminal.type(f"{answer}\n")
+            for question, answer in zip(("days old", "Delete 950 numbers"), answers, strict=False):
+                terminal.read_until(question)
+                terminal.read_until("[y/N]")
+                terminal.type(f"{answer}\n")
             terminal.end().expect(code)
         assert tables.counts()["jobs"] == (code == 0)
 
@@ -249,6 +254,15 @@ def test_the_rules_of_a_plan_are_looked_at(cluster, tables):
     said = cluster("cluster", "submit", plan, "--shards", "2", "--yes").expect(0).err
     assert "max_growth is not looked at" in said
     assert str(protect) in said
+    forged = cluster.folder / "forged.plan"
+    write_plan(
+        forged,
+        structs.replace(
+            read_plan(plan).header, safety_said={**read_plan(plan).header.safety_said, "max_phones": 949}
+        ),
+        [line + b"\n" for line in read_plan(plan).lines()],
+    )
+    assert "max_phones: 950" in submit(cluster, forged, code=2)["message"]
     protect.unlink()
     assert str(protect) in cluster("cluster", "submit", plan, "--shards", "2", "--yes").expect(2).err
 
@@ -510,8 +524,10 @@ def test_a_job_is_fetched_as_ordinary_files(cluster, tables, done):
     assert " cluster forget " in item["next"]
 
 
-@pytest.mark.parametrize("what", ["file", "full", "link"])
-def test_nothing_is_written_over(cluster, done, what):
+@pytest.mark.parametrize(
+    ("what", "words"), [("file", "is no folder"), ("full", "is not empty"), ("link", "is no folder")]
+)
+def test_nothing_is_written_over(cluster, done, what, words):
     out = cluster.folder / "out"
     if what == "file":
         out.write_text("mine")
@@ -521,7 +537,7 @@ def test_nothing_is_written_over(cluster, done, what):
     if what == "full":
         (out / "mine").touch()
     before = sorted(cluster.folder.iterdir())
-    cluster("cluster", "fetch", done[0], "--out", "out").expect(2)
+    assert words in cluster("cluster", "fetch", done[0], "--out", "out").expect(2).err
     assert sorted(cluster.folder.iterdir()) == before
 
 
