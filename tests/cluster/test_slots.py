@@ -17,6 +17,11 @@ from tests.support.authority import EPOCH_S, NOON, Authority, Machine, most_in_a
 from tests.support.sweep import sweep
 
 
+@pytest.fixture(autouse=True)
+def _the_same_luck_each_time():
+    random.seed(1)
+
+
 async def together(machines, for_s, **more):
     """Let all of them send for that long."""
 
@@ -48,7 +53,6 @@ async def together(machines, for_s, **more):
 )
 @in_simulation
 async def test_all_together_never_exceed_the_rate_and_use_most_of_it(rate, machines, for_s):
-    random.seed(1)
     authority = Authority(rate)
     all_of_them = [Machine(authority, n, skew_s=977.0 * n, drift=(n % 3 - 1) * 1e-4) for n in range(machines)]
     await together(all_of_them, for_s)
@@ -61,7 +65,6 @@ async def test_all_together_never_exceed_the_rate_and_use_most_of_it(rate, machi
 @pytest.mark.parametrize(("rate", "sharing", "for_s"), [("20/s", 12, 60), ("1/s", 3, 180)])
 @in_simulation
 async def test_nobody_is_starved_where_the_rate_is_low(rate, sharing, for_s):
-    random.seed(1)
     authority = Authority(rate)
     # Whoever is nearest to the database would always be the first to ask.
     machines = [Machine(authority, n, way_s=(0.0005 * n, 0.0005 * n)) for n in range(1, sharing + 1)]
