@@ -162,6 +162,26 @@ def read_only(job, how):
         )
 
 
+def test_a_shard_whose_worker_died_after_its_last_batch_gets_its_summary_and_sends_nothing(shared, sandbox):
+    job = shared(batches=6)
+    job.drain().expect(0)
+    before = sandbox.settle()
+    for shard, records in job.records().items():
+        assert [record["type"] for record in records[-2:]] == ["batch", "summary"]
+        found = "SELECT piece, lines FROM audit_pieces WHERE shard = %s ORDER BY piece DESC LIMIT 1"
+        ((piece, lines),) = job.ask(found, (shard,))
+        short = lines[: lines[:-1].rfind(b"\n") + 1]
+        cut = "UPDATE audit_pieces SET lines = %s WHERE shard = %s AND piece = %s RETURNING piece"
+        assert job.ask(cut, (short, shard, piece))
+    job.ask("UPDATE jobs SET state = 'open' RETURNING job")
+    job.ask("UPDATE shards SET state = 'waiting', epoch = epoch + 1 RETURNING shard")
+    job.ask("SELECT place_shard(job, shard, true) FROM shards")
+    job.drain().expect(0)
+    assert job.states() == ["done", "done"]
+    assert sandbox.settle() == before
+    job.check()
+
+
 ALTERED = {
     "plan": "replace(convert_from(lines, 'UTF8'), '1390', '1391')",
     "audit": "convert_from(lines, 'UTF8') || '{}' || chr(10)",
