@@ -5,10 +5,13 @@ to type. And what is wrong has one of three classes, decided here alone: `Databa
 was sent meanwhile), `Refused` (a person has to change something), or a bug.
 """
 
+import asyncio
+import os
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final
+import socket
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -43,6 +46,8 @@ SCHEMA_VERSION: Final = 1
 """As `schema.sql` writes it down."""
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+
+_Answer = TypeVar("_Answer")
 
 _MAX_URL_BYTES: Final = 16 * 1024
 _PATIENCE: Final = {
@@ -143,10 +148,14 @@ async def ask(connection: Connection, statement: str, values: Sequence[Any] = ()
         DatabaseAway: It was not carried out, or nobody knows: the connection may be of no use any more.
         Refused: It cannot be carried out until a person changes something.
     """
-    with _in_our_words():
+
+    async def work() -> list[tuple[Any, ...]]:
         # Statements are constants of this folder; only values come from outside, and they are bound.
         cursor = await connection.execute(statement.encode(), values or None)
         return await cursor.fetchall() if cursor.description is not None else []
+
+    with _in_our_words():
+        return await _answered(connection, work())
 
 
 @asynccontextmanager
@@ -164,10 +173,38 @@ async def ask_named(
     connection: Connection, statement: str, values: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Run one statement with named values and return its rows by the columns' names; raises as `ask`."""
-    with _in_our_words():
+
+    async def work() -> list[dict[str, Any]]:
         async with connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(statement.encode(), values)
             return await cursor.fetchall() if cursor.description is not None else []
+
+    with _in_our_words():
+        return await _answered(connection, work())
+
+
+async def _answered(connection: Connection, work: Coroutine[Any, Any, _Answer]) -> _Answer:
+    """Await an answer; who is cancelled meanwhile hangs up, and waits for nothing more.
+
+    The library would ask the server to drop the statement, and wait until it has: for long, or for ever,
+    where the server is there and does not answer (a frozen machine, a disk that hangs).
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        _hang_up(connection)
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
+def _hang_up(connection: Connection) -> None:
+    """End a connection below the library, which then finds it lost."""
+    with (
+        suppress(psycopg.Error, OSError),  # it is lost already
+        socket.socket(fileno=os.dup(connection.pgconn.socket)) as way,
+    ):
+        way.shutdown(socket.SHUT_RDWR)
 
 
 async def notices(connection: Connection) -> AsyncIterator[tuple[str, str]]:

@@ -7,8 +7,8 @@ is asked through here may be carried out twice.
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -22,32 +22,64 @@ AGAIN_S: Final = 0.1
 """Before something is tried again at first; each time twice that."""
 LONGEST_S: Final = 1.0
 """Before something is tried again at most."""
+LAST_TRY_S: Final = 5.0
+"""What is asked when the patience is over, or nearly, has so long for its answer."""
 
+_SILENT: Final = "the database does not answer"
 _Answer = TypeVar("_Answer")
 
 
 class Patience:
-    """For how long a database that is away is waited for: until somebody says that it is enough."""
+    """For how long a database that is away is waited for: until somebody says that it is enough.
+
+    One that is there and does not answer is away, too.
+    """
 
     def __init__(self) -> None:
         self._end_s: float | None = None
+        self._tries: set[asyncio.Timeout] = set()
 
     def end_within(self, seconds: float) -> None:
         """Wait for so long from now on, and no longer; the shortest that was said holds."""
         end_s = asyncio.get_running_loop().time() + seconds
         self._end_s = end_s if self._end_s is None else min(end_s, self._end_s)
+        for under_way in self._tries:
+            if not under_way.expired():
+                under_way.reschedule(self._until_s())
 
     async def persist(self, work: Callable[[], Awaitable[_Answer]]) -> _Answer:
-        """Return what `work` returns, tried again while it raises `DatabaseAway`; the last one is raised."""
+        """Return what `work` returns, tried again while it raises `DatabaseAway`; the last one is raised.
+
+        From the end on it is tried once, and dropped where no answer comes: then it is cancelled.
+        """
         pause_s = AGAIN_S
         while True:
             try:
-                return await work()
+                async with self._one_try():
+                    return await work()
             except DatabaseAway:
                 if self._end_s is not None and asyncio.get_running_loop().time() >= self._end_s:
                     raise
             await asyncio.sleep(pause_s)
             pause_s = min(LONGEST_S, pause_s * 2)
+
+    @asynccontextmanager
+    async def _one_try(self) -> AsyncIterator[None]:
+        limit = asyncio.timeout_at(self._until_s())
+        self._tries.add(limit)
+        try:
+            async with limit:
+                yield
+        except TimeoutError:
+            raise DatabaseAway(_SILENT, hint="see what it does; then type the command again") from None
+        finally:
+            self._tries.discard(limit)
+
+    def _until_s(self) -> float | None:
+        """Return when a try that is under way is dropped; None: not at all."""
+        if self._end_s is None:
+            return None
+        return max(self._end_s, asyncio.get_running_loop().time() + LAST_TRY_S)
 
 
 class DatabaseLine:

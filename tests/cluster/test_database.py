@@ -2,11 +2,14 @@
 
 import asyncio
 import copy
+import os
 import pickle
+import signal
 import traceback
 
 import psycopg
 import pytest
+from psycopg.pq import TransactionStatus
 
 from runner.cluster import extra
 from runner.cluster.database import SCHEMA_VERSION, Database, DatabaseAway, ask, check_schema, read_database
@@ -257,6 +260,25 @@ async def test_a_connection_that_is_lost_is_away(server, database):
         for _ in range(2):
             with pytest.raises(DatabaseAway):
                 await ask(connection, "SELECT 1")
+
+
+async def test_who_is_cancelled_does_not_wait_for_a_server_that_does_not_answer(database, monkeypatch):
+    async with await database.connect() as connection:
+        ((pid,),) = await ask(connection, "SELECT pg_backend_pid()")
+        politely = []
+        monkeypatch.setattr(connection, "cancel_safe", lambda **more: politely.append(more))
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            asking = asyncio.create_task(ask(connection, "SELECT 1"))
+            while connection.info.transaction_status is not TransactionStatus.ACTIVE:
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.wait([asking], timeout=60)
+            assert asking.cancelled()
+            assert politely == []
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert connection.closed
 
 
 async def test_a_statement_of_ours_that_is_wrong_is_no_weather(database):

@@ -329,3 +329,30 @@ async def test_a_stop_with_the_database_there_is_hurried_by_nothing():
         link.append(b"x\n")
         await link.sync()
         assert database.lines == b"x\n"
+
+
+@simulated
+async def test_a_database_that_never_answers_holds_up_a_stop_no_longer_than_one_that_is_away():
+    patience, loop = Patience(), asyncio.get_running_loop()
+    tries = 0
+
+    async def unanswered():
+        nonlocal tries
+        tries += 1
+        await asyncio.Event().wait()
+
+    async def given_up():
+        with pytest.raises(DatabaseAway, match="does not answer"):
+            await patience.persist(unanswered)
+
+    waiting = asyncio.create_task(given_up())
+    await asyncio.sleep(600)
+    patience.end_within(30)
+    await waiting
+    assert loop.time() < 1000 + 600 + 31
+    waiting = asyncio.create_task(given_up())
+    await asyncio.sleep(0)
+    patience.end_within(0)
+    await waiting
+    assert loop.time() < 1000 + 600 + 31 + 6
+    assert tries == 2, "what may have been carried out was not asked again after the end"
