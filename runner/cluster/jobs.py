@@ -260,6 +260,8 @@ async def ordered_rate(connection: Connection, job: str) -> Rate | None:
 async def reopen_job(connection: Connection, again: NewJob) -> bool:
     """Go on with a job that was stopped, as it is told now; False: it is not stopped any more."""
     async with transaction(connection):
+        await ask(connection, "SELECT FROM jobs WHERE job = %s FOR UPDATE", (again.job,))
+        # Before it is open: an origin that rests takes any rate.
         await _use_rate(connection, again.origin, again.rate)
         ((placed,),) = await ask(connection, "SELECT reopen_job(%s)", (again.job,))
         if placed:

@@ -1,5 +1,6 @@
 -- One rate and one truth for many machines. Every time in here is this database's own clock.
 -- What stands in a function happens in one transaction, and so with one sync of the disk.
+-- Rows are locked in one order, so that nobody waits in a circle: a job's, then its shards', then an origin's.
 -- Procrastinate's own schema is there already: its tasks say that a shard is to be taken, never how it stands.
 
 CREATE TABLE schema_version (number integer NOT NULL);
@@ -273,6 +274,7 @@ CREATE FUNCTION end_shard(of_job text, of_shard integer, my_epoch integer, new_s
                           code integer, reason text) RETURNS boolean
 LANGUAGE plpgsql AS $$
 BEGIN
+    PERFORM FROM jobs WHERE job = of_job FOR UPDATE;
     UPDATE shards SET state = new_state, exit_code = code, why = reason, worker = NULL,
             epoch = epoch + CASE WHEN new_state = 'waiting' THEN 1 ELSE 0 END
         WHERE job = of_job AND shard = of_shard AND epoch = my_epoch AND state = 'doing';
@@ -308,6 +310,13 @@ LANGUAGE sql STABLE AS $$
                 AND e.at > clock_timestamp() - make_interval(secs => stale_s))))
 $$;
 
+-- Whether a shard's owner was not heard of for so long, or nobody will take it.
+CREATE FUNCTION is_lost(h shards, stale_s double precision) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT h.state = 'doing' AND h.beat < clock_timestamp() - make_interval(secs => stale_s)
+        OR h.state = 'waiting' AND NOT is_placed(h.job, h.shard, h.epoch, stale_s)
+$$;
+
 -- Take shards away from owners that were not heard of for so long, and place each anew; also those whose
 -- worker died between taking the task and beginning the shard.
 CREATE FUNCTION rescue_shards(of_origin text, stale_s double precision)
@@ -315,22 +324,24 @@ RETURNS TABLE (job text, shard integer, epoch integer, worker text)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
+    of_job text;
     s record;
 BEGIN
-    FOR s IN SELECT h.job, h.shard, h.epoch, h.worker FROM shards h JOIN jobs j USING (job)
-        WHERE j.origin = of_origin AND (
-            h.state = 'doing' AND h.beat < clock_timestamp() - make_interval(secs => stale_s)
-            OR h.state = 'waiting' AND NOT is_placed(h.job, h.shard, h.epoch, stale_s))
-        FOR UPDATE OF h SKIP LOCKED
+    FOR of_job IN SELECT h.job FROM shards AS h JOIN jobs AS j USING (job)
+        WHERE j.origin = of_origin AND is_lost(h, stale_s) GROUP BY h.job ORDER BY h.job
     LOOP
-        UPDATE shards AS h SET state = 'waiting', epoch = h.epoch + 1, worker = NULL WHERE h.job = s.job AND h.shard = s.shard;
-        UPDATE procrastinate_jobs SET status = 'failed'
-            WHERE status IN ('todo', 'doing') AND task_name = 'send_shard'
-            AND args = jsonb_build_object('job', s.job, 'shard', s.shard, 'epoch', s.epoch);
-        PERFORM place_shard(s.job, s.shard, true);
-        PERFORM settle_job(s.job);
-        job := s.job; shard := s.shard; epoch := s.epoch + 1; worker := s.worker;
-        RETURN NEXT;
+        PERFORM FROM jobs AS j WHERE j.job = of_job FOR UPDATE;
+        FOR s IN SELECT * FROM shards AS h WHERE h.job = of_job AND is_lost(h, stale_s) FOR UPDATE SKIP LOCKED LOOP
+            UPDATE shards AS h SET state = 'waiting', epoch = h.epoch + 1, worker = NULL
+                WHERE h.job = s.job AND h.shard = s.shard;
+            UPDATE procrastinate_jobs SET status = 'failed'
+                WHERE status IN ('todo', 'doing') AND task_name = 'send_shard'
+                AND args = jsonb_build_object('job', s.job, 'shard', s.shard, 'epoch', s.epoch);
+            PERFORM place_shard(s.job, s.shard, true);
+            job := s.job; shard := s.shard; epoch := s.epoch + 1; worker := s.worker;
+            RETURN NEXT;
+        END LOOP;
+        PERFORM settle_job(of_job);
     END LOOP;
 END $$;
 

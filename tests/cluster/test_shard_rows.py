@@ -1,13 +1,14 @@
 """A shard's rows, in a real database: what an owner may do, and what is done for whoever lost the shard."""
 
+import asyncio
 import hashlib
 from contextlib import asynccontextmanager
 
 import pytest
 
 from runner.cluster.clock import boot_time
-from runner.cluster.database import ask
-from runner.cluster.jobs import NewJob, give_order, place_job
+from runner.cluster.database import ask, transaction
+from runner.cluster.jobs import NewJob, give_order, place_job, reopen_job
 from runner.cluster.line import DatabaseLine, Patience
 from runner.cluster.link import Turn
 from runner.cluster.shard_rows import ShardKey, ShardRows
@@ -24,8 +25,8 @@ BEAT = Turn(None, None, 0, None, None)
 
 
 @pytest.fixture
-async def job(database, tmp_path):
-    """A job of two shards in the database; its id."""
+async def placed(database, tmp_path):
+    """A job of two shards in the database."""
     plan = read_plan(plan_with({Target(USER): numbers(800)}, tmp_path / "whole.plan"))
     settings = {
         "limits": limits_to_json(Limits()),
@@ -36,7 +37,13 @@ async def job(database, tmp_path):
     new = NewJob(ORIGIN, ORIGIN, "test", "0123456789abcdef", plan.sha256, Rate(50.0), settings)
     async with await database.connect() as connection:
         assert await place_job(connection, new, cut_plan(plan, 2, tmp_path))
-    return new.job
+    return new
+
+
+@pytest.fixture
+def job(placed):
+    """The id of a job of two shards in the database."""
+    return placed.job
 
 
 @asynccontextmanager
@@ -140,6 +147,38 @@ async def test_a_task_whose_worker_died_before_it_began_is_placed_anew(database,
     found = await answer(database, "SELECT shard, epoch FROM rescue_shards(%s, 3)", ORIGIN)
     assert found == [(2, 2)]
     assert await answer(database, "SELECT shard FROM rescue_shards(%s, 3)", ORIGIN) == []
+
+
+def statement(text):
+    return lambda connection, job: ask(connection, f"SELECT {text} FROM jobs WHERE job = %s", (job,))
+
+
+CHANGES = {
+    "begin": statement("begin_shard(job, 2, 1, 'me')"),
+    "end": statement("end_shard(job, 1, 1, 'waiting', true, 3, 'why')"),
+    "stop": statement("stop_job(job, 'why', 3)"),
+    "settle": statement("settle_job(job)"),
+    "rescue": statement("rescue_shards(origin, 0)"),
+    "order": statement("give_order(job, '5/s', 5, 1, null, 'me', 'why')"),
+}
+
+
+@pytest.mark.parametrize("change", [*CHANGES, "reopen"])
+async def test_who_waits_for_a_job_holds_neither_its_shards_nor_its_origin(database, placed, change):
+    job = placed.job
+    async with owning(database, job) as rows, await database.connect() as other:
+        await rows.begin("me")
+        await ask(other, "DELETE FROM procrastinate_jobs")  # so that the second shard is lost, too
+        async with await database.connect() as holding, transaction(holding):
+            await ask(holding, "SELECT FROM jobs WHERE job = %s FOR UPDATE", (job,))
+            work = reopen_job(other, placed) if change == "reopen" else CHANGES[change](other, job)
+            changing = asyncio.create_task(work)
+            waits = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+            while await answer(database, waits, other.info.backend_pid) == [(0,)]:
+                assert not changing.done(), "it changed a job that was held"
+            await ask(holding, "SELECT FROM shards WHERE job = %s FOR UPDATE NOWAIT", (job,))
+            await ask(holding, "SELECT FROM origins FOR UPDATE NOWAIT")
+        await changing
 
 
 async def test_an_owner_knows_which_orders_the_audit_has_already(database, job):
