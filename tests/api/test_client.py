@@ -348,6 +348,8 @@ HOSTILE = [
     ("code past 2**53", b'{"code": %d, "data": []}' % 2**60),
     ("doubled key", b'{"code": 200, "data": {"count": 1, "count": 2}}'),
     ("doubled code", b'{"code": 500, "code": 200, "data": {"count": 1}}'),
+    ("doubled code, spaced", b'{"code" :500, "code":200, "data": {"count": 1}}'),
+    ("doubled deeper", b'{"code": 200, "data": {"count": 1}, "meta": {"a": 1, "a": 2}}'),
     ("100,000 brackets", b"[" * 60_000),
     ("nested objects", b'{"data":' * 7_000),
     ("5,000 digits", (OK % ("9" * 5000)).encode()),
