@@ -10,6 +10,7 @@ from pathlib import Path
 from runner.access import Access, origin_of
 from runner.cluster.database import Database, check_schema
 from runner.cluster.listener import CHANNEL, Listener
+from runner.cluster.scratch import clear_abandoned
 from runner.cluster.shard_rows import ShardKey
 from runner.cluster.worker import Post, work
 from runner.commands.command_call import CommandResult
@@ -65,6 +66,8 @@ async def _work(
             listener.hear(CHANNEL, sender.heard)
             listener.on_gap(sender.look_at_all)
 
+        if cleared := await asyncio.to_thread(clear_abandoned):
+            screen.note(f"{many(cleared, 'private folder')} of workers that were killed here: removed")
         screen.note(f"a worker for {origin}: {many(options.concurrency, 'shard')} at a time")
         post = Post(database, sender.patience, origin, options.concurrency, options.drain, on_rescue)
         following = asyncio.create_task(sender.follow())

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal
 
 from runner.access import Access, origin_of
@@ -20,6 +19,7 @@ from runner.cluster.clock import boot_time
 from runner.cluster.database import Database
 from runner.cluster.line import DatabaseLine, Patience
 from runner.cluster.link import ShardFile, ShardLink, TurnReply
+from runner.cluster.scratch import private_folder
 from runner.cluster.shard_rows import RestState, ShardKey, ShardRows, ShardTask
 from runner.cluster.slots import open_slots
 from runner.cluster.worker import GIVE_UP_S
@@ -27,7 +27,7 @@ from runner.commands.evidence import check_is_plan_of, plan_beside
 from runner.commands.execute import OpenRun, RunFiles, add_summary, protected_now, send, show_windows
 from runner.commands.monitor import SessionMonitor
 from runner.commands.vendor import reach_vendor
-from runner.errors import AuditDamaged, Broken, Exit, RunnerError, Stopped
+from runner.errors import AuditDamaged, Broken, Exit, Refused, RunnerError, Stopped
 from runner.output.console import Console
 from runner.plan.file import PlanFile, read_plan
 from runner.process import utc_now
@@ -254,8 +254,9 @@ class ShardSender:
         """Send what is left of a shard, and return what it is afterwards."""
         code = None
         try:
-            with TemporaryDirectory(prefix="bulk-delete-") as folder:
-                files = await opened.files(Path(folder), shard.stop)
+            self._check_origin(opened.task, shard.key)
+            with private_folder() as folder:
+                files = await opened.files(folder, shard.stop)
                 code = await self._send_rest(shard, opened, files)
         except Stopping:
             pass
@@ -268,6 +269,15 @@ class ShardSender:
         except Exception as error:  # noqa: BLE001 - it would befall the next owner, too
             return _ShardEnd("stopped", Exit.STOPPED, Broken(error, sent=True).message, stops_job=True)
         return _end_after(shard, code)
+
+    def _check_origin(self, task: ShardTask, key: ShardKey) -> None:
+        """Say aloud that a job is for another path; raises Refused where it is another origin's."""
+        own = self._access.base_url
+        if origin_of(task.base_url) != origin_of(own):
+            why = f"{key} is for {task.base_url}, and came to a worker for {own}"
+            raise Refused(why, hint="something else than bulk-delete wrote into the database")
+        if task.base_url != own:
+            self._screen.warn(f"{key} was submitted for {task.base_url}, and is sent to {own}")
 
     async def _send_rest(self, shard: _UnderWay, opened: "_Shard", files: RunFiles) -> Exit:
         screen, spec = self._screen, opened.spec(files, self._access)

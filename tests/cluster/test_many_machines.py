@@ -202,6 +202,33 @@ def test_a_plan_or_an_audit_that_was_altered_in_the_database_stops_the_job(share
     assert sandbox.settle() == before
 
 
+def test_what_a_killed_worker_left_on_its_disk_is_removed_by_the_next_one(shared, tmp_path):
+    job = shared()
+    program, room = job.program, tmp_path / "room"
+    room.mkdir()
+    program.env["TMPDIR"] = str(room)
+    first = job.under_way()
+    assert len(list(room.glob("*/*.plan"))) == 2
+    first.signal(signal.SIGKILL)
+    first.wait()
+    assert list(room.glob("*/*.plan"))
+    assert "2 private folders" in job.drain().expect(0).err
+    assert list(room.iterdir()) == []
+
+
+def test_a_job_that_comes_to_another_origin_is_not_sent_and_another_path_is_said(shared, sandbox):
+    job = shared(batches=4)
+    base_url = job.program.env["BULK_DELETE_BASE_URL"]
+    job.ask("UPDATE jobs SET base_url = 'https://other.example' RETURNING job")
+    job.drain().expect(0)
+    assert job.state() == "stopped"
+    assert sandbox.requests() == 0
+    job.ask("UPDATE jobs SET base_url = %s RETURNING job", (base_url,))
+    job.submit()
+    ended = job.drain(env={"BULK_DELETE_BASE_URL": f"{base_url}/elsewhere"}).expect(0)
+    assert f"was submitted for {base_url}, and is sent to {base_url}/elsewhere" in ended.err
+
+
 def test_a_worker_takes_nothing_from_tables_of_another_version(shared, sandbox):
     job = shared(batches=4)
     job.ask("UPDATE schema_version SET number = 999 RETURNING number")
