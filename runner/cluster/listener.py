@@ -1,7 +1,8 @@
 """What the database says by itself, heard on one connection for everybody in this process.
 
 What is heard only hurries: whoever listens would learn the same at its next turn. So a lost connection loses
-nothing, and each new one is told of, for something may have gone unheard meanwhile.
+nothing; it is told of at once, for the database may be gone, and so is each new one, for something may have
+gone unheard meanwhile.
 """
 
 import asyncio
@@ -39,7 +40,7 @@ class Listener:
         self._hearers.append((channel, hearer))
 
     def on_gap(self, tell: Callable[[], None]) -> None:
-        """Call `tell` whenever something may have gone unheard."""
+        """Call `tell` whenever something may go unheard from now on, or may have gone unheard."""
         self._on_gap.append(tell)
 
     async def run(self) -> None:
@@ -57,9 +58,15 @@ class Listener:
     async def _listen(self, connection: Connection) -> None:
         for channel in self._channels:
             await ask(connection, SQL("LISTEN {}").format(Identifier(channel)).as_string())
+        self._tell_gap()
+        try:
+            async for channel, words in notices(connection):
+                for wanted, hearer in self._hearers:
+                    if wanted == channel:
+                        hearer(words)
+        finally:
+            self._tell_gap()
+
+    def _tell_gap(self) -> None:
         for tell in self._on_gap:
             tell()
-        async for channel, words in notices(connection):
-            for wanted, hearer in self._hearers:
-                if wanted == channel:
-                    hearer(words)

@@ -111,6 +111,8 @@ class SlotPacer:
         self._limit = self._allowed = Rate(first.count, first.period_s)
         self._told = asked or self._limit, self._limit
         """Which rate was told last, and what was allowed of it."""
+        self._being_set: Rate | None = None
+        """Whoever sets it tells of it, and a turn may hear of it first."""
         self._take(first)
 
     @property
@@ -141,7 +143,11 @@ class SlotPacer:
     async def set_rate(self, rate: Rate) -> None:
         """Let this be the rate of all who share it; raises RunnerError where it cannot be set."""
         check_shared(rate)
-        allowed = await self._turns.set_rate(rate)
+        self._being_set = rate
+        try:
+            allowed = await self._turns.set_rate(rate)
+        finally:
+            self._being_set = None
         self._limit, self._allowed = self._told = rate, allowed
         self.refresh()
 
@@ -329,7 +335,8 @@ class SlotPacer:
             self._told_pause_s = grant.paused_until_s
             self._tell_pause(grant.paused_until_s - grant.at_s, why or _OTHERS_PAUSED)
         elif limit != self._limit:
-            self._tell(None, f"the rate that is shared is {self._limit}")
+            if self._limit != self._being_set:
+                self._tell(None, f"the rate that is shared is {self._limit}")
         elif self.rate != str(allowed):
             lower = self._allowed.per_second < allowed.per_second
             self._tell(None, (why or _OTHERS_TOO_MANY) if lower else "no more complaints: rate raised")

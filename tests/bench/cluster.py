@@ -327,8 +327,7 @@ def everything_happens(found):
         if gone_s < departure.at_s < back_s:
             key = departure.worker, departure.shard
             senders[key] = senders.get(key, 0) + 1
-    # A block of twelve, and what was left when it was asked for: no more than a sender has batches in hand.
-    table.row("requests of one sender after the database was gone", max(senders.values(), default=0), most=16)
+    table.row("requests of one sender after the database was gone", max(senders.values(), default=0), most=12)
     on_its_way = [first_of(departures, shard, killed_s, not_by=0) - killed_s for shard in lost]
     table.row(
         "until the killed worker's shards were on their way", max(on_its_way), most=10, unit=" s", places=1
