@@ -300,21 +300,27 @@ BEGIN
     PERFORM settle_job(of_job);
 END $$;
 
--- Whether somebody will still take a shard: its task waits, or was taken a moment ago.
-CREATE FUNCTION is_placed(of_job text, of_shard integer, of_epoch integer, stale_s double precision) RETURNS boolean
+-- The tasks of shards that somebody will still begin: those that wait, or were taken a moment ago.
+CREATE FUNCTION live_tasks(stale_s double precision) RETURNS TABLE (args jsonb)
 LANGUAGE sql STABLE AS $$
-    SELECT EXISTS (SELECT FROM procrastinate_jobs AS t WHERE t.task_name = 'send_shard'
-        AND t.args = jsonb_build_object('job', of_job, 'shard', of_shard, 'epoch', of_epoch)
+    SELECT t.args FROM procrastinate_jobs AS t WHERE t.task_name = 'send_shard'
         AND (t.status = 'todo' OR t.status = 'doing' AND EXISTS (
             SELECT FROM procrastinate_events AS e WHERE e.job_id = t.id AND e.type = 'started'
-                AND e.at > clock_timestamp() - make_interval(secs => stale_s))))
+                AND e.at > clock_timestamp() - make_interval(secs => stale_s)))
 $$;
 
--- Whether a shard's owner was not heard of for so long, or nobody will take it.
-CREATE FUNCTION is_lost(h shards, stale_s double precision) RETURNS boolean
-LANGUAGE sql STABLE AS $$
-    SELECT h.state = 'doing' AND h.beat < clock_timestamp() - make_interval(secs => stale_s)
-        OR h.state = 'waiting' AND NOT is_placed(h.job, h.shard, h.epoch, stale_s)
+-- Shards whose owner was not heard of for so long, or that nobody will begin; nothing is locked.
+-- Every worker looks, each second, and there may be thousands: never one by one, whatever the planner believes.
+CREATE FUNCTION lost_shards(of_origin text, stale_s double precision)
+RETURNS TABLE (job text, shard integer, epoch integer)
+LANGUAGE sql STABLE SET enable_nestloop = off AS $$
+    SELECT h.job, h.shard, h.epoch FROM shards AS h JOIN jobs AS j USING (job)
+        WHERE j.origin = of_origin AND h.state = 'doing'
+        AND h.beat < clock_timestamp() - make_interval(secs => stale_s)
+    UNION ALL
+    SELECT h.job, h.shard, h.epoch FROM shards AS h JOIN jobs AS j USING (job)
+        WHERE j.origin = of_origin AND h.state = 'waiting' AND NOT EXISTS (SELECT FROM live_tasks(stale_s) AS t
+            WHERE t.args = jsonb_build_object('job', h.job, 'shard', h.shard, 'epoch', h.epoch))
 $$;
 
 -- Take shards away from owners that were not heard of for so long, and place each anew; also those whose
@@ -324,24 +330,26 @@ RETURNS TABLE (job text, shard integer, epoch integer, worker text)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-    of_job text;
-    s record;
+    lost record;
+    s shards;
 BEGIN
-    FOR of_job IN SELECT h.job FROM shards AS h JOIN jobs AS j USING (job)
-        WHERE j.origin = of_origin AND is_lost(h, stale_s) GROUP BY h.job ORDER BY h.job
-    LOOP
-        PERFORM FROM jobs AS j WHERE j.job = of_job FOR UPDATE;
-        FOR s IN SELECT * FROM shards AS h WHERE h.job = of_job AND is_lost(h, stale_s) FOR UPDATE SKIP LOCKED LOOP
-            UPDATE shards AS h SET state = 'waiting', epoch = h.epoch + 1, worker = NULL
-                WHERE h.job = s.job AND h.shard = s.shard;
-            UPDATE procrastinate_jobs SET status = 'failed'
-                WHERE status IN ('todo', 'doing') AND task_name = 'send_shard'
-                AND args = jsonb_build_object('job', s.job, 'shard', s.shard, 'epoch', s.epoch);
-            PERFORM place_shard(s.job, s.shard, true);
-            job := s.job; shard := s.shard; epoch := s.epoch + 1; worker := s.worker;
-            RETURN NEXT;
-        END LOOP;
-        PERFORM settle_job(of_job);
+    FOR lost IN SELECT * FROM lost_shards(of_origin, stale_s) AS l ORDER BY l.job, l.shard LOOP
+        PERFORM FROM jobs AS j WHERE j.job = lost.job FOR UPDATE;
+        -- It may have been heard of meanwhile, or begun after all.
+        SELECT * INTO s FROM shards AS h WHERE h.job = lost.job AND h.shard = lost.shard AND h.epoch = lost.epoch
+            AND (h.state = 'waiting'
+                OR h.state = 'doing' AND h.beat < clock_timestamp() - make_interval(secs => stale_s))
+            FOR UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+        UPDATE shards AS h SET state = 'waiting', epoch = h.epoch + 1, worker = NULL
+            WHERE h.job = s.job AND h.shard = s.shard;
+        UPDATE procrastinate_jobs SET status = 'failed'
+            WHERE status IN ('todo', 'doing') AND task_name = 'send_shard'
+            AND args = jsonb_build_object('job', s.job, 'shard', s.shard, 'epoch', s.epoch);
+        PERFORM place_shard(s.job, s.shard, true);
+        PERFORM settle_job(s.job);
+        job := s.job; shard := s.shard; epoch := s.epoch + 1; worker := s.worker;
+        RETURN NEXT;
     END LOOP;
 END $$;
 
@@ -358,7 +366,8 @@ BEGIN
         RETURN 0;
     END IF;
     FOR s IN SELECT shard FROM shards WHERE job = of_job AND state = 'stopped' FOR UPDATE LOOP
-        UPDATE shards SET state = 'waiting', epoch = epoch + 1 WHERE job = of_job AND shard = s.shard;
+        UPDATE shards SET state = 'waiting', epoch = epoch + 1, exit_code = NULL, why = NULL
+            WHERE job = of_job AND shard = s.shard;
         PERFORM place_shard(of_job, s.shard, false);
         placed := placed + 1;
     END LOOP;

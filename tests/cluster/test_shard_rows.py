@@ -149,6 +149,35 @@ async def test_a_task_whose_worker_died_before_it_began_is_placed_anew(database,
     assert await answer(database, "SELECT shard FROM rescue_shards(%s, 3)", ORIGIN) == []
 
 
+async def test_what_stopped_a_shard_is_not_said_of_it_once_it_waits_again(database, placed):
+    async with owning(database, placed.job) as rows, await database.connect() as connection:
+        await rows.begin("me")
+        assert await rows.end("stopped", 3, "the token was refused", stops_job=True)
+        assert await reopen_job(connection, placed)
+    stand = await answer(database, "SELECT state, epoch, exit_code, why FROM shards ORDER BY shard")
+    assert stand == [("waiting", 2, None, None)] * 2
+
+
+async def test_a_shard_that_was_heard_of_while_somebody_waited_to_take_it_is_not_taken(database, job):
+    async with owning(database, job) as rows, await database.connect() as other:
+        await rows.begin("me")
+        await answer(database, "UPDATE shards SET beat = beat - interval '1 hour' WHERE state = 'doing'")
+        async with await database.connect() as holding, transaction(holding):
+            await ask(holding, "SELECT FROM jobs WHERE job = %s FOR UPDATE", (job,))
+            rescuing = asyncio.create_task(ask(other, "SELECT shard FROM rescue_shards(%s, 3)", (ORIGIN,)))
+            await until_waiting(database, other, rescuing)
+            assert not (await rows.take_turn(BEAT)).fenced
+        assert await rescuing == []
+        assert not (await rows.take_turn(BEAT)).fenced
+
+
+async def until_waiting(database, connection, task):
+    """Return once a connection waits for a lock."""
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+    while await answer(database, waits, connection.info.backend_pid) == [(0,)]:
+        assert not task.done(), "it waited for nobody"
+
+
 def statement(text):
     return lambda connection, job: ask(connection, f"SELECT {text} FROM jobs WHERE job = %s", (job,))
 
@@ -173,9 +202,7 @@ async def test_who_waits_for_a_job_holds_neither_its_shards_nor_its_origin(datab
             await ask(holding, "SELECT FROM jobs WHERE job = %s FOR UPDATE", (job,))
             work = reopen_job(other, placed) if change == "reopen" else CHANGES[change](other, job)
             changing = asyncio.create_task(work)
-            waits = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
-            while await answer(database, waits, other.info.backend_pid) == [(0,)]:
-                assert not changing.done(), "it changed a job that was held"
+            await until_waiting(database, other, changing)
             await ask(holding, "SELECT FROM shards WHERE job = %s FOR UPDATE NOWAIT", (job,))
             await ask(holding, "SELECT FROM origins FOR UPDATE NOWAIT")
         await changing
