@@ -8,6 +8,7 @@ of that start it cold.
 
 import atexit
 import contextlib
+import faulthandler
 import fcntl
 import functools
 import gc
@@ -217,6 +218,7 @@ def _flushed():
 def main():
     """Import the program, then fork until the tests end."""
     import_everything()
+    faulthandler.enable()  # where a library crashes is said on what is standard error by then
     _serve(socket.socket(fileno=int(sys.argv[1])))
     from runner.cli import main as program
 
