@@ -14,7 +14,13 @@ from tests.support.program import OTHER, ROOT, TOKEN, USER, numbers
 
 PHONES = numbers(700)
 FAULTS = ("error", "429", "500", "503-after", "lost", "lost-after", "garbage", "truncated", "garbled")
-NUMBER = re.compile(rb"(?<![0-9.])1[3-9][0-9]{9}(?![0-9.])")
+_NUMBER = re.compile(rb"(?<![0-9.])1[3-9][0-9]{9}(?![0-9.])")
+_DIGEST = re.compile(rb"\b[0-9a-f]{16,64}\b")
+
+
+def number_in(data):
+    """Return what may be a phone number; one digest in a hundred holds eleven digits that look like one."""
+    return _NUMBER.search(_DIGEST.sub(b"", data))
 
 
 def evidence(path):
@@ -27,7 +33,7 @@ def search(program, *ended, mine=()):
     for one in ended:
         said = (one.out + one.err).encode()
         assert TOKEN.encode() not in said
-        assert not NUMBER.search(said), NUMBER.search(said)
+        assert not number_in(said), number_in(said)
         assert b"Bearer" not in said
     looked = 0
     for path in program.folder.parent.rglob("*"):
@@ -37,7 +43,7 @@ def search(program, *ended, mine=()):
         looked += 1
         assert TOKEN.encode() not in data, path
         if not evidence(path) and path.suffix not in (".json", ".stdin"):
-            assert not NUMBER.search(data), path
+            assert not number_in(data), path
     assert looked
 
 
@@ -135,7 +141,7 @@ def test_complaints_about_input_do_not_repeat_the_numbers_in_it(program):
         assert ended.code in (1, 2), args
         said = (ended.out + ended.err).replace(args[1], "")
         if "--phone" not in args:
-            assert not NUMBER.search(said.encode()), said
+            assert not number_in(said.encode()), said
             assert "139123456" not in said
 
 

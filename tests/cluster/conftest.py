@@ -1,5 +1,6 @@
 """One PostgreSQL for all tests of a process, and a database of its own for each that asks."""
 
+import asyncio
 import itertools
 
 import pytest
@@ -23,9 +24,19 @@ def empty_url(server):
     return server.make_database(f"test_{next(_numbers)}")
 
 
+@pytest.fixture(scope="session")
+def with_tables(server):
+    """The name of a database that `cluster init` has seen, to be copied."""
+    asyncio.run(make_schema(Database(server.make_database("with_tables"))))
+    return "with_tables"
+
+
 @pytest.fixture
-async def database(empty_url):
-    """A database that `cluster init` has seen."""
-    database = Database(empty_url)
-    await make_schema(database)
-    return database
+def ready_url(server, with_tables):
+    """The URL of a database that `cluster init` has seen."""
+    return server.make_database(f"test_{next(_numbers)}", like=with_tables)
+
+
+@pytest.fixture
+def database(ready_url):
+    return Database(ready_url)

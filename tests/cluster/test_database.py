@@ -222,10 +222,10 @@ async def test_a_database_that_takes_no_writes_is_refused(database):
         assert "primary" in caught.value.hint
 
 
-async def test_a_user_without_rights_is_refused(server, database, empty_url):
+async def test_a_user_without_rights_is_refused(server, ready_url):
     with psycopg.connect(server.url(), autocommit=True) as admin:
         admin.execute("CREATE ROLE stranger LOGIN")
-    async with await Database(empty_url.replace("tester", "stranger")).connect() as connection:
+    async with await Database(ready_url.replace("tester", "stranger")).connect() as connection:
         with pytest.raises(Refused) as caught:
             await check_schema(connection)
     assert "no tables" in caught.value.message or "may not" in caught.value.message

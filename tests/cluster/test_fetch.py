@@ -31,8 +31,8 @@ async def job(database, tmp_path):
 
 
 @pytest.fixture
-def tables(empty_url):
-    return Tables(empty_url)
+def tables(ready_url):
+    return Tables(ready_url)
 
 
 def lines_of(tmp_path, *records):

@@ -8,9 +8,8 @@ from tests.support.program import USER, numbers
 
 
 @pytest.fixture
-def cluster(program, empty_url):
-    program.env["BULK_DELETE_DATABASE_URL"] = empty_url
-    program("cluster", "init").expect(0)
+def cluster(program, ready_url):
+    program.env["BULK_DELETE_DATABASE_URL"] = ready_url
     return program
 
 
@@ -31,8 +30,8 @@ def fetched(cluster, job, out):
     return cluster("cluster", "fetch", job, "--out", out, "--json").expect(0).record
 
 
-def test_a_fetched_job_is_one_run_at_any_moment(cluster, sandbox, empty_url):
-    tables = Tables(empty_url)
+def test_a_fetched_job_is_one_run_at_any_moment(cluster, sandbox, ready_url):
+    tables = Tables(ready_url)
     sandbox.pool.add_phones(USER, numbers(450))
     cluster("plan", cluster.job({USER: numbers(450)}), "--out", "p.plan").expect(0)
     job = cluster("cluster", "submit", "p.plan", "--shards", "3", "--yes", "--json").expect(0).record["id"]

@@ -3,12 +3,15 @@
 Each waits for what it needs to see, never for a time to pass.
 """
 
+import asyncio
 import signal
 
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
+from runner.cluster.database import Database
+from runner.cluster.schema import make_schema
 from runner.sandbox import Pool
 from tests.support.evidence import of_type
 from tests.support.postgres import postgres
@@ -24,14 +27,13 @@ def sandbox():
 
 
 @pytest.fixture
-def shared(program, sandbox, empty_url):
+def shared(program, sandbox, ready_url):
     """A way to submit a job."""
-    return _submitter(program, sandbox, empty_url)
+    return _submitter(program, sandbox, ready_url)
 
 
 def _submitter(program, sandbox, url):
     program.env["BULK_DELETE_DATABASE_URL"] = url
-    program("cluster", "init", "--json").expect(0)
     return lambda **more: SharedJob(program, sandbox, **more)
 
 
@@ -71,7 +73,8 @@ def test_a_stopped_worker_that_wakes_sends_nothing_after_its_shards_are_anothers
 
 def test_a_worker_lives_through_a_crash_of_the_database(program, sandbox):
     with postgres() as server:
-        job = _submitter(program, sandbox, server.make_database("restarted"))()
+        asyncio.run(make_schema(Database(url := server.make_database("restarted"))))
+        job = _submitter(program, sandbox, url)()
         worker = job.under_way("--drain")
         server.stop("immediate")
         server.start()

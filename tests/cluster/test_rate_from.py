@@ -26,10 +26,9 @@ FASTER = "UPDATE bulk_delete.origins SET count = 6000 RETURNING 1"
 
 
 @pytest.fixture
-def shared(program, empty_url):
+def shared(ready_url):
     """The flag of a database that `cluster init` has seen."""
-    program("cluster", "init", "--database", empty_url).expect(0)
-    return ("--rate-from", empty_url)
+    return ("--rate-from", ready_url)
 
 
 def rows(url, statement="SELECT origin, count, period_s, share FROM bulk_delete.origins"):
@@ -102,15 +101,15 @@ def test_a_worker_of_many_machines_counts_as_one_that_shares(program, sandbox, s
 
 
 def test_a_lower_rate_in_use_holds_and_is_said_aloud_and_pace_changes_it(program, sandbox, shared):
-    sandbox.pool.add_phones(USER, numbers(6000))
+    sandbox.pool.add_phones(USER, numbers(24000))
     sandbox.pool.add_phones(OTHER, MANY[:3])
-    slow = run(program, shared, "--rate", "30/m", phones=numbers(6000), start=True, name="slow")
+    slow = run(program, shared, "--rate", "120/m", phones=numbers(24000), start=True, name="slow")
     slow.until(sandbox.worked, "its first request")
     fast = run(program, shared, "--rate", "50/s", user=OTHER, phones=MANY[:3]).expect(0)
-    assert "the rate that is shared is 30/m, lower than 50/s: it holds" in fast.err
+    assert "the rate that is shared is 120/m, lower than 50/s: it holds" in fast.err
     assert "pace --rate" in fast.err
     assert [(record["rate"], record["why"]) for record in paces(program)] == [
-        ("30/m", "the rate that is shared is 30/m")
+        ("120/m", "the rate that is shared is 120/m")
     ]
     shown = program("pace", "slow.jsonl", "--json", "--rate", "100/s", "--operator", "ops").expect(0).record
     assert (shown["rate_configured"], shown["rate_allowed"]) == ("100/s", "100/s")
@@ -145,7 +144,7 @@ def test_what_the_server_says_to_one_is_known_to_all(program, sandbox, shared):
 def test_resume_and_rerun_share_it_too_and_the_command_to_type_says_so(program, sandbox, shared):
     sandbox.pool.add_phones(USER, MANY)
     url = shared[1].replace("tester@", f"tester:{SECRET}@")
-    started = run(program, ("--rate-from", url), "--rate", "30/m", start=True)
+    started = run(program, ("--rate-from", url), "--rate", "120/m", start=True)
     started.until(sandbox.worked, "its first request")
     started.signal(signal.SIGTERM)
     ended = started.wait().expect(143)
@@ -153,7 +152,7 @@ def test_resume_and_rerun_share_it_too_and_the_command_to_type_says_so(program, 
     assert flag in ended.record["next"]
     assert SECRET not in ended.out + ended.err
     resumed = program("resume", "job.jsonl", "--yes", "--rate", "200/s", *shared).expect(0)
-    assert "the rate that is shared is 30/m" in resumed.err
+    assert "the rate that is shared is 120/m" in resumed.err
     assert sandbox.left() == []
 
 

@@ -31,15 +31,15 @@ def there(program, empty_url):
 
 
 @pytest.fixture
-def cluster(there):
-    """The same, with its tables."""
-    there("cluster", "init").expect(0)
-    return there
+def cluster(program, ready_url):
+    """The program in an environment that names a database with its tables."""
+    program.env["BULK_DELETE_DATABASE_URL"] = ready_url
+    return program
 
 
 @pytest.fixture
-def tables(empty_url):
-    return Tables(empty_url)
+def tables(program):
+    return Tables(program.env["BULK_DELETE_DATABASE_URL"])
 
 
 @pytest.fixture
@@ -112,8 +112,8 @@ def test_without_a_database_it_is_said_how_one_is_named(program):
     assert "--database" in said
 
 
-def test_a_file_may_hold_the_url_if_it_is_private(cluster, empty_url):
-    file = cluster.write("url", empty_url + "\n")
+def test_a_file_may_hold_the_url_if_it_is_private(cluster, ready_url):
+    file = cluster.write("url", ready_url + "\n")
     env = {"BULK_DELETE_DATABASE_URL": None, "BULK_DELETE_DATABASE_URL_FILE": str(file)}
     file.chmod(0o644)
     assert "chmod 600" in cluster("cluster", "status", env=env).expect(2).err
@@ -143,13 +143,13 @@ def test_without_the_extra_it_is_said_what_to_install(program, tmp_path):
     program("plan", program.job({USER: numbers(1)}), env=env).expect(0)
 
 
-def test_the_grants_of_the_page_are_enough_for_all_but_init(cluster, tables, plan, empty_url):
+def test_the_grants_of_the_page_are_enough_for_all_but_init(cluster, tables, plan, ready_url):
     (granting,) = re.findall(
         r"```sql\n(.*?)```", (ROOT / "docs/cluster.md").read_text(encoding="utf-8"), re.DOTALL
     )
-    role = f"role_{empty_url.split('/')[3].split('?')[0]}"
+    role = f"role_{ready_url.split('/')[3].split('?')[0]}"
     tables.ask(f'CREATE ROLE "{role}" LOGIN')
-    other = empty_url.replace("tester@", f"{role}@")
+    other = ready_url.replace("tester@", f"{role}@")
     cluster.env["BULK_DELETE_DATABASE_URL"] = other
     assert (
         "that its user may see" in cluster("cluster", "submit", plan, "--shards", "2", "--yes").expect(2).err
@@ -343,9 +343,9 @@ def test_a_submit_that_is_interrupted_has_placed_nothing(cluster, tables, plan, 
     assert submit(cluster, plan)["what"] == "placed"
 
 
-def test_a_database_that_is_read_only_is_told(cluster, tables, plan, empty_url):
+def test_a_database_that_is_read_only_is_told(cluster, tables, plan, ready_url):
     tables.ask(
-        f'ALTER DATABASE "{empty_url.split("/")[3].split("?")[0]}" SET default_transaction_read_only = on'
+        f'ALTER DATABASE "{ready_url.split("/")[3].split("?")[0]}" SET default_transaction_read_only = on'
     )
     said = cluster("cluster", "submit", plan, "--shards", "4", "--yes").expect(2).err
     assert "the database is read-only" in said
@@ -469,17 +469,17 @@ def test_a_job_that_is_over_takes_no_orders(cluster, tables, plan):
 @pytest.mark.parametrize(
     "verb", [("cluster", "status"), ("cluster", "cancel"), ("cluster", "forget", "--yes"), ("pace",)]
 )
-def test_a_job_that_is_not_there(cluster, empty_url, verb):
-    said = cluster(*verb, "nobody-1", "--database", empty_url).expect(2).err
+def test_a_job_that_is_not_there(cluster, ready_url, verb):
+    said = cluster(*verb, "nobody-1", "--database", ready_url).expect(2).err
     assert "there is no job nobody-1" in said
     cluster("cluster", "fetch", "nobody-1", "--out", "o").expect(2)
     assert not (cluster.folder / "o").exists()
 
 
-def test_what_is_typed_next_names_the_database_that_a_flag_named(cluster, empty_url, plan):
+def test_what_is_typed_next_names_the_database_that_a_flag_named(cluster, ready_url, plan):
     env = {"BULK_DELETE_DATABASE_URL": None}
     args = ("cluster", "submit", plan, "--shards", "2", "--yes", "--json")
-    record = cluster(*args, "--database", empty_url, env=env).expect(0).record
+    record = cluster(*args, "--database", ready_url, env=env).expect(0).record
     assert cluster.shell(record["next"], env).expect(0).out
 
 

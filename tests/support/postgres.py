@@ -71,10 +71,10 @@ class Server:
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://tester@/{database}?host={self.folder}"
 
-    def make_database(self, name: str) -> str:
-        """Make an empty database and return its URL."""
+    def make_database(self, name: str, *, like: str = "template1") -> str:
+        """Make a database, empty or a copy of one that nobody is connected to, and return its URL."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{like}"')
         return self.url(name)
 
     def start(self) -> None:
