@@ -149,10 +149,10 @@ def read_access(options: AccessOptions, env: Mapping[str, str]) -> Access:
     )
 
 
-def origin_of(base_url: str) -> tuple[str, str]:
+def origin_of(base_url: str) -> str:
     """Return what must not change while a job is sent: scheme, and host with port, of a normalised URL."""
     parts = urlsplit(base_url)
-    return parts.scheme, parts.netloc
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def parse_base_url(text: str) -> str:

@@ -371,7 +371,7 @@ class Fold:
         return next((s.summary for s in reversed(self.sessions) if s.summary is not None), None)
 
 
-def _identity(record: RunRecord) -> tuple[str, Planned, tuple[str, str]]:
+def _identity(record: RunRecord) -> tuple[str, Planned, str]:
     """Return what all sessions share; the path within the origin may change."""
     return record.plan_sha256, record.planned, origin_of(record.base_url)
 

@@ -43,7 +43,7 @@ class Origin:
     @property
     def name(self) -> str:
         """The origin as it stands in the database."""
-        return "://".join(origin_of(self.base_url))
+        return origin_of(self.base_url)
 
 
 class OriginTurns:

@@ -58,7 +58,7 @@ class Submission:
     @property
     def origin(self) -> str:
         """Return scheme, host and port."""
-        return "://".join(origin_of(self.base_url))
+        return origin_of(self.base_url)
 
 
 def submit(given: Submission, cluster: Cluster, screen: Console) -> CommandResult[ClusterSubmitResult]:

@@ -47,7 +47,7 @@ def worker(
 async def _work(
     database: Database, options: WorkerOptions, access: Access, screen: Console
 ) -> CommandResult[ClusterWorkerResult]:
-    origin = "://".join(origin_of(access.base_url))
+    origin = origin_of(access.base_url)
 
     def on_first(name: str) -> None:
         screen.note(f"{name}: giving the shards back; again to leave now")

@@ -137,7 +137,7 @@ class ShardSender:
         """Of everything that this worker asks the database."""
         self._database = database
         self._access = access
-        self._origin = "://".join(origin_of(access.base_url))
+        self._origin = origin_of(access.base_url)
         self._screen = screen
         self._me = me
         self._stop = stop

@@ -303,15 +303,6 @@ def everything_happens(found):
     codes = found.end()
     times = [departure.at_s for departure in departures]
 
-    if os.environ.get("TIMELINE"):
-        for shard, epoch, when in found.ask("SELECT shard, epoch, at FROM bulk_delete.epochs ORDER BY at"):
-            print("epoch", shard, epoch, round(when.timestamp() - began_s, 2))
-        firsts = {}
-        for d in departures:
-            firsts.setdefault((d.shard, d.epoch), [d.worker, d.at_s, d.at_s])[2] = d.at_s
-        for key, (w, a, b) in sorted(firsts.items()):
-            print("sent", key, "worker", w, round(a - began_s, 2), round(b - began_s, 2))
-        print("lost", lost)
     table = Table("4 workers, 16 shards, 4,000 batches at 200/s")
     table.row("most in a second, at the gates", most_in_a_second(times), most=200)
     table.row("most in a second, at the server", most_in_a_second([at for at, _ in arrivals]), most=202)

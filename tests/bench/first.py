@@ -15,31 +15,22 @@ import time
 from pathlib import Path
 
 from runner.model import MAX_PHONES
-from tests.bench.pace import REPLY
+from tests.bench.pace import REPLY, Requests
 from tests.bench.sending import describe_machine, make_plan
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class First(asyncio.Protocol):
+class First(Requests):
     """Answers at once, and tells of the first request."""
 
     def __init__(self, on_first):
+        super().__init__()
         self.on_first = on_first
-        self.received = b""
 
-    def connection_made(self, transport):
-        self.transport = transport
-
-    def data_received(self, data):
-        self.received += data
-        while (end := self.received.find(b"\r\n\r\n")) >= 0:
-            length = int(self.received.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
-            if len(self.received) < end + 4 + length:
-                return
-            self.received = self.received[end + 4 + length :]
-            self.on_first()
-            self.transport.write(REPLY)
+    def arrived(self):
+        self.on_first()
+        self.transport.write(REPLY)
 
 
 def cpu_s_of(pid):

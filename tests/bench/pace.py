@@ -32,12 +32,10 @@ BODY = b'{"code": 200, "status": "success", "message": "", "data": {"count": 1}}
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
 
 
-class Server(asyncio.Protocol):
-    """Answers every request after a latency, and remembers when each had arrived."""
+class Requests(asyncio.Protocol):
+    """Calls `arrived` with every request that is in."""
 
-    def __init__(self, arrivals, latency_s):
-        self.arrivals = arrivals
-        self.latency_s = latency_s
+    def __init__(self):
         self.received = b""
 
     def connection_made(self, transport):
@@ -51,8 +49,20 @@ class Server(asyncio.Protocol):
             if len(self.received) < end + 4 + length:
                 return
             self.received = self.received[end + 4 + length :]
-            self.arrivals.append(time.monotonic())
-            asyncio.get_running_loop().call_later(self.latency_s, self.answer)
+            self.arrived()
+
+
+class Server(Requests):
+    """Answers every request after a latency, and remembers when each had arrived."""
+
+    def __init__(self, arrivals, latency_s):
+        super().__init__()
+        self.arrivals = arrivals
+        self.latency_s = latency_s
+
+    def arrived(self):
+        self.arrivals.append(time.monotonic())
+        asyncio.get_running_loop().call_later(self.latency_s, self.answer)
 
     def answer(self):
         if not self.transport.is_closing():

@@ -22,7 +22,7 @@ URL = "https://vendor.test"
 async def job(database, tmp_path):
     """A job of three shards in a database, and what it was made of."""
     plan = read_plan(plan_with({Target("a"): [f"138{n:08d}" for n in range(600)]}, tmp_path / "plan"))
-    new = NewJob("://".join(origin_of(URL)), URL, "test", "1f", plan.sha256, Rate(5.0), {"limits": {}})
+    new = NewJob(origin_of(URL), URL, "test", "1f", plan.sha256, Rate(5.0), {"limits": {}})
     (tmp_path / "cut").mkdir()
     async with await database.connect() as connection:
         assert await place_job(connection, new, cut_plan(plan, 3, tmp_path / "cut"))
