@@ -1,78 +1,35 @@
-"""Verbs and flags: reads the command line, calls one command, and turns errors into exit codes.
+"""The command line: calls a verb, and turns errors into exit codes.
 
-Nothing else is decided here. Heavy libraries are imported inside the commands, so that `--help` is quick. No
+Nothing else is decided here. What a verb needs is loaded when it is called, so that `--help` is quick. No
 traceback reaches the screen: a foreign exception is a bug, and is told in one line without values.
 """
 
 import os
 import sys
-from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import click
 
-from runner.call import end, open_access, open_screen, told_screen
-from runner.cli_cluster import cluster, names_database, open_cluster
+from runner.commands import VERBS
 from runner.commands.command_call import CommandCall
 from runner.errors import Exit, Refused
-from runner.flags import (
-    ACCESS,
-    ACCESS_OF_A_RUN,
-    DATABASE,
-    JOB,
-    LIMITS,
-    NEW_AUDIT,
-    OF_A_SESSION,
-    OUTPUT,
-    PACE,
-    PATH,
-    STATUS,
-    USER_ID,
-    takes,
-)
-from runner.invocation import command
-from runner.options import (
-    AccessOptions,
-    OutputOptions,
-    PaceOptions,
-    PlanOptions,
-    ResumeOptions,
-    RunOptions,
-    SandboxOptions,
-    StatusOptions,
-)
-from runner.settings import Rate
-from runner.usage import COMPLETION, VERBS, Verbs, complete, misuse
+from runner.usage import COMPLETION, Verbs, complete, exit_codes, misuse
 from runner.version import __version__
 
-__all__ = ["EXIT_CODES", "cli", "main"]
+__all__ = ["cli", "main"]
 
-EXIT_CODES: Final = (
-    (0, "every batch was confirmed by the server, or there was nothing to do", ""),
-    (1, "finished, but some batches are `failed`, `unknown` or `not_sent`", "`report`, then `rerun`"),
-    (2, "nothing was sent: command line, job, list, evidence or a safety rule", "read the message"),
-    (3, "stopped early: token, redirect, breaker, a cap, deadline, audit or plan", "mend it, then `resume`"),
-    (4, "another run holds the origin or the audit", "wait, or `--wait`"),
-    (130, "SIGINT (ctrl-C): what was under way was finished", "`resume`"),
-    (143, "SIGTERM or SIGHUP, likewise", "`resume`"),
-)
-"""Code, what it means, what to do."""
-
-
-def _codes(*of: int) -> str:
-    """Return the exit codes for a help: all, or those of a verb that sends nothing, where 0 is: done."""
-    rows = [(0, "done", "")] * (0 in of) + [row for row in EXIT_CODES if not of or (row[0] in of and row[0])]
-    lines = (f"  {code:>3}  {': '.join(filter(None, (means, do)))}" for code, means, do in rows)
-    return "\b\nExit codes:\n" + "\n".join(lines)
-
-
-_EPILOG: Final = _codes()
 _SENDING: Final = {"run", "resume", "rerun"}
 """Verbs of which somebody may want to hear."""
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
-@click.group(cls=Verbs, groups=VERBS, context_settings=_CONTEXT, epilog=_EPILOG)
+def _load() -> dict[str, click.Command]:
+    from runner.cli_verbs import verbs
+
+    return dict(verbs.commands)
+
+
+@click.group(cls=Verbs, groups=VERBS, load=_load, context_settings=_CONTEXT, epilog=exit_codes())
 @click.version_option(__version__, prog_name="bulk-delete")
 def cli() -> None:
     """Delete phone numbers from a vendor's customer pool: plan, confirm, send, audit.
@@ -80,282 +37,6 @@ def cli() -> None:
     The token comes from BULK_DELETE_TOKEN or a token file, never from the command line. Rehearse first:
     `demo` needs nothing, `sandbox` stands in for the vendor, `plan` shows what `run` would do.
     """
-
-
-@cli.command(epilog=_EPILOG, example="run jobs/nightly-cleanup.yaml --yes --deadline 4h")
-@click.argument("jobs", nargs=-1, required=True, type=JOB, metavar="JOB...")
-@USER_ID
-@click.option("--dry-run", is_flag=True, help="Only show what would be done; the same as `plan`.")
-@ACCESS_OF_A_RUN
-@LIMITS
-@takes("options", RunOptions, *NEW_AUDIT, *OF_A_SESSION)
-@OUTPUT
-def run(
-    jobs: tuple[str, ...],
-    user_id: str | None,
-    *,
-    dry_run: bool,
-    options: RunOptions,
-    access: AccessOptions,
-    output: OutputOptions,
-) -> None:
-    """Plan, confirm, delete, audit.
-
-    JOB is a job file, a JSON-lines job, a plan, a list (with --user-id), or - for standard input.
-    """
-    if dry_run:
-        _plan(jobs, user_id, PlanOptions(limits=options.limits), access, output)
-    from runner.commands.run import run as run_jobs
-
-    screen = told_screen(output, access)
-    end(run_jobs(jobs, user_id, options, open_access(access, screen), screen))
-
-
-@cli.command(epilog=_codes(0, 2, 4), example="plan jobs/lists.yaml --out purge.plan --rejects rejects.jsonl")
-@click.argument("jobs", nargs=-1, required=True, type=JOB, metavar="JOB...")
-@USER_ID
-@ACCESS
-@LIMITS
-@takes(
-    "options",
-    PlanOptions,
-    click.option("--out", type=PATH, metavar="FILE", help="Write the plan; `run FILE` applies exactly that."),
-    click.option(
-        "--rejects", type=PATH, metavar="FILE", help="Write every rejected value, masked, as JSON lines."
-    ),
-    click.option(
-        "--probe", is_flag=True, help="Ask the API how many rows match (connects; deletes nothing)."
-    ),
-)
-@OUTPUT
-def plan(
-    jobs: tuple[str, ...],
-    user_id: str | None,
-    options: PlanOptions,
-    access: AccessOptions,
-    output: OutputOptions,
-) -> None:
-    """Show what `run` would do, in numbers; connects to nothing unless --probe."""
-    _plan(jobs, user_id, options, access, output)
-
-
-def _plan(
-    jobs: tuple[str, ...],
-    user_id: str | None,
-    options: PlanOptions,
-    access: AccessOptions,
-    output: OutputOptions,
-) -> None:
-    from runner.commands.plan import plan as plan_jobs
-
-    screen = open_screen(output)
-    vendor = open_access(access, screen) if options.probe else None
-    end(plan_jobs(jobs, user_id, options, screen, given=access, probe=vendor))
-
-
-@cli.command(epilog=_EPILOG, example="resume audit/nightly-cleanup-20260726T021500Z.jsonl")
-@click.argument("audit", type=PATH)
-@ACCESS_OF_A_RUN
-@LIMITS
-@takes("options", ResumeOptions, *OF_A_SESSION)
-@OUTPUT
-def resume(
-    audit: Path,
-    options: ResumeOptions,
-    access: AccessOptions,
-    output: OutputOptions,
-) -> None:
-    """Go on with an interrupted run: send exactly the batches that AUDIT has no end for."""
-    from runner.commands.resume import resume as resume_run
-
-    screen = told_screen(output, access)
-    end(resume_run(audit, options, open_access(access, screen), screen))
-
-
-@cli.command(epilog=_EPILOG, example="rerun audit/nightly-cleanup-20260726T021500Z.jsonl --only failed")
-@click.argument("audits", nargs=-1, required=True, type=PATH, metavar="AUDIT...")
-@click.option(
-    "--only",
-    type=click.Choice(["failed", "unknown", "not_sent"]),
-    multiple=True,
-    help="Take only what ended so (may be repeated) [all three].",
-)
-@ACCESS_OF_A_RUN
-@LIMITS
-@takes("options", RunOptions, *NEW_AUDIT, *OF_A_SESSION)
-@OUTPUT
-def rerun(
-    audits: tuple[Path, ...],
-    only: tuple[str, ...],
-    *,
-    options: RunOptions,
-    access: AccessOptions,
-    output: OutputOptions,
-) -> None:
-    """Run again, with a new plan and audit, what ended failed, unknown or not_sent.
-
-    AUDIT is an audit, or the folder of a fetched job.
-    """
-    from runner.commands.rerun import rerun as rerun_audits
-
-    screen = told_screen(output, access)
-    end(rerun_audits(audits, only, options, open_access(access, screen), screen))
-
-
-@cli.command(example="status audit --job nightly-cleanup --max-age 26h")
-@click.argument("paths", nargs=-1, type=PATH, metavar="[AUDIT or FOLDER]...")
-@STATUS
-@OUTPUT
-def status(paths: tuple[Path, ...], options: StatusOptions, output: OutputOptions) -> None:
-    """List runs, one line each: those of audits, or of folders (audit/, if nothing is named).
-
-    A folder that holds a fetched job is one line.
-    """
-    from runner.commands.status import status as list_runs
-
-    open_screen(output)
-    end(list_runs(paths, options, os.environ))
-
-
-@cli.command(example="pace audit/nightly-cleanup-20260726T021500Z.jsonl --rate 5/s")
-@click.argument("audit", type=PATH, metavar="AUDIT")
-@PACE
-@DATABASE
-@OUTPUT
-def pace(
-    audit: Path,
-    *,
-    rate: Rate | None,
-    pause: bool,
-    go_on: bool,
-    operator: str | None,
-    reason: str | None,
-    database: str | None,
-    output: OutputOptions,
-) -> None:
-    """Show what the process that runs AUDIT is doing; let it send faster, slower, or nothing for a while.
-
-    With --database, or with a database in the environment and no file of that name, AUDIT is the id of a job
-    of `cluster`: an order is one to all its workers, and a rate that of all jobs of its origin.
-    """
-    if pause and go_on:
-        raise click.UsageError("--pause and --go-on are the contrary of each other")
-    options = PaceOptions(rate, pause or (False if go_on else None), operator, reason)
-    if (operator or reason) and rate is None and options.pause is None:
-        raise click.UsageError("--operator and --reason go with --rate, --pause or --go-on")
-    open_screen(output)
-    if database is not None or (names_database(os.environ) and not os.path.lexists(audit)):
-        found = open_cluster(database)
-        from runner.commands.cluster_status import pace_job
-
-        end(pace_job(found, str(audit), options))
-    from runner.commands.pace import pace as steer
-
-    end(steer(audit, options))
-
-
-@cli.command(epilog=_codes(0, 2), example="report audit/*.jsonl --html nightly.html")
-@click.argument("audits", nargs=-1, required=True, type=PATH, metavar="AUDIT...")
-@click.option("--html", type=PATH, metavar="FILE", help="Write a self-contained page.")
-@click.option("--failed", type=PATH, metavar="FILE", help="Write every number that is not confirmed, as CSV.")
-@OUTPUT
-def report(audits: tuple[Path, ...], html: Path | None, failed: Path | None, output: OutputOptions) -> None:
-    """Show totals, failures by cause, by user, and timings of audits.
-
-    AUDIT is an audit, or the folder of a fetched job, which is one report over all its shards.
-    """
-    from runner.commands.report import report as report_audits
-
-    screen = open_screen(output)
-    end(report_audits(audits, screen, os.environ, html=html, failed=failed))
-
-
-@cli.command(example="verify audit/*.jsonl")
-@click.argument("audits", nargs=-1, required=True, type=PATH, metavar="AUDIT...")
-@click.option(
-    "--head", metavar="VALUE", help="A chain value noted after a session: proves that nothing before was cut."
-)
-@OUTPUT
-def verify(audits: tuple[Path, ...], head: str | None, output: OutputOptions) -> None:
-    """Check integrity: 0 whole, 1 damaged, 3 intact but without an end (killed, torn, cut).
-
-    AUDIT is an audit, a plan, or the folder of a fetched job, whose shards must all be what was fetched.
-    """
-    from runner.commands.verify import verify as verify_audits
-
-    open_screen(output)
-    end(verify_audits(audits, head=head))
-
-
-@cli.command(example="check --token-file token")
-@ACCESS
-@OUTPUT
-def check(access: AccessOptions, output: OutputOptions) -> None:
-    """Check base URL, TLS and token without deleting: 0 or 3."""
-    from runner.commands.check import check as check_access
-
-    screen = open_screen(output)
-    end(check_access(open_access(access, screen), screen))
-
-
-@cli.command(example="sandbox --fault mixed=5%")
-@click.option("--port", type=click.IntRange(0, 65535), default=8900, help="Port on 127.0.0.1 [8900]; 0: any.")
-@click.option("--token", default="sandbox-token", help="The token it accepts [sandbox-token].")
-@click.option("--rows", type=click.IntRange(0), default=0, help="Rows to seed for ten made-up users [0].")
-@click.option(
-    "--rows-per-phone",
-    type=click.IntRange(0, 100),
-    default=3,
-    help="A number asked for the first time has 1 to N rows [3]; 0: only what was seeded or imported.",
-)
-@click.option("--seed", type=int, default=0, help="Of the faults and the made-up rows [0].")
-@click.option(
-    "--fault", "faults", multiple=True, metavar="NAME=SHARE", help="For instance lost-after=2%, mixed=5%."
-)
-@click.option("--rate-limit", metavar="N/s|N/m", help="Answer 429 above it.")
-@click.option(
-    "--latency",
-    "latency_s",
-    type=click.FloatRange(0, 60),
-    default=0.02,
-    help="Seconds an answer takes [0.02].",
-)
-@click.option("--quiet", is_flag=True, help="Say nothing but errors.")
-@click.option("--json", "as_json", is_flag=True, help="Write where it listens as one JSON object.")
-@takes("options", SandboxOptions)
-def sandbox(options: SandboxOptions) -> None:
-    """Serve the vendor's API on this machine, with data and faults, to rehearse against."""
-    from runner.commands.sandbox import sandbox as serve_sandbox
-
-    raise SystemExit(int(serve_sandbox(options)))
-
-
-@cli.command(example="demo --keep rehearsal")
-@click.option("--seed", type=int, default=1, help="Of the made-up data and faults [1].")
-@click.option(
-    "--keep", type=PATH, metavar="DIR", help="Keep job, lists, plan and audit there [a folder in /tmp]."
-)
-@OUTPUT
-def demo(seed: int, keep: Path | None, output: OutputOptions) -> None:
-    """Run a job of 50,000 rows against a sandbox with faults: no set-up, no network, no token."""
-    from runner.commands.demo import demo as run_demo
-
-    screen = open_screen(output)
-    end(run_demo(seed, keep, screen))
-
-
-@cli.command(example="schema job")
-@click.argument("what", type=click.Choice(["job", "audit", "result"]), default="job")
-@OUTPUT
-def schema(what: Literal["job", "audit", "result"], output: OutputOptions) -> None:
-    """Print the JSON Schema of the job file, of an audit line, or of what --json writes."""
-    from runner.commands.schema import schema as show_schema
-
-    open_screen(output)
-    end(show_schema(what))
-
-
-cli.add_command(cluster)
 
 
 def main() -> None:
@@ -410,4 +91,6 @@ def _verb_of(error: click.ClickException) -> tuple[str, ...]:
 
 def _misused(error: click.ClickException) -> Refused:
     """Return a bad command line as an error of ours."""
+    from runner.invocation import command
+
     return Refused(misuse(error), hint=f"see: {command(*_verb_of(error), '--help')}")

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from runner.call import end, open_access, open_screen
+from runner.commands import CLUSTER_VERBS
 from runner.flags import ACCESS, DATABASE, LIMITS_OF_A_JOB, OUTPUT, PATH, SUBMITTED, YES, takes
 from runner.options import AccessOptions, OutputOptions, SubmitOptions, WorkerOptions
-from runner.usage import CLUSTER_VERBS, Verbs
+from runner.usage import Verbs
 
 if TYPE_CHECKING:
     from runner.commands.cluster_database import Cluster

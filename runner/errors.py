@@ -6,12 +6,10 @@ change. Foreign exceptions are turned into these at the edges (`api`, `journal`,
 """
 
 import errno
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
-from pathlib import Path
 from typing import Final
 
 __all__ = [
@@ -141,6 +139,9 @@ class Broken(RunnerError):
     """
 
     def __init__(self, cause: Exception, *, sent: bool) -> None:
+        import traceback  # noqa: PLC0415 - only where something went wrong
+        from pathlib import Path  # noqa: PLC0415 - as above
+
         while isinstance(cause, ExceptionGroup):
             cause = cause.exceptions[0]
         where = traceback.extract_tb(cause.__traceback__)[-1]

@@ -5,31 +5,28 @@ first, what to do after it. It decides nothing, and imports nothing heavy.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import click
 from click.exceptions import NoArgsIsHelpError
 
-__all__ = ["CLUSTER_VERBS", "COMPLETION", "FLAGS", "VERBS", "Verb", "Verbs", "complete", "misuse"]
+__all__ = ["COMPLETION", "EXIT_CODES", "FLAGS", "Verb", "Verbs", "complete", "exit_codes", "misuse"]
 
 COMPLETION: Final = "_BULK_DELETE_COMPLETE"
 """Set by a shell that wants a line completed, or the script that does so."""
 
-VERBS: Final = (
-    ("Rehearse", ("demo", "sandbox", "check")),
-    ("Delete", ("plan", "run", "resume", "rerun")),
-    ("While it runs", ("status", "pace")),
-    ("Afterwards", ("report", "verify")),
-    ("Many machines", ("cluster",)),
-    ("For programs", ("schema",)),
+EXIT_CODES: Final = (
+    (0, "every batch was confirmed by the server, or there was nothing to do", ""),
+    (1, "finished, but some batches are `failed`, `unknown` or `not_sent`", "`report`, then `rerun`"),
+    (2, "nothing was sent: command line, job, list, evidence or a safety rule", "read the message"),
+    (3, "stopped early: token, redirect, breaker, a cap, deadline, audit or plan", "mend it, then `resume`"),
+    (4, "another run holds the origin or the audit", "wait, or `--wait`"),
+    (130, "SIGINT (ctrl-C): what was under way was finished", "`resume`"),
+    (143, "SIGTERM or SIGHUP, likewise", "`resume`"),
 )
-CLUSTER_VERBS: Final = (
-    ("Set up", ("init",)),
-    ("Delete", ("submit", "worker")),
-    ("While it runs", ("status", "cancel")),
-    ("Afterwards", ("fetch", "forget")),
-)
+"""Code, what it means, what to do."""
 FLAGS: Final = (
     ("The vendor", ("base_url", "token_file", "ca_file", "proxy_from_env")),
     ("Limits", ("rate", "rate_from", "concurrency", "timeout_s", "max_attempts", "deadline_s")),
@@ -76,7 +73,11 @@ class Verb(click.Command):
         rows = {name: record for name, record in shown.items() if record is not None}
         shared = {name for _, names in FLAGS for name in names}
         own = ("Options", [name for name in rows if name not in shared])
-        _write_groups(formatter, rows, (own, *FLAGS))
+        for title, names in (own, *FLAGS):
+            held = [rows[name] for name in names if name in rows]
+            if held:
+                with formatter.section(title):
+                    formatter.write_dl(held)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example, then what else there is to say."""
@@ -87,37 +88,45 @@ class Verb(click.Command):
 
 
 class Verbs(click.Group):
-    """Verbs, in groups.
+    """Verbs, which are loaded when one is called: to list them takes the lines of help alone.
 
     Args:
-        groups: Titles, and the verbs below each.
+        groups: Titles, and the verbs below each with a line of help.
+        load: Returns the verbs by name.
     """
 
     command_class = Verb
 
-    def __init__(self, *args: Any, groups: Sequence[tuple[str, Sequence[str]]] = (), **attrs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        groups: Mapping[str, Mapping[str, str]],
+        load: Callable[[], dict[str, click.Command]] = dict,
+        **attrs: Any,
+    ) -> None:
         super().__init__(*args, **attrs)
         self.groups = groups
+        self._load = load
+        del self.commands
+
+    @cached_property
+    def commands(self) -> MutableMapping[str, click.Command]:  # type: ignore[override]  # set there, made here
+        """The verbs by name."""
+        return self._load()
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write each verb with its first sentence, by when one needs it."""
+        """Write each verb with its line, by when one needs it."""
         del ctx
-        rows = {name: (name, verb.get_short_help_str(90)) for name, verb in self.commands.items()}
-        named = {name for _, names in self.groups for name in names}
-        rest = ("More", [name for name in rows if name not in named])
-        _write_groups(formatter, rows, (*self.groups, rest))
-
-
-def _write_groups(
-    formatter: click.HelpFormatter,
-    rows: dict[str, tuple[str, str]],
-    groups: Iterable[tuple[str, Sequence[str]]],
-) -> None:
-    for title, names in groups:
-        held = [rows[name] for name in names if name in rows]
-        if held:
+        for title, lines in self.groups.items():
             with formatter.section(title):
-                formatter.write_dl(held)
+                formatter.write_dl([*lines.items()])
+
+
+def exit_codes(*of: int) -> str:
+    """Return the exit codes for a help: all, or those of a verb that sends nothing, where 0 is: done."""
+    rows = [(0, "done", "")] * (0 in of) + [row for row in EXIT_CODES if not of or (row[0] in of and row[0])]
+    lines = (f"  {code:>3}  {': '.join(filter(None, (means, do)))}" for code, means, do in rows)
+    return "\b\nExit codes:\n" + "\n".join(lines)
 
 
 def complete(cli: click.Command) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from runner import access, outcomes, settings
 from runner.audit.records import COMMON_FIELDS, FIELDS, STATUSES
-from runner.cli import EXIT_CODES, cli
+from runner.cli import cli
 from runner.cli_cluster import cluster
 from runner.cluster import grants, slots
 from runner.config.read import read_config
@@ -26,7 +26,7 @@ from runner.tell.messages import KINDS, MESSAGES_S
 from runner.tell.metrics import METRICS
 from runner.tell.ping import END_S, START_S
 from runner.tell.robots import ROBOTS
-from runner.usage import COMPLETION
+from runner.usage import COMPLETION, EXIT_CODES
 from tests.support.docs import CHINESE, FENCED, PAGES, PROSE, ROOT, TEXT, blocks, names, table, words
 
 DEMO = "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/bulk-delete demo"

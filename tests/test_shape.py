@@ -24,6 +24,7 @@ from click.testing import CliRunner
 from runner import usage
 from runner.cli import cli
 from runner.cli_cluster import cluster
+from runner.commands import CLUSTER_VERBS, VERBS
 from runner.job.arguments import read_jobs
 from runner.plan.file import read_plan
 from runner.plan.planner import plan_job
@@ -39,7 +40,7 @@ FOLDERS = {
     for folder, _, allowed in table("folder", "owns", "may import, beside the shared words")
 }
 SHARED = {names(word)[0] for word, _ in table("shared word", "owns")}
-ENTRY = {"__init__", "__main__", "call", "cli", "cli_cluster", "library"}
+ENTRY = {"__init__", "__main__", "call", "cli", "cli_cluster", "cli_verbs", "library"}
 """Names at the top that nobody shares: they may import every folder's public side."""
 LIBRARIES = {library: words(rooms) for library, rooms in table("library", "only in")}
 EVERYWHERE = {"orjson"}
@@ -159,7 +160,7 @@ def test_no_flags_travel_as_a_dict():
     untyped = [
         f"{module}:{node.name}"
         for module in MODULES
-        if module in {"cli", "cli_cluster"} or folder_of(module) == "commands"
+        if module in ENTRY or folder_of(module) == "commands"
         for node in ast.walk(tree(module))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.args.kwarg is not None
     ]
@@ -275,8 +276,19 @@ def test_nothing_of_the_databases_is_loaded_where_none_is_named(verb):
     assert not loaded_by(f"runner.commands.{verb}") & {"psycopg", "procrastinate", "runner.cluster.database"}
 
 
-def test_help_is_quick_because_it_loads_nothing_heavy():
-    assert not loaded_by("runner.cli") & {"aiohttp", "pydantic", "asyncio"}
+def test_help_is_quick_because_it_loads_no_verb():
+    shown, _, names = python(
+        "-c",
+        "import atexit, sys; sys.argv[1:] = ['--help']; atexit.register(lambda: print('|', *sys.modules))\n"
+        "from runner.cli import main; main()",
+    ).rpartition("|")
+    assert "Exit codes:" in shown
+    loaded = set(names.split())
+    assert {name for name in loaded if name.startswith("runner.")} == {
+        *("runner.cli", "runner.commands", "runner.commands.command_call", "runner.errors"),
+        *("runner.process", "runner.streams", "runner.usage", "runner.version"),
+    }
+    assert not loaded & {"aiohttp", "pydantic", "asyncio", "msgspec", "pathlib"}
 
 
 @pytest.mark.parametrize("verb", ["run", "resume", "rerun"])
@@ -439,13 +451,19 @@ def test_every_verb_of_many_machines_stands_in_a_group_and_has_an_example_that_p
     for name, verb in cluster.commands.items():
         assert f"\n  {name} " in shown
         check_example(verb, "cluster", name)
-    assert {name for _, names in usage.CLUSTER_VERBS for name in names} <= set(cluster.commands)
+
+
+@pytest.mark.parametrize(
+    ("groups", "group"), [(VERBS, cli), (CLUSTER_VERBS, cluster)], ids=["all", "cluster"]
+)
+def test_the_line_that_lists_a_verb_is_the_first_of_its_own_help(groups, group):
+    lines = {name: line for verbs in groups.values() for name, line in verbs.items()}
+    assert lines == {name: verb.get_short_help_str(90) for name, verb in group.commands.items()}
 
 
 def test_every_group_of_the_help_holds_something_that_exists():
     flags = {param.name for verb in cli.commands.values() for param in verb.params}
     assert {name for _, names in usage.FLAGS for name in names} <= flags
-    assert {name for _, names in usage.VERBS for name in names} <= set(cli.commands)
 
 
 def test_no_path_of_a_machine_stands_in_a_file():

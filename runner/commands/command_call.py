@@ -8,18 +8,17 @@ that `--help` is quick.
 import os
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from runner.config.find import find_config, named_config
 from runner.errors import Exit, Interrupted, RunnerError, in_our_words
-from runner.options import OutputOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from runner.commands.telling import Telling
+    from runner.options import OutputOptions
     from runner.output.console import Console
     from runner.output.results import Result
 
@@ -48,30 +47,29 @@ class CommandResult(Generic[_ResultT_co]):
         return Exit(self.result.exit_code)
 
 
-@dataclass(slots=True)
 class CommandCall:
     """What is known of a call, from its first flag to its exit code."""
 
-    output: OutputOptions = field(default_factory=OutputOptions)
-    _screen: "Console | None" = None
-    _telling: "Telling | None" = None
-    _ended: "CommandResult[Result] | None" = None
+    def __init__(self) -> None:
+        self._as_json = False
+        self._screen: Console | None = None
+        self._telling: Telling | None = None
+        self._ended: CommandResult[Result] | None = None
 
     @property
     def screen(self) -> "Console":
         """The verb's screen; a plain one as long as nobody has said how."""
-        if self._screen is None:
-            self.open(self.output)
-        assert self._screen is not None  # noqa: S101 - just opened
-        return self._screen
+        from runner.options import OutputOptions
 
-    def open(self, output: OutputOptions) -> "Console":
+        return self._screen or self.open(OutputOptions())
+
+    def open(self, output: "OutputOptions") -> "Console":
         """Open the screen as the flags say, and warn of variables that mean nothing."""
         from runner.access import environment_warnings
         from runner.output.console import Console, Verbosity
         from runner.process import hold_signals
 
-        self.output = output
+        self._as_json = output.as_json
         verbosity = Verbosity(output.quiet, output.verbose, log_json=output.log_format == "json")
         self._screen = Console(verbosity, on_settled=hold_signals)
         for warning in environment_warnings(os.environ):
@@ -88,6 +86,8 @@ class CommandCall:
         Raises:
             Refused: The configuration cannot be read, or something is wrong in it.
         """
+        from runner.config.find import find_config
+
         if (path := find_config(config, os.environ)) is not None:
             from runner.commands.telling import Telling
 
@@ -95,6 +95,8 @@ class CommandCall:
 
     def begin_telling_misuse(self) -> None:
         """Do the same for a command line that was not understood: its flags are looked for word by word."""
+        from runner.config.find import named_config
+
         words = sys.argv[1:]
         try:
             self.begin_telling(named_config(words), proxy_from_env="--proxy-from-env" in words)
@@ -120,7 +122,7 @@ class CommandCall:
         if self.settled is not None:
             self.screen.settle(done.exit_code)  # `demo` judges its run, and its verdict is the code
         try:
-            self.screen.result(as_json(done.result).decode() if self.output.as_json else done.text())
+            self.screen.result(as_json(done.result).decode() if self._as_json else done.text())
         except Exception as error:  # noqa: BLE001 - whatever it is, the code is known
             return self.explain(error)
         return int(done.exit_code)
@@ -163,7 +165,7 @@ class CommandCall:
         result = error_result(error)
         if self._ended is None:
             self._ended = CommandResult(result, lambda: error.message)
-        if self.settled is None and (self.output.as_json or "--json" in sys.argv[1:]):
+        if self.settled is None and (self._as_json or "--json" in sys.argv[1:]):
             with suppress(RunnerError):  # it was said on standard error
                 self.screen.result(as_json(result).decode())
 

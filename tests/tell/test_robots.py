@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from runner.access import Token
-from runner.cli import EXIT_CODES
 from runner.errors import RunNames
 from runner.tell.ending import ENDS
 from runner.tell.messages import Recipient, send_messages
 from runner.tell.post import open_http
+from runner.usage import EXIT_CODES
 from tests.support.endings import ending
 from tests.support.program import PATIENCE_S, until
 from tests.support.robots import DingTalk, Feishu, Hanging, Hook, WeCom
