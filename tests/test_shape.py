@@ -167,6 +167,20 @@ def test_no_flags_travel_as_a_dict():
     assert untyped == []
 
 
+def test_every_type_that_is_read_is_learnt_at_import():
+    """msgspec learns a type at its first use, and the process crashes where two threads are at that."""
+    late = [
+        f"{module}:{node.lineno}"
+        for module in MODULES
+        for function in ast.walk(tree(module))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in {"msgspec.json.decode", "msgspec.json.Decoder", "msgspec.convert"}
+    ]
+    assert late == []
+
+
 def test_the_edges_do_not_know_each_other():
     assert FOLDERS["api"] == FOLDERS["audit"] == set()
     assert "api" not in FOLDERS["send"], "the middle runs on any sender"

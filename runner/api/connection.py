@@ -90,11 +90,15 @@ class _Wire(ResponseHandler):
         self.transport.write(request)
 
     def close(self) -> None:
-        """Close it, for the connector too."""
+        """Close it at once, for the connector too.
+
+        What is not sent yet shall not leave any more, and a TLS server is not waited for to say goodbye: that
+        may take it half a minute, and the connection would be one more than there may be.
+        """
         held, self.held = self.held, None
         if held is not None:
             held.close()
-        super().close()
+        super().abort()
 
     def release(self) -> None:
         """Let the connector give it to another, if it is good for one."""

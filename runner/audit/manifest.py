@@ -121,6 +121,9 @@ class JobManifest(
         return hashlib.sha256(lines.encode()).hexdigest()
 
 
+_decode_manifest: Final = msgspec.json.Decoder(JobManifest).decode
+
+
 def shard_audit(folder: Path, shard: int) -> Path:
     """Return where the audit of a shard stands; its plan stands beside it, as that of any audit."""
     return folder / f"shard-{shard:04d}.jsonl"
@@ -168,7 +171,7 @@ def read_manifest(folder: Path) -> JobManifest:
             f"{path} is no regular file, or longer than any manifest", hint="name the folder of a fetched job"
         )
     try:
-        return msgspec.json.decode(path.read_bytes(), type=JobManifest)
+        return _decode_manifest(path.read_bytes())
     except OSError as error:
         raise Refused(f"{path}: cannot be read: {error.strerror}") from error
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

@@ -253,7 +253,7 @@ class PlanHeader(
             ValueError: A field is missing, unknown or of another type, with its name; or another version.
         """
         try:
-            return msgspec.json.decode(line, type=cls)
+            return _decode_header(line)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise ValueError(_other_version(line) or str(error)) from error
 
@@ -262,10 +262,15 @@ class _Version(msgspec.Struct):
     v: object = None
 
 
+# Made at import: msgspec learns a type when it is first used, and two threads at that crash the process.
+_decode_header: Final = msgspec.json.Decoder(PlanHeader).decode
+_decode_version: Final = msgspec.json.Decoder(_Version).decode
+
+
 def _other_version(line: bytes) -> str:
     """Return the words for a header of another version, none for one of this."""
     with suppress(msgspec.MsgspecError, ValueError, RecursionError):
-        found = msgspec.json.decode(line, type=_Version).v
+        found = _decode_version(line).v
         if type(found) is int and found != _VERSION:
             return f"version {found} of the plan; this program reads version {_VERSION}"
     return ""

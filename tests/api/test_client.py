@@ -9,6 +9,7 @@ import threading
 import traceback
 import tracemalloc
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import aiohttp
@@ -46,7 +47,7 @@ from runner.outcomes import (
 from runner.send.pacing import Pacer
 from runner.settings import Rate
 from runner.stop import Stop, Stopping
-from tests.support.rawserver import arrived, cut, envelope, http, raw_server, success, until
+from tests.support.rawserver import PATIENCE_S, arrived, cut, envelope, http, raw_server, success, until
 from tests.support.simclock import run_simulated
 
 SECRET = "sk-live/Zm9v+YmFy.0123456789"
@@ -740,6 +741,44 @@ def test_the_whole_request_is_on_the_wire_when_depart_returns(new_loop, tls, aut
         runner.run(run())
     thread.join(5)
     listener.close()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("new_loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
+def test_what_has_not_left_by_the_timeout_never_does_and_nobody_is_waited_for(
+    new_loop, tls, authority, tmp_path
+):
+    """A connection that is given up is closed at once; over TLS, too, where a goodbye is the custom."""
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    request = replace(REQUEST, body=b"0" * (32 * 2**20))  # far more than the system takes in
+    listener = socket.create_server(("127.0.0.1", 0))
+    given_up, came, gone = threading.Event(), [], threading.Event()
+
+    def serve():
+        connection, _ = listener.accept()
+        if tls:
+            connection = server_context(authority).wrap_socket(connection, server_side=True)
+        assert given_up.wait(PATIENCE_S)
+        with connection, contextlib.suppress(ConnectionError):
+            while piece := socket.socket.recv(connection, 65536):
+                came.append(len(piece))
+        gone.set()
+
+    async def run():
+        base_url = f"{'https' if tls else 'http'}://localhost:{listener.getsockname()[1]}"
+        async with client_of(base_url, ca_file=str(ca_file), timeout_s=1.0) as client:
+            assert (await send(client, request)).kind is TIMEOUT
+            given_up.set()
+            await until(gone.is_set)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(run())
+    thread.join(PATIENCE_S)
+    listener.close()
+    assert 0 < sum(came) < len(request.body)
 
 
 async def test_with_the_real_pacer_the_window_holds_on_the_wire():

@@ -3,6 +3,8 @@
 import hashlib
 import os
 import stat
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import orjson
@@ -471,3 +473,38 @@ def test_a_plan_that_changes_after_it_was_verified_yields_nothing(plan):
 def test_totals_are_a_partition():
     with pytest.raises(ValueError, match="add up"):
         PlanTotals(read=5, unique=5, duplicate=1)
+
+
+# --- the first plans of a process, read at the same time
+
+
+_READ_WHILE_READING = """
+import sys, threading
+from pathlib import Path
+from runner.plan.file import read_plan
+
+def read():
+    read_of.append(read_plan(Path(sys.argv[1])).header)
+
+def begin_another(frame, event, arg):
+    if frame.f_code.co_name == "get_dataclass_info":  # half of the header's type is learnt
+        sys.settrace(None)
+        other = threading.Thread(target=read)
+        other.start()
+        other.join()
+
+read_of = []
+sys.settrace(begin_another)
+read()
+sys.settrace(None)
+read()
+assert read_of == read_of[:1] * len(read_of)
+"""
+
+
+def test_two_threads_may_read_the_first_plans_of_a_process(plan):
+    """A worker proves several shards at once."""
+    done = subprocess.run(
+        [sys.executable, "-c", _READ_WHILE_READING, plan], capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
