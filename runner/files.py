@@ -21,6 +21,7 @@ __all__ = [
     "make_private_folder",
     "new_private",
     "open_own",
+    "opened_folder",
     "read_private",
     "refuse_existing",
     "sync_folder",
@@ -192,10 +193,17 @@ def make_private_folder(folder: Path) -> list[Path]:
     return missing
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable; raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+@contextmanager
+def opened_folder(folder: Path, flags: int = 0) -> Iterator[int]:
+    """Give a folder's descriptor, opened with more `flags` of `os.open`; raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | flags)
     try:
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable; raises OSError."""
+    with opened_folder(folder) as descriptor:
+        os.fsync(descriptor)

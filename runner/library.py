@@ -24,8 +24,16 @@ from runner.commands.report import report
 from runner.commands.status import status
 from runner.commands.verify import verify
 from runner.errors import Exit, Interrupted, in_our_words
-from runner.options import AccessOptions, PaceOptions, PlanOptions, ResumeOptions, RunOptions, StatusOptions
-from runner.output.console import Console, Verbosity
+from runner.options import (
+    AccessOptions,
+    OutputOptions,
+    PaceOptions,
+    PlanOptions,
+    ResumeOptions,
+    RunOptions,
+    StatusOptions,
+)
+from runner.output.console import Console
 from runner.output.results import PlanResult, ReportResult, Result, RunResult, VerifyResult, error_result
 from runner.output.run_results import PaceResult, StatusResult
 from runner.stop import Stop
@@ -288,7 +296,7 @@ class _Screen(Console):
 
     def __init__(self, log: TextIO | None) -> None:
         stream = _Silent() if log is None else log
-        super().__init__(Verbosity(quiet=log is None), stderr=stream, stdout=stream)
+        super().__init__(OutputOptions(quiet=log is None), stderr=stream, stdout=stream)
         self._interrupted = 0
         self._turn: tuple[AbstractEventLoop, Callable[[], None]] | None = None
 

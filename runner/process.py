@@ -10,11 +10,12 @@ import gc
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from runner.errors import Exit, Refused
 
@@ -30,11 +31,14 @@ __all__ = [
     "harden",
     "hold_signals",
     "ignore_signals",
+    "left_behind",
     "signals_deferred",
     "signals_to",
     "use_loop",
     "utc_now",
 ]
+
+_Answer = TypeVar("_Answer")
 
 _HEARD_IN_S: Final = 0.0005
 _COLLECTED_EVERY: Final = 20_000
@@ -159,6 +163,31 @@ def use_loop() -> "Callable[[], asyncio.AbstractEventLoop]":
         return asyncio.new_event_loop
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
+
+
+async def left_behind(work: "Callable[[], _Answer]") -> "_Answer":
+    """Return what `work` returns or raises, in a thread for which the end of the process does not wait."""
+    import asyncio  # noqa: PLC0415 - as above
+
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[_Answer] = loop.create_future()
+
+    def settle(error: Exception | None, value: Any = None) -> None:
+        if answer.done():  # who asked has gone
+            return
+        answer.set_result(value) if error is None else answer.set_exception(error)
+
+    def do() -> None:
+        found: tuple[Exception | None, Any]
+        try:
+            found = None, work()
+        except Exception as error:  # noqa: BLE001 - raised again where it is awaited
+            found = error, None
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, *found)
+
+    threading.Thread(target=do, daemon=True).start()
+    return await answer
 
 
 def utc_now() -> datetime:

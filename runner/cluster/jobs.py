@@ -55,7 +55,7 @@ _JOB: Final = """
         FROM shards WHERE shards.job = j.job) AS s"""
 _SHARDS: Final = """
     SELECT shard, epoch, state, plan_sha256, batches, phones, worker,
-        extract(epoch FROM clock_timestamp() - beat)::double precision, pieces, progress, exit_code, why
+        extract(epoch FROM clock_timestamp() - beat)::double precision, pieces, progress, why
     FROM shards WHERE job = %s ORDER BY shard"""
 
 
@@ -108,6 +108,11 @@ class JobRow:
         return Rate(self.count, self.period_s)
 
     @property
+    def names(self) -> dict[str, Any]:
+        """Return how a result names it."""
+        return {"id": self.job, "job": self.name, "run_id": self.run_id, "base_url": self.base_url}
+
+    @property
     def at_rest(self) -> bool:
         """Whether nothing of it is sent any more, unless somebody submits it again."""
         return self.state in {"stopped", "done"}
@@ -127,7 +132,6 @@ class ShardRow:
     heard_s: float | None
     pieces: int
     progress: dict[str, Any] | None
-    exit_code: int | None
     why: str | None
 
 

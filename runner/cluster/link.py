@@ -19,7 +19,7 @@ from runner.cluster.line import Patience
 from runner.errors import Refused, RunnerError, Stopped
 from runner.settings import Rate
 
-__all__ = ["Channel", "ShardFile", "ShardLink", "Turn", "TurnReply"]
+__all__ = ["Channel", "ShardLink", "Turn", "TurnReply"]
 
 BEAT_S: Final = 0.4
 """Between the beginnings of two turns at most, while the database answers: the shard's beat."""
@@ -141,7 +141,9 @@ class _Outbox:
 
 
 class ShardLink:
-    """Takes a shard's turns; implements `Turns` for its pacer. `run` is to be under way meanwhile.
+    """Takes a shard's turns; `run` is to be under way meanwhile.
+
+    Implements `Turns` for its pacer, and `AppendFile` for its journal: durable is what the database has.
 
     Args:
         channel: The database.
@@ -231,6 +233,9 @@ class ShardLink:
             self._wanted.set()
             await done
 
+    def close(self) -> None:
+        """Do nothing: the link's end is its owner's."""
+
     def _check(self) -> None:
         if self.lost is not None:
             raise Stopped(self.lost.why, hint=self.lost.hint)
@@ -289,21 +294,3 @@ class ShardLink:
 def _left_alone(away: DatabaseAway) -> Stopped:
     why = f"{away.message}; what it does not have is sent again by whoever resumes the shard"
     return Stopped(why, hint="the shard is resumed from what the database has")
-
-
-class ShardFile:
-    """An `AppendFile` that is a link: durable is what the database has."""
-
-    def __init__(self, link: ShardLink) -> None:
-        self._link = link
-
-    def append(self, data: bytes) -> None:
-        """Take a record; raises Stopped where the shard is lost."""
-        self._link.append(data)
-
-    async def sync(self) -> None:
-        """Return once every record appended before this is in the database; raises Stopped."""
-        await self._link.sync()
-
-    def close(self) -> None:
-        """Do nothing: the link's end is its owner's."""

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from runner.files import opened_folder
+
 __all__ = ["clear_abandoned", "private_folder"]
 
 _PREFIX: Final = "bulk-delete-shard-"
@@ -21,7 +23,7 @@ _PREFIX: Final = "bulk-delete-shard-"
 @contextmanager
 def private_folder() -> Iterator[Path]:
     """Give a new folder that is gone afterwards; raises OSError where there is no room for one."""
-    with tempfile.TemporaryDirectory(prefix=_PREFIX) as name, _opened(Path(name)) as folder:
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as name, opened_folder(Path(name)) as folder:
         # Where the file system knows no locks, nobody else gets one either, and nothing is cleared.
         with suppress(OSError):
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -38,18 +40,9 @@ def clear_abandoned() -> int:
 
 
 def _cleared(path: Path) -> bool:
-    with _opened(path) as folder:
+    with opened_folder(path, os.O_NOFOLLOW) as folder:
         if os.fstat(folder).st_uid != os.geteuid() or not any(path.iterdir()):  # empty: it is being made
             return False
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(path)
     return True
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        yield folder
-    finally:
-        os.close(folder)

@@ -28,7 +28,7 @@ _AT_A_TIME: Final = 16
 """Pieces that one question fetches: a beat waits for no longer than that takes."""
 _TURN: Final = "SELECT * FROM turn(%s, %s, %s, %s, %s, %s, %s, %s::jsonb)"
 _TASK: Final = """
-    SELECT j.base_url, j.name, j.run_id, s.plan_sha256, j.settings, s.pieces, o.count, o.period_s,
+    SELECT j.base_url, j.run_id, s.plan_sha256, j.settings, s.pieces, o.count, o.period_s,
         coalesce((s.progress->>'orders')::integer,
             (SELECT coalesce(max(number), 0) FROM orders WHERE orders.job = s.job))
     FROM shards AS s JOIN jobs AS j USING (job) JOIN origins AS o USING (origin)
@@ -61,7 +61,6 @@ class ShardTask:
 
     Args:
         base_url: With which the job was submitted.
-        name: The job's.
         run_id: Of all its shards.
         plan_sha256: Of the shard's plan.
         settings: Limits, reason, operator and `audit_all_phones`, as `cluster submit` wrote them.
@@ -71,7 +70,6 @@ class ShardTask:
     """
 
     base_url: str
-    name: str
     run_id: str
     plan_sha256: str
     settings: dict[str, Any]
@@ -101,10 +99,10 @@ class ShardRows:
         ((begun,),) = await self._line.ask_on("SELECT begin_shard(%s, %s, %s, %s)", (*self._mine, me))
         if not begun:
             return None
-        ((base_url, name, run_id, digest, settings, pieces, *rate, orders),) = await self._line.ask_on(
+        ((base_url, run_id, digest, settings, pieces, *rate, orders),) = await self._line.ask_on(
             _TASK, self._where
         )
-        return ShardTask(base_url, name, run_id, digest, settings, pieces, Rate(*rate), orders)
+        return ShardTask(base_url, run_id, digest, settings, pieces, Rate(*rate), orders)
 
     async def copy(self, what: Literal["plan", "audit"], path: Path) -> None:
         """Write the shard's plan, or its audit so far, into a new private file; raises OSError."""

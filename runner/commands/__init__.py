@@ -25,16 +25,14 @@ VERBS: Final = {
         "verify": "Check integrity: 0 whole, 1 damaged, 3 intact but without an end (killed, torn, cut).",
     },
     "Many machines": {
-        "cluster": "Share one plan and one rate among many machines, through a PostgreSQL database.",
+        "cluster": "Share one plan and one rate among many machines, through a PostgreSQL database."
     },
     "For programs": {
-        "schema": "Print the JSON Schema of the job file, of an audit line, or of what --json writes.",
+        "schema": "Print the JSON Schema of the job file, of an audit line, or of what --json writes."
     },
 }
 CLUSTER_VERBS: Final = {
-    "Set up": {
-        "init": "Make the tables in the database, or check those that are there.",
-    },
+    "Set up": {"init": "Make the tables in the database, or check those that are there."},
     "Delete": {
         "submit": "Cut PLAN into shards and place them for workers; nothing is sent here.",
         "worker": "Take shards of this origin and send them, until a signal comes.",

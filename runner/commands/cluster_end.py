@@ -41,10 +41,7 @@ def cancel(cluster: Cluster, job: str) -> CommandResult[ClusterCancelResult]:
     steps = ("fetch", row.job, "--out", row.job) if row.at_rest else ("status", row.job)
     result = ClusterCancelResult(
         message=state,
-        id=row.job,
-        job=row.name,
-        run_id=row.run_id,
-        base_url=row.base_url,
+        **row.names,
         next=cluster.command("cluster", *steps),
         state=row.state,
         doing=row.doing,
@@ -64,9 +61,7 @@ def forget(cluster: Cluster, job: str, screen: Console, *, yes: bool) -> Command
         answer(asked(text, "--yes", screen), screen)
     if not cluster.run(lambda connection: forget_job(connection, row)):
         raise Refused(f"{row.job} has changed meanwhile", hint="look at it again, and fetch it again")
-    result = ClusterForgetResult(
-        id=row.job, job=row.name, run_id=row.run_id, base_url=row.base_url, next=None
-    )
+    result = ClusterForgetResult(**row.names, next=None)
     return CommandResult(result, lambda: f"{row.job} is forgotten: its plan and audit left the database")
 
 

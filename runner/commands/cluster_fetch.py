@@ -46,10 +46,7 @@ def fetch(cluster: Cluster, job: str, out: Path, screen: Console) -> CommandResu
 
     row, manifest = cluster.run(bring)
     result = ClusterFetchResult(
-        id=row.job,
-        job=row.name,
-        run_id=row.run_id,
-        base_url=row.base_url,
+        **row.names,
         next=command("report", out),
         folder=str(out),
         state=row.state,

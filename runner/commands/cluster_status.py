@@ -63,11 +63,9 @@ def pace_job(cluster: Cluster, job: str, options: PaceOptions) -> CommandResult[
             row = await find_job(connection, job)
         return row
 
-    found = _job(cluster.run(steer), cluster)
-    go_on = cluster.command("pace", job, "--go-on") if found.held else None
-    result = ClusterPaceResult(
-        id=found.id, job=found.job, run_id=found.run_id, base_url=found.base_url, next=go_on, item=found
-    )
+    row = cluster.run(steer)
+    found, go_on = _job(row, cluster), cluster.command("pace", job, "--go-on") if row.held else None
+    result = ClusterPaceResult(**row.names, next=go_on, item=found)
     return CommandResult(result, lambda: "\n".join(job_lines(found)))
 
 
@@ -89,10 +87,7 @@ async def _order(connection: Connection, row: JobRow, options: PaceOptions) -> N
 def _job(row: JobRow, cluster: Cluster) -> ClusterJob:
     fetched = row.fetched_at if row.at_rest else None
     return ClusterJob(
-        id=row.job,
-        job=row.name,
-        run_id=row.run_id,
-        base_url=row.base_url,
+        **row.names,
         next=_next(row, cluster),
         state=row.state,
         why=row.stop_why,

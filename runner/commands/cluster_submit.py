@@ -207,10 +207,7 @@ def _ended(
     steps = ("fetch", row.job, "--out", row.job) if row.state == "done" else ("status", row.job)
     result = ClusterSubmitResult(
         message=said,
-        id=row.job,
-        job=row.name,
-        run_id=row.run_id,
-        base_url=row.base_url,
+        **row.names,
         next=cluster.command("cluster", *steps),
         plan=str(given.path),
         what=what,

@@ -66,12 +66,11 @@ class CommandCall:
     def open(self, output: "OutputOptions") -> "Console":
         """Open the screen as the flags say, and warn of variables that mean nothing."""
         from runner.access import environment_warnings
-        from runner.output.console import Console, Verbosity
+        from runner.output.console import Console
         from runner.process import hold_signals
 
         self._as_json = output.as_json
-        verbosity = Verbosity(output.quiet, output.verbose, log_json=output.log_format == "json")
-        self._screen = Console(verbosity, on_settled=hold_signals)
+        self._screen = Console(output, on_settled=hold_signals)
         for warning in environment_warnings(os.environ):
             self._screen.warn(warning)
         return self._screen

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from runner.errors import Refused
-from runner.files import make_private_folder
+from runner.files import make_private_folder, opened_folder
 from runner.locks import state_directory
 
 __all__ = ["ask", "is_own_peer", "listen", "socket_of"]
@@ -130,8 +130,5 @@ def _short_name(path: Path) -> Iterator[str]:
     if len(os.fsencode(path)) <= _LONGEST_NAME:
         yield str(path)
         return
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with opened_folder(path.parent) as folder:
         yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)

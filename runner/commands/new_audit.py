@@ -99,31 +99,32 @@ def reserve_audit(given: Path | None, name: str) -> Iterator[AuditPlace]:
         yield place
 
 
-def _claim(audit: Path) -> AuditPlace:
+def _place(audit: Path) -> AuditPlace:
+    """Take a place; raises FileExistsError or Busy where it is not free, Refused where none can be made."""
     try:
         return AuditPlace(audit, _locked_plan(audit))
+    except FileExistsError:
+        raise
+    except OSError as error:
+        why = f"{audit}: cannot be made: {error.strerror}"
+        raise Refused(why, hint="name another with --audit") from error
+
+
+def _claim(audit: Path) -> AuditPlace:
+    try:
+        return _place(audit)
     except FileExistsError as error:
         hint = "nothing is written over: name another with --audit"
         if is_audit(audit):  # whether it is to be resumed, rerun or left, its report knows
             hint += f", or see what this one is and how to go on: {command('report', audit)}"
         raise Refused(f"{error.filename} exists", hint=hint) from error
-    except OSError as error:
-        raise Refused(
-            f"{audit}: cannot be made: {error.strerror}", hint="name another with --audit"
-        ) from error
 
 
 def _claim_next(first: Path) -> AuditPlace:
     """Take the first place that is free, from this one on."""
     for number in count(1):
-        audit = first if number == 1 else first.with_stem(f"{first.stem}-{number}")
         with suppress(FileExistsError, Busy):
-            try:
-                return AuditPlace(audit, _locked_plan(audit))
-            except OSError as error:
-                if isinstance(error, FileExistsError):
-                    raise
-                raise Refused(f"{audit}: cannot be made: {error.strerror}") from error
+            return _place(first if number == 1 else first.with_stem(f"{first.stem}-{number}"))
     raise AssertionError("there is always a next number")
 
 

@@ -18,7 +18,7 @@ from runner.audit.fold import Fold, fold_audit
 from runner.cluster.clock import boot_time
 from runner.cluster.database import Database
 from runner.cluster.line import DatabaseLine, Patience
-from runner.cluster.link import ShardFile, ShardLink, TurnReply
+from runner.cluster.link import ShardLink, TurnReply
 from runner.cluster.scratch import private_folder
 from runner.cluster.shard_rows import RestState, ShardKey, ShardRows, ShardTask
 from runner.cluster.slots import open_slots
@@ -297,7 +297,7 @@ class ShardSender:
             if windows := files.open_windows():
                 await show_windows(windows, vendor, screen)
             protect = await asyncio.to_thread(protected_now, spec, files.plan)
-            run = OpenRun(spec, files, fold, ShardFile(opened.link), vendor, protect)
+            run = OpenRun(spec, files, fold, opened.link, vendor, protect)
             ended = await send(run, screen, monitor, opened.orders.during)
             return Exit(ended.summary.exit_code)
 
@@ -362,7 +362,7 @@ class _Shard:
     async def finished(self, plan: PlanFile, fold: Fold) -> Exit:
         """Close the books of an audit with nothing left to do, and return what all of it comes to."""
         if not fold.complete:
-            await add_summary(ShardFile(self.link), fold, plan)
+            await add_summary(self.link, fold, plan)
         return Exit.OK if fold.totals().all_confirmed else Exit.PARTIAL
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from runner.audit.fold import Tallies
 from runner.audit.manifest import JobManifest, is_job_folder
@@ -79,20 +79,35 @@ def _job(folder: Path, heads: Sequence[str]) -> Verified:
     try:
         run = find_run(folder)
     except AuditDamaged as error:
-        return _of_job(folder, _Finding(State.DAMAGED, error.message))
+        return Verified(kind="job", audit=str(folder), **_Finding(State.DAMAGED, error.message).said())
     assert run.manifest is not None  # noqa: S101 - it is a job's folder
     missing = {head.strip().lower() for head in heads} - {run.manifest.head}
     parts, faults = _shards(run, run.manifest, missing)
-    return _of_job(folder, _found(parts, faults, missing), run.manifest, tuple(strangers_in(run)))
+    return Verified(
+        **_found(parts, faults, missing).said(),
+        job=run.manifest.name,
+        run_id=run.manifest.run_id,
+        audit=str(folder),
+        base_url=run.manifest.base_url,
+        kind="job",
+        records=sum(entry.records for entry in run.manifest.shards),
+        head=run.manifest.head,
+        strangers=tuple(strangers_in(run)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """What was found of a job, and in which line of the shard that is named."""
+    """What was found of a file or a job, and in which line."""
 
     state: State
     what: str
     line: int = 0
+
+    def said(self) -> dict[str, Any]:
+        """Return it as a result says it."""
+        code = int(self.state.exit_code)
+        return {"state": self.state, "exit_code": code, "what": self.what, "line": self.line}
 
 
 def _shards(
@@ -125,27 +140,6 @@ def _found(parts: Sequence[FoldedAudit], faults: Sequence[AuditDamaged], missing
     return _Finding(State.WHOLE, f"{many(len(parts), 'shard')}, {words}")
 
 
-def _of_job(
-    folder: Path, found: _Finding, manifest: JobManifest | None = None, strangers: tuple[str, ...] = ()
-) -> Verified:
-    return Verified(
-        job=None if manifest is None else manifest.name,
-        run_id=None if manifest is None else manifest.run_id,
-        audit=str(folder),
-        plan=None,
-        base_url=None if manifest is None else manifest.base_url,
-        next=None,
-        kind="job",
-        state=found.state,
-        exit_code=int(found.state.exit_code),
-        what=found.what,
-        line=found.line,
-        records=0 if manifest is None else sum(entry.records for entry in manifest.shards),
-        head="" if manifest is None else manifest.head,
-        strangers=strangers,
-    )
-
-
 def _audit(audit: Path, heads: Sequence[str]) -> Verified:
     """Return the finding on an audit and the plan beside it, which is part of the evidence if it is there."""
     plan, flaw = None, ""
@@ -154,22 +148,18 @@ def _audit(audit: Path, heads: Sequence[str]) -> Verified:
     except AuditDamaged as error:
         flaw = error.message
     found = verify_audit(audit, heads=heads, phones_of=None if plan is None else plan.phones_of)
-    state, line, what = found.state, found.line, found.what
-    if flaw and state is not State.DAMAGED:
-        state, line, what = State.DAMAGED, 0, f"its plan: {flaw}"
+    finding = _Finding(found.state, found.what, found.line)
+    if flaw and found.state is not State.DAMAGED:
+        finding = _Finding(State.DAMAGED, f"its plan: {flaw}")
     run = _first(audit)
     return Verified(
+        **finding.said(),
         job=None if run is None else run.job,
         run_id=None if run is None else run.run_id,
         audit=str(audit),
         plan=str(plan_beside(audit)) if plan is not None or flaw else None,
         base_url=None if run is None else run.base_url,
-        next=None,
         kind="audit",
-        state=state,
-        exit_code=int(state.exit_code),
-        what=what,
-        line=line,
         records=found.records,
         head=found.head,
     )
@@ -188,24 +178,18 @@ def _plan(path: Path) -> Verified:
     try:
         plan = read_plan(path)
     except AuditDamaged as error:
-        state, what, job, batches = State.DAMAGED, f"a plan: {error.message}", None, 0
+        found, job, batches = _Finding(State.DAMAGED, f"a plan: {error.message}"), None, 0
     else:
-        state, what = State.WHOLE, f"a plan, as it was written: it deletes {scope(plan.header)}"
+        found = _Finding(State.WHOLE, f"a plan, as it was written: it deletes {scope(plan.header)}")
         job, batches = plan.header.name, plan.header.totals.batches
     audit = path.with_suffix("") if path.suffix == ".plan" else None
     used = audit is not None and audit.exists()
     return Verified(
+        **found.said(),
         job=job,
-        run_id=None,
         audit=str(audit) if used else None,
         plan=str(path),
-        base_url=None,
         next=command("verify", audit) if used and audit is not None else None,
         kind="plan",
-        state=state,
-        exit_code=int(state.exit_code),
-        what=what,
-        line=0,
         records=batches,
-        head="",
     )

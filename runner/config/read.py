@@ -72,7 +72,11 @@ class _Reading:
         notify = tuple(self._notify(one, ("notify", n)) for n, one in enumerate(model.notify))
         if not self._document.is_sound:
             return None
-        return model.audience(self._folder, notify)
+        return Audience(
+            ping_url=None if model.ping is None else model.ping.url,
+            textfile=None if model.metrics is None else self._folder / model.metrics.textfile,
+            notify=notify,
+        )
 
     def _notify(self, one: NotifyModel, path: Steps) -> Recipient:
         return Recipient(

@@ -5,7 +5,6 @@ it. A message never holds a value from the file.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
@@ -14,9 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 from runner.job.document import Steps
 from runner.job.messages import fault_words, likely_key
 from runner.tell.ending import ENDS
-from runner.tell.messages import KINDS, Recipient
+from runner.tell.messages import KINDS
 from runner.tell.robots import ROBOTS
-from runner.tell.tell import Audience
 
 __all__ = ["ALLOWED", "ConfigModel", "NotifyModel", "check_url", "shape_of_config"]
 
@@ -125,14 +123,6 @@ class ConfigModel(_Section):
     ping: PingModel | None = None
     metrics: MetricsModel | None = None
     notify: list[NotifyModel] = []
-
-    def audience(self, folder: Path, notify: tuple[Recipient, ...]) -> Audience:
-        """Return who is told, with those whose secrets were read; relative names are relative to `folder`."""
-        return Audience(
-            ping_url=None if self.ping is None else self.ping.url,
-            textfile=None if self.metrics is None else folder / self.metrics.textfile,
-            notify=notify,
-        )
 
 
 _KEYS: Final = {

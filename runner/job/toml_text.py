@@ -11,7 +11,6 @@ written as `1_39`, `+5` or `0x1F` is a fault.
 import re
 import tomllib
 from array import array
-from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from typing import Any
 
@@ -33,6 +32,7 @@ from runner.job.places import Inside, Places
 
 __all__ = ["read_toml"]
 
+_OFFSETS = 1 << 32
 _MAX_LIVE = 20_000
 """Parts of keys that the parser keeps at once; with a new `[[users]]` it lets go of those before."""
 
@@ -59,39 +59,30 @@ _ODD_NUMBER = re.compile(r"[+-][0-9]|[0-9]_|0[xob]")
 _DIGITS = re.compile(r"(?:0|[1-9][0-9]*)(?![0-9A-Za-z_])")
 
 
-class _TooMuch(Exception):
-    """The text would make the parser swell; `words` say how."""
+class _Ends(Exception):
+    """The outline ends at this offset: what stands there is no TOML that is known here.
 
-    def __init__(self, offset: int, words: str) -> None:
+    Or, in `words`, it would make the parser swell.
+    """
+
+    def __init__(self, offset: int, words: str = "") -> None:
         super().__init__(words)
         self.offset, self.words = offset, words
-
-
-class _Unreadable(Exception):
-    """The outline ends at this offset: what stands there is no TOML, or none that is known here."""
-
-    def __init__(self, offset: int) -> None:
-        super().__init__(offset)
-        self.offset = offset
-
-
-@dataclass(slots=True)
-class _Spot:
-    """A key: where it stands, and the keys under it, or the tables of `[[it]]`, or its value's offset."""
-
-    at: int
-    under: "dict[str, _Spot] | list[_Spot] | int" = field(default_factory=dict)
 
 
 def read_toml(document: Document, text: str) -> None:
     """Read a job's TOML into a document; what is wrong with it is noted there."""
     outline = _Outline(text)
     document.locate = outline.locate
+    cut = False
     try:
-        text = text[: outline.draw()]
-    except _TooMuch as error:
-        document.add_at((outline.line(error.offset), 0), error.words)
-        return
+        outline.draw()
+    except _Ends as error:
+        if error.words:
+            document.add_at((outline.line(error.offset), 0), error.words)
+            return
+        cut, line_end = True, text.find("\n", error.offset)
+        text = text[: line_end + 1 or len(text)]
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -105,7 +96,7 @@ def read_toml(document: Document, text: str) -> None:
             raise
         document.add_at((outline.line(number.start()), 0), "not TOML that a job could be: an endless number")
         return
-    if outline.cut:
+    if cut:
         document.add_at((outline.line(len(text) - 1), 0), "not TOML: this line cannot be read")
         return
     document.data = data
@@ -118,30 +109,30 @@ class _Outline:
     """Where the keys of a text stand."""
 
     def __init__(self, text: str) -> None:
-        self.cut = False
         self._text = text
-        self._top = _Spot(0)
         self._places = Places(text, _look_inside)
+        self._keys: dict[Steps, dict[str | int, int]] = {}
+        """By the table's path: offsets of each key and of its value, packed; what has no value is a table."""
+        self._counts: dict[Steps, int] = {}
+        """How many tables `[[it]]` has."""
+        self._tables = 0
         self._section = ""
         self._live: dict[str, int] = {}
         self._all_live = 0
-        self._tables = 0
 
-    def draw(self) -> int:
-        """Go through the text; return how much of it the parser may see."""
-        at, table = 0, self._top
-        try:
-            while (at := _after(_BLANK, self._text, at)) < len(self._text):
-                if self._text[at] == "[":
-                    at, table = self._header(at)
-                else:
-                    at = self._key_and_value(at, table)
-                at = _end_of(_REST_OF_LINE, self._text, at)
-        except _Unreadable as error:
-            self.cut = True
-            line_end = self._text.find("\n", error.offset)
-            return line_end + 1 if line_end >= 0 else len(self._text)
-        return at
+    def draw(self) -> None:
+        """Go through the text.
+
+        Raises:
+            _Ends: The parser may see no more than the text up to there, or nothing of it.
+        """
+        at, table = 0, tuple[str | int, ...]()
+        while (at := _after(_BLANK, self._text, at)) < len(self._text):
+            if self._text[at] == "[":
+                at, table = self._header(at)
+            else:
+                at = self._key_and_value(at, table)
+            at = _end_of(_REST_OF_LINE, self._text, at)
 
     def line(self, offset: int) -> int:
         """Return the line of an offset."""
@@ -158,91 +149,74 @@ class _Outline:
 
     def _find(self, path: Steps) -> tuple[int, int]:
         """Return the offsets of a key and of its value."""
-        spot, key = self._top, 0
+        here: Steps = ()
+        key = value = 0
         for index, step in enumerate(path):
-            if isinstance(spot.under, int):
-                inner_key, at = self._places.find(spot.under, path[index:])
-                return (key if inner_key == spot.under else inner_key), at
-            found = self._under(spot, step)
+            if value:
+                inner_key, at = self._places.find(value, path[index:])
+                return (key if inner_key == value else inner_key), at
+            found = self._keys.get(here, {}).get(step)
             if found is not None:
-                spot, key = found, found.at
-        return key, spot.under if isinstance(spot.under, int) else spot.at
+                here, (key, value) = (*here, step), divmod(found, _OFFSETS)
+        return key, value or key
 
-    def _under(self, spot: _Spot, step: str | int) -> _Spot | None:
-        if isinstance(spot.under, dict):
-            return spot.under.get(str(step))
-        if isinstance(spot.under, list) and isinstance(step, int) and step < len(spot.under):
-            return spot.under[step]
-        return None
-
-    def _header(self, at: int) -> tuple[int, _Spot]:
+    def _header(self, at: int) -> tuple[int, Steps]:
         header = _HEADER.match(self._text, at)
         if header is None:
-            raise _Unreadable(at)
-        names = self._names(header[2], at)
-        many = header[1] == "[["
+            raise _Ends(at)
+        names, many = self._names(header[2], at), header[1] == "[["
         self._section = names[0]
         self._note_live(len(names), at, afresh=many and len(names) == 1)
-        table = self._top
-        for name in names[:-1]:
-            table = self._table(table, name, at)
-        if many:
-            table = self._new_table(table, names[-1], at)
-        else:
-            table = self._table(table, names[-1], at)
-            table.at = at
-        return header.end(), table
+        within = self._table((), names[:-1], at)
+        table = (*within, names[-1])
+        self._note(within, names[-1], at)
+        if not many:
+            self._keys[within][names[-1]] = at * _OFFSETS
+            return header.end(), self._last(table)
+        self._tables += 1
+        if self._tables > MAX_MAPPINGS:
+            raise _Ends(at, TOO_MANY_VALUES)
+        nth = self._counts.get(table, 0)
+        self._counts[table] = nth + 1
+        self._keys.setdefault(table, {})[nth] = at * _OFFSETS
+        return header.end(), (*table, nth)
 
-    def _key_and_value(self, at: int, table: _Spot) -> int:
+    def _key_and_value(self, at: int, table: Steps) -> int:
         key = _KEY.match(self._text, at)
         if key is None:
-            raise _Unreadable(at)
+            raise _Ends(at)
         names = self._names(key[0], at)
         self._note_live(len(names), at)
-        for name in names[:-1]:
-            table = self._table(table, name, at)
         equals = _after(_SPACE, self._text, key.end())
         if self._text[equals : equals + 1] != "=":
-            raise _Unreadable(equals)
+            raise _Ends(equals)
         value = _after(_SPACE, self._text, equals + 1)
-        if isinstance(table.under, dict):
-            self._add(table.under, names[-1], _Spot(at, value))
+        self._note(self._table(table, names[:-1], at), names[-1], at, value)
         return _end_of_value(self._text, value)
+
+    def _table(self, table: Steps, names: list[str], at: int) -> Steps:
+        """Return the path of a table in another one; it begins here where it is not there yet."""
+        for name in names:
+            self._note(table, name, at)
+            table = self._last((*table, name))
+        return table
+
+    def _last(self, table: Steps) -> Steps:
+        """Return the path of a table, of several the last one's."""
+        count = self._counts.get(table)
+        return table if count is None else (*table, count - 1)
+
+    def _note(self, table: Steps, name: str, at: int, value: int = 0) -> None:
+        keys = self._keys.setdefault(table, {})
+        if len(keys) >= MAX_KEYS and name not in keys:
+            raise _Ends(at, TOO_MANY_KEYS)
+        keys.setdefault(name, at * _OFFSETS + value)
 
     def _names(self, key: str, at: int) -> list[str]:
         names = [_name(part) for part in _NAME.findall(key)]
         if len(names) > MAX_DEPTH:
-            raise _TooMuch(at, TOO_DEEP)
+            raise _Ends(at, TOO_DEEP)
         return names
-
-    def _table(self, within: _Spot, name: str, at: int) -> _Spot:
-        """Return the table of that name, the last one of several; a new one where there is none."""
-        if isinstance(within.under, list):
-            within = within.under[-1]
-        if not isinstance(within.under, dict):
-            return _Spot(at)  # a value stands there: the parser will say so
-        if name not in within.under:
-            self._add(within.under, name, _Spot(at))
-        found = within.under[name]
-        return found.under[-1] if isinstance(found.under, list) else found
-
-    def _new_table(self, within: _Spot, name: str, at: int) -> _Spot:
-        self._tables += 1
-        if self._tables > MAX_MAPPINGS:
-            raise _TooMuch(at, TOO_MANY_VALUES)
-        made = _Spot(at)
-        if isinstance(within.under, dict):
-            tables = within.under.get(name)
-            if tables is None:
-                self._add(within.under, name, _Spot(at, [made]))
-            elif isinstance(tables.under, list):
-                tables.under.append(made)
-        return made
-
-    def _add(self, keys: dict[str, _Spot], name: str, spot: _Spot) -> None:
-        if len(keys) >= MAX_KEYS:
-            raise _TooMuch(spot.at, TOO_MANY_KEYS)
-        keys.setdefault(name, spot)
 
     def _note_live(self, parts: int, at: int, *, afresh: bool = False) -> None:
         """Count the parts of keys that the parser keeps, by the section they stand in."""
@@ -250,7 +224,7 @@ class _Outline:
         self._live[self._section] = parts if afresh else before + parts
         self._all_live += self._live[self._section] - before
         if self._all_live > _MAX_LIVE:
-            raise _TooMuch(at, f"more than {_MAX_LIVE:,} keys outside of numbered tables such as [[users]]")
+            raise _Ends(at, f"more than {_MAX_LIVE:,} keys outside of numbered tables such as [[users]]")
 
 
 def _name(part: str) -> str:
@@ -266,7 +240,7 @@ def _after(pattern: re.Pattern[str], text: str, at: int) -> int:
 def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
     match = pattern.match(text, at)
     if match is None:
-        raise _Unreadable(at)
+        raise _Ends(at)
     return match.end()
 
 
@@ -287,9 +261,9 @@ def _end_of_value(text: str, at: int) -> int:
         elif _TOO_LONG.match(text, at):
             depth = MAX_DEPTH + 1
         else:
-            raise _Unreadable(at)
+            raise _Ends(at)
         if depth > MAX_DEPTH:
-            raise _TooMuch(at, TOO_DEEP)
+            raise _Ends(at, TOO_DEEP)
         at += 1
         if not depth:
             return at

@@ -7,10 +7,11 @@ might have shifted for a good one.
 
 import csv
 import re
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import accumulate, zip_longest
+from itertools import accumulate, chain, zip_longest
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault
@@ -85,7 +86,7 @@ def read_table(source: Source, pieces: Iterator[str], spec: ListSpec, rule: Phon
     layout = find_layout([row for _, row in rows], spec, rule, source.fault)
     if layout.skip:
         first, line = _cut_lines(first, rows[layout.skip - 1][0] - line + 1), rows[layout.skip - 1][0] + 1
-    body = _read_body(source, _chain(first, chunks), _Shape.of(delimiter, layout), line)
+    body = _read_body(source, chain(filter(None, [first]), chunks), _Shape.of(delimiter, layout), line)
     yield from one_list(source, body, layout)
 
 
@@ -100,7 +101,7 @@ def read_table_cells(source: Source, pieces: Iterator[str], spec: ListSpec) -> I
     if not first:
         return
     delimiter, first, line, _ = _settle_delimiter(source, first, line, spec)
-    for piece in _chain(first, chunks):
+    for piece in chain(filter(None, [first]), chunks):
         if delimiter is None:
             if "\r" in piece:
                 raise _return_fault(source, piece, line)
@@ -149,12 +150,6 @@ def _first_piece(chunks: Iterator[str]) -> tuple[str, int]:
         if rest:
             return rest, line
     return "", line
-
-
-def _chain(first: str, chunks: Iterator[str]) -> Iterator[str]:
-    if first:
-        yield first
-    yield from chunks
 
 
 def _cut_lines(text: str, lines: int) -> str:
@@ -317,8 +312,7 @@ def _cut_by_csv(source: Source, piece: str, shape: _Shape, line: int) -> Rows | 
     """
     if shape.delimiter is None:
         return None
-    texts = [text + "\n" for text in piece.split("\n")]
-    texts.pop()
+    texts = [text + "\n" for text in piece.split("\n")[:-1]]
     try:
         rows = list(csv.reader(texts, delimiter=shape.delimiter, strict=True))
     except csv.Error:
@@ -336,24 +330,23 @@ class _TableLines:
 
     def __init__(self, piece: str, chunks: Iterator[str]) -> None:
         self._chunks = chunks
-        self._pending = self._split(piece)
-        self.left = len(self._pending)
+        self._take(piece)
 
-    def _split(self, piece: str) -> list[str]:
-        lines = [text + "\n" for text in piece.split("\n")]
-        lines.pop()
-        lines.reverse()
-        return lines
+    def _take(self, piece: str) -> None:
+        self._pending = deque(text + "\n" for text in piece.split("\n")[:-1])
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
         if not self._pending:
-            self._pending = self._split(next(self._chunks))
-            self.left += len(self._pending)
-        self.left -= 1
-        return self._pending.pop()
+            self._take(next(self._chunks))
+        return self._pending.popleft()
+
+    @property
+    def left(self) -> int:
+        """How many of them are left in hand."""
+        return len(self._pending)
 
 
 def _cut_slowly(

@@ -90,7 +90,7 @@ class Parts:
         self.workbook = self._main_part()
 
     def _main_part(self) -> str:
-        for kind, name in self.related(""):
+        for _, kind, name in self.relationships(""):
             if kind == "officeDocument" and name in self._members and name not in _FOREIGN:
                 return name
         if "xl/workbook.xml" in self._members:
@@ -99,11 +99,6 @@ class Parts:
             if name in self._members:
                 raise Unreadable(f"this is {what}", "Save the list as .xlsx or CSV.")
         raise Unreadable("a zip archive, but no .xlsx workbook", "Unpack it, or pack with gzip.")
-
-    def related(self, part: str) -> Iterator[tuple[str, str]]:
-        """Yield the kind and the name of every part that a part names as its own; of "", the package's."""
-        for _, kind, name in self.relationships(part):
-            yield kind, name
 
     def relationships(self, part: str) -> Iterator[tuple[str, str, str]]:
         """Yield identifier, kind (the last word of its type) and part of every inner relationship."""

@@ -10,26 +10,25 @@ import logging
 import os
 import re
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, TextIO
 
 from runner.access import Token
 from runner.audit.records import BatchRecord, OpenRecord, PaceRecord, Record
 from runner.errors import Exit, Refused, RunnerError
+from runner.options import OutputOptions
 from runner.output.live_lines import LiveLines
 from runner.output.log import make_log
 from runner.output.progress import Progress, Snapshot, block, sentence
 from runner.phones import mask, mask_echoes
-from runner.process import signals_to
+from runner.process import left_behind, signals_to
 from runner.stop import Stop
 from runner.streams import Shielded
 from runner.text import printable, wrap
 
-__all__ = ["Console", "Verbosity"]
+__all__ = ["Console"]
 
 _PHONE = re.compile(r"(?<![0-9A-Za-z-])(?:\+?86)?1[3-9][0-9]{9}(?![0-9A-Za-z])")
 _LINE_EVERY_S = 15.0
@@ -37,33 +36,11 @@ _LOOK_EVERY_S = 1.0
 _DRAW_EVERY_S = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Verbosity:
-    """How much is said, and how.
-
-    Args:
-        quiet: Nothing but warnings and errors.
-        verbose: Every batch that fails, too.
-        log_json: Each line of standard error is a JSON object.
-    """
-
-    quiet: bool = False
-    verbose: bool = False
-    log_json: bool = False
-
-    @property
-    def level(self) -> int:
-        """The lowest level of `logging` that is shown."""
-        if self.quiet:
-            return logging.WARNING
-        return logging.DEBUG if self.verbose else logging.INFO
-
-
 class Console:
     """Standard error and standard output of one command.
 
     Args:
-        verbosity: How much is said, and how.
+        options: How much is said, and how.
         stderr: Where people look; None: the process's.
         stdout: Where the result goes; None: the process's.
         on_settled: Called when a run has its end, before anything is said of it.
@@ -71,7 +48,7 @@ class Console:
 
     def __init__(
         self,
-        verbosity: Verbosity,
+        options: OutputOptions,
         *,
         stderr: TextIO | None = None,
         stdout: TextIO | None = None,
@@ -79,7 +56,8 @@ class Console:
     ) -> None:
         self._stderr = Shielded(stderr if stderr is not None else sys.stderr)
         self._stdout = stdout if stdout is not None else sys.stdout
-        self._verbosity = verbosity
+        self._quiet = options.quiet
+        self._log_json = options.log_format == "json"
         self._on_settled = on_settled
         self._hidden: list[Token] = []
         self._live = self._stderr.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", ""}
@@ -87,8 +65,8 @@ class Console:
         self._footer = LiveLines(self._stderr, os.environ)
         self._log = make_log(
             lambda line: self._footer.write(self.redact(line) + "\n"),
-            level=verbosity.level,
-            as_json=verbosity.log_json,
+            level=logging.WARNING if options.quiet else logging.DEBUG if options.verbose else logging.INFO,
+            as_json=self._log_json,
             colour=self._live and not os.environ.get("NO_COLOR"),
         )
         self.settled: Exit | None = None
@@ -111,9 +89,9 @@ class Console:
 
     def say(self, text: str) -> None:
         """Write words for a person, of one or several lines, unless quiet."""
-        if self._verbosity.log_json:
+        if self._log_json:
             self.note(text)
-        elif not self._verbosity.quiet:
+        elif not self._quiet:
             self._write(text + "\n")
 
     def note(self, event: str, **fields: Any) -> None:
@@ -126,7 +104,7 @@ class Console:
 
     def show_error(self, error: RunnerError) -> None:
         """Write an error and what to do about it."""
-        if self._verbosity.log_json:
+        if self._log_json:
             self._log.error(error.message, hint=error.hint or None)
             return
         hint = f"  -> {error.hint}\n" if error.hint else ""
@@ -181,7 +159,7 @@ class Console:
             raise Refused(f"not confirmed: {question}", hint=f"there is no terminal to ask on: add {unless}")
         self._write(f"{question} [y/N] ")
         with stop.interruptible():
-            answer = await _read_answer()
+            answer = await left_behind(sys.stdin.readline)
         if answer.strip().lower() not in {"y", "yes"}:
             raise Refused("declined; nothing was sent")
 
@@ -192,10 +170,10 @@ class Console:
 
         def show(progress: object) -> None:
             nonlocal shown_s
-            if self._verbosity.quiet or time.monotonic() - shown_s <= every_s:
+            if self._quiet or time.monotonic() - shown_s <= every_s:
                 return
             shown_s = time.monotonic()
-            if self._live and not self._verbosity.log_json:
+            if self._live and not self._log_json:
                 columns = self._footer.size()[0]
                 self._footer.show(wrap(self.redact(printable(str(progress))), columns - 1))
             else:
@@ -218,10 +196,10 @@ class Console:
 
     async def _follow(self, snapshot: Callable[[], Snapshot]) -> None:
         """Draw a block again and again on a terminal, elsewhere write a line now and then."""
-        if self._verbosity.quiet:
+        if self._quiet:
             return
         loop = asyncio.get_running_loop()
-        drawn = self._live and not self._verbosity.log_json
+        drawn = self._live and not self._log_json
         progress, line_s = Progress(loop.time()), loop.time() + _LINE_EVERY_S
         while True:
             figures = progress.see(snapshot(), loop.time())
@@ -229,7 +207,7 @@ class Console:
                 self._footer.show([self.redact(line) for line in block(figures, self._footer.size()[0] - 1)])
             elif loop.time() >= line_s:
                 line_s += _LINE_EVERY_S
-                if self._verbosity.log_json:
+                if self._log_json:
                     self.note("progress", **figures)
                 else:
                     self.note(sentence(figures))
@@ -243,21 +221,3 @@ class Console:
 def _lines(text: str) -> str:
     """Return words of one or several lines, fit for a terminal."""
     return printable(text, keep="\n\t")
-
-
-async def _read_answer() -> str:
-    """Read a line from standard input in a thread of its own, which may be left behind waiting."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[str] = loop.create_future()
-
-    def settle(line: str) -> None:
-        if not answer.done():
-            answer.set_result(line)
-
-    def read() -> None:
-        line = sys.stdin.readline()
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, line)
-
-    threading.Thread(target=read, daemon=True).start()
-    return await answer

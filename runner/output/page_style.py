@@ -72,8 +72,6 @@ figcaption span { color: var(--soft); font-size: .88rem; }
 .plot text.start { text-anchor: start; } .plot text.end { text-anchor: end; }
 .plot .in > text { fill: var(--ink); paint-order: stroke; stroke: var(--paper);
   stroke-width: 3px; }
-.plot .x text.start { text-anchor: start; }
-.plot .x text.end { text-anchor: end; }
 .plot path { vector-effect: non-scaling-stroke; }
 .grid { stroke: var(--line); stroke-width: 1px; fill: none; }
 .line { stroke: var(--data); stroke-width: 2px; fill: none; stroke-linejoin: round; } .area { fill:

@@ -129,19 +129,19 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     elsewhere. `audit` is a job's folder, and `strangers` what stands in it and is none of it.
     """
 
-    job: str | None
-    run_id: str | None
-    audit: str | None
-    plan: str | None
-    base_url: str | None
-    next: str | None
+    job: str | None = None
+    run_id: str | None = None
+    audit: str | None = None
+    plan: str | None = None
+    base_url: str | None = None
+    next: str | None = None
     kind: Literal["audit", "job", "plan"]
     state: State
     exit_code: _ExitCode
     what: str
-    line: _Counter
-    records: _Counter
-    head: str
+    line: _Counter = 0
+    records: _Counter = 0
+    head: str = ""
     strangers: tuple[str, ...] = ()
 
 

@@ -30,12 +30,12 @@ class RunStatusLine(msgspec.Struct, frozen=True, kw_only=True):
     a pause, before it), with the rest of a pause whose end is known. `pause`: what holds a running one up.
     """
 
-    job: str | None
-    run_id: str | None
+    job: str | None = None
+    run_id: str | None = None
     audit: str
-    plan: str | None
-    base_url: str | None
-    next: str | None
+    plan: str | None = None
+    base_url: str | None = None
+    next: str | None = None
     state: ReportStatus | Flaw
     why: str | None = None
     start: str | None = None

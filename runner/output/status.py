@@ -47,15 +47,7 @@ class Known:
 
 def flawed_line(path: Path, flaw: Flaw) -> RunStatusLine:
     """Return the line of a file that says nothing of a run."""
-    return RunStatusLine(
-        job=None,
-        run_id=None,
-        audit=str(path),
-        plan=None,
-        base_url=None,
-        next=None,
-        state=flaw,
-    )
+    return RunStatusLine(audit=str(path), state=flaw)
 
 
 def status_line(
@@ -105,9 +97,7 @@ def waiting_line(manifest: JobManifest, entry: ShardEntry) -> RunStatusLine:
         job=manifest.name,
         run_id=manifest.run_id,
         audit="",
-        plan=None,
         base_url=manifest.base_url,
-        next=None,
         state="open" if entry.batches else "complete",
         percent=_percent(0, entry.batches, done=False),
         asked=entry.phones,
@@ -138,7 +128,6 @@ def job_line(
         job=manifest.name,
         run_id=manifest.run_id,
         audit=str(folder),
-        plan=None,
         base_url=manifest.base_url,
         next=rerun if state == "partial" else None,
         state=state,

@@ -142,13 +142,6 @@ class Ledger:
                     rows[entry.user_id, phone] += count
         return dict(rows)
 
-    def asked_by_phone(self) -> dict[tuple[str, str], int]:
-        """Return (user id, phone) → how many processed deletions named it: more than 1 is a repeat."""
-        asked: Counter[tuple[str, str]] = Counter()
-        for entry in self.deletions():
-            asked.update((entry.user_id, phone) for phone in set(entry.phones))
-        return dict(asked)
-
     def max_arrivals(self, window_s: float = 1.0, call: str | None = None) -> int:
         """Return the most requests that arrived in any `window_s` seconds, of one call or of all."""
         return busiest(

@@ -50,12 +50,10 @@ class SandboxSettings:
         forbidden_users: They get 403.
         unknown_users: They get 404.
         refused_phones: A request that holds one is refused as a whole (6007).
-        strict: Phones that are not 5 to 20 digits are refused (6007), unless `encryption` is true.
         refusal_status: HTTP status of a 6007 envelope: 200, 400 or 422.
         token_expires_after: After so many calls with the right token it counts as expired.
         redirect_after: After so many calls every call is redirected.
         redirect_to: Where to; a path of this sandbox, where the ledger shows who followed.
-        keepalive_s: Seconds an idle connection is kept.
     """
 
     token: str = "sandbox-token"  # noqa: S105 - opens this sandbox only
@@ -67,12 +65,10 @@ class SandboxSettings:
     forbidden_users: frozenset[str] = frozenset()
     unknown_users: frozenset[str] = frozenset()
     refused_phones: frozenset[str] = frozenset()
-    strict: bool = True
     refusal_status: int = 422
     token_expires_after: int | None = None
     redirect_after: int | None = None
     redirect_to: str = "/moved"
-    keepalive_s: float = 75.0
 
     def knows(self, user_id: str) -> bool:
         """Tell whether there is such a user."""

@@ -19,7 +19,7 @@ from runner.access import Token
 from runner.errors import Refused
 from runner.tell.command import run_command
 from runner.tell.ending import Ending, as_object, as_text
-from runner.tell.post import HttpReply, Unsent, post
+from runner.tell.post import HttpReply, Unsent, post, why_unsent
 from runner.tell.quota import take_turn
 from runner.tell.robots import ROBOTS, Call, Robot
 from runner.text import printable
@@ -78,16 +78,8 @@ async def send_messages(
 async def _told(
     one: Recipient, ending: Ending, session: aiohttp.ClientSession, state: Path | None, within_s: float
 ) -> str:
-    try:
-        async with asyncio.timeout(within_s):
-            await _send(one, ending, session, state)
-    except TimeoutError:
-        why = f"no answer within {within_s:g} s"
-    except Unsent as unsent:
-        why = str(unsent)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the run has ended as it has
-        why = f"internal: {type(error).__name__}"
-    else:
+    why = await why_unsent(_send(one, ending, session, state), within_s)
+    if not why:
         return ""
     return f"{one.place}: the message ({one.kind}) was not sent: {_without_secrets(why, one)}"
 

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from runner.audit.records import STATUSES
 from runner.errors import Exit
-from runner.files import sync_folder
+from runner.files import opened_folder, sync_folder
 from runner.tell.ending import Ending
 
 __all__ = ["METRICS", "write_metrics"]
@@ -93,9 +93,8 @@ def _values(job: str, ending: Ending) -> dict[_Key, float]:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the folder, so that of two runs each sees what the other wrote; raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        give_up_s = time.monotonic() + _LOCK_S
+    give_up_s = time.monotonic() + _LOCK_S
+    with opened_folder(folder) as descriptor:
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -105,8 +104,6 @@ def _locked(folder: Path) -> Iterator[None]:
                     raise OSError(error.errno, "another process holds its folder") from error
                 time.sleep(_LOOK_EVERY_S)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _read(path: Path) -> dict[_Key, float]:

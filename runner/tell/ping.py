@@ -4,13 +4,12 @@ Whoever watches the pings learns what nobody else can say: that a run did **not*
 carry the same `rid`, so that the watcher knows which end belongs to which start.
 """
 
-import asyncio
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 
-from runner.tell.post import Unsent, post
+from runner.tell.post import Unsent, post, why_unsent
 from runner.tell.robots import Call, with_query
 from runner.text import printable
 
@@ -38,21 +37,16 @@ async def ping(
     parts = urlsplit(url)
     whole = urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{signal}"))
     call = Call(with_query(whole, rid=rid), text.encode(), "text/plain; charset=utf-8")
-    try:
-        async with asyncio.timeout(within_s):
-            answer = await post(session, call)
-    except TimeoutError:
-        return _failed(signal, f"no answer within {within_s:g} s")
-    except Unsent as unsent:
-        return _failed(signal, str(unsent))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it changes nothing
-        return _failed(signal, f"internal: {type(error).__name__}")
+    why = await why_unsent(_take(session, call), within_s)
+    return f"[ping]: the ping ({signal}) was not taken: {why}" if why else ""
+
+
+async def _take(session: aiohttp.ClientSession, call: Call) -> None:
+    answer = await post(session, call)
     said = printable(answer.body.decode("utf-8", "replace"))[:_MOST_WORDS]
     if not 200 <= answer.status < 300:
-        return _failed(signal, f"HTTP {answer.status}: {said}")
-    # healthchecks' own way to say that it knows no such check, or has heard it too often.
-    return _failed(signal, said) if said.startswith("OK (") else ""
-
-
-def _failed(signal: str, why: str) -> str:
-    return f"[ping]: the ping ({signal}) was not taken: {why}"
+        raise Unsent(f"HTTP {answer.status}: {said}")
+    if said.startswith(
+        "OK ("
+    ):  # healthchecks' own way to say that it knows no such check, or hears it too often
+        raise Unsent(said)

@@ -6,19 +6,19 @@ that the end of the process does not wait for: a resolver that hangs must not ho
 
 import asyncio
 import socket
-import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from runner.process import left_behind
 from runner.tell.robots import Call
 from runner.version import __version__
 
-__all__ = ["HttpReply", "Unsent", "open_http", "post"]
+__all__ = ["HttpReply", "Unsent", "open_http", "post", "why_unsent"]
 
 _MOST_BYTES: Final = 64 * 1024
 _PAUSES_S: Final = (1.0, 2.0)
@@ -41,29 +41,12 @@ class _Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        found: asyncio.Future[list[Any]] = loop.create_future()
-
-        def settle(addresses: list[Any] | OSError) -> None:
-            if found.done():
-                return
-            if isinstance(addresses, OSError):
-                found.set_exception(addresses)
-            else:
-                found.set_result(addresses)
-
-        def look() -> None:
-            result: list[Any] | OSError
+        def look() -> list[Any]:
             try:
-                result = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
-            except OSError as error:
-                result = error
+                return socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
             except UnicodeError:
-                result = OSError("no name of a host")
-            with suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(settle, result)
+                raise OSError("no name of a host") from None
 
-        threading.Thread(target=look, daemon=True).start()
         return [
             ResolveResult(
                 hostname=host,
@@ -73,7 +56,7 @@ class _Resolver(AbstractResolver):
                 proto=proto,
                 flags=socket.AI_NUMERICHOST,
             )
-            for family_found, _, proto, _, address in await found
+            for family_found, _, proto, _, address in await left_behind(look)
         ]
 
     async def close(self) -> None:
@@ -96,6 +79,20 @@ async def open_http(*, proxy_from_env: bool) -> AsyncIterator[aiohttp.ClientSess
         cookie_jar=aiohttp.DummyCookieJar(),
     ) as session:
         yield session
+
+
+async def why_unsent(sending: Awaitable[None], within_s: float) -> str:
+    """Return in words why something could not be sent within a time, or an empty text."""
+    try:
+        async with asyncio.timeout(within_s):
+            await sending
+    except TimeoutError:
+        return f"no answer within {within_s:g} s"
+    except Unsent as unsent:
+        return str(unsent)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run has ended as it has
+        return f"internal: {type(error).__name__}"
+    return ""
 
 
 async def post(session: aiohttp.ClientSession, call: Call) -> HttpReply:

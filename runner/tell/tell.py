@@ -5,10 +5,8 @@ code, standard output and the audit are what they were.
 """
 
 import asyncio
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from aiohttp import ClientSession
 
@@ -47,13 +45,13 @@ def tell_start(audience: Audience, rid: str, *, proxy_from_env: bool = False) ->
     """
     if audience.ping_url is None:
         return []
-    return asyncio.run(_start(audience.ping_url, rid, proxy_from_env=proxy_from_env))
-
-
-async def _start(url: str, rid: str, *, proxy_from_env: bool) -> list[str]:
-    async with open_http(proxy_from_env=proxy_from_env) as session:
-        words = await ping(url, "start", rid, session, within_s=START_S)
+    words = asyncio.run(_start(audience.ping_url, rid, proxy_from_env=proxy_from_env))
     return [words] if words else []
+
+
+async def _start(url: str, rid: str, *, proxy_from_env: bool) -> str:
+    async with open_http(proxy_from_env=proxy_from_env) as session:
+        return await ping(url, "start", rid, session, within_s=START_S)
 
 
 def tell_end(audience: Audience, ending: Ending, rid: str, *, proxy_from_env: bool = False) -> list[str]:
@@ -77,17 +75,17 @@ def tell_end(audience: Audience, ending: Ending, rid: str, *, proxy_from_env: bo
 
 async def _end(audience: Audience, ending: Ending, rid: str, *, proxy_from_env: bool) -> list[str]:
     async with open_http(proxy_from_env=proxy_from_env) as session:
-        telling: list[Coroutine[Any, Any, list[str]]] = [
-            send_messages(audience.notify, ending, session, _state())
-        ]
-        if audience.ping_url is not None:
-            telling.append(_ping_end(audience.ping_url, ending, rid, session))
-        return [words for found in await asyncio.gather(*telling) for words in found]
+        unsent, unheard = await asyncio.gather(
+            send_messages(audience.notify, ending, session, _state()),
+            _ping_end(audience.ping_url, ending, rid, session),
+        )
+        return [*unsent, unheard]
 
 
-async def _ping_end(url: str, ending: Ending, rid: str, session: ClientSession) -> list[str]:
-    words = await ping(url, str(ending.exit_code), rid, session, within_s=END_S, text=as_text(ending))
-    return [words] if words else []
+async def _ping_end(url: str | None, ending: Ending, rid: str, session: ClientSession) -> str:
+    if url is None:
+        return ""
+    return await ping(url, str(ending.exit_code), rid, session, within_s=END_S, text=as_text(ending))
 
 
 def _state() -> Path | None:

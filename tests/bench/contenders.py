@@ -74,7 +74,8 @@ def runner(asked):
     """The runner's sending phase, rate unlimited: audit and durable intents on."""
     from runner.access import Access, Token
     from runner.commands.execute import RunFiles, RunRequest, carry_out
-    from runner.output.console import Console, Verbosity
+    from runner.options import OutputOptions
+    from runner.output.console import Console
     from runner.plan.file import read_plan
     from runner.process import use_loop
     from runner.send.session import RunSpec
@@ -100,7 +101,7 @@ def runner(asked):
         request = RunRequest(spec, access, RunFiles(plan, Path(folder, "audit.jsonl")), ())
         with asyncio.Runner(loop_factory=use_loop()) as loop:
             cpu_s = time.process_time()
-            summary = loop.run(carry_out(request, Console(Verbosity(quiet=True)))).summary
+            summary = loop.run(carry_out(request, Console(OutputOptions(quiet=True)))).summary
             cpu_s = time.process_time() - cpu_s
     assert summary.exit_code == 0, summary
     return summary.requests, summary.duration_s, cpu_s

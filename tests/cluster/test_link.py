@@ -9,7 +9,7 @@ import pytest
 from runner.cluster.database import DatabaseAway
 from runner.cluster.grants import Grant
 from runner.cluster.line import Patience
-from runner.cluster.link import ShardFile, ShardLink, Turn, TurnReply
+from runner.cluster.link import ShardLink, Turn, TurnReply
 from runner.errors import Refused, Stopped
 from tests.support.simclock import run_simulated
 
@@ -101,8 +101,7 @@ def simulated(test):
 @simulated
 async def test_a_sync_returns_once_the_database_has_every_line_before_it():
     database = FakeDatabase()
-    async with linked(database) as link:
-        file = ShardFile(link)
+    async with linked(database) as file:
         for number in range(5):
             file.append(b"%d\n" % number)
         await file.sync()
@@ -266,7 +265,7 @@ def test_a_fence_at_any_turn_ends_everything_and_loses_no_line_unsaid():
                 with pytest.raises(Stopped, match="another worker"):
                     await call
             with pytest.raises(Stopped, match="another worker"):
-                ShardFile(link).append(b"more\n")
+                link.append(b"more\n")
             await asyncio.sleep(5)
             assert len(database.turns) == turns
         kept = [int(line) for line in database.lines.split()]

@@ -74,7 +74,7 @@ def lines(piece, text):
 async def test_a_shard_is_begun_once_and_its_plan_is_the_one_that_was_submitted(database, job, tmp_path):
     async with owning(database, job) as rows:
         task = await rows.begin("me")
-        assert (task.name, task.pieces, task.rate, task.orders) == ("test", 0, Rate(50.0), 0)
+        assert (task.pieces, task.rate, task.orders) == (0, Rate(50.0), 0)
         assert await rows.begin("me again") is None
         await rows.copy("plan", tmp_path / "copy")
         plan = read_plan(tmp_path / "copy")

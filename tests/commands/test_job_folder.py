@@ -13,8 +13,8 @@ from runner.commands.report import report
 from runner.commands.status import status
 from runner.commands.verify import verify
 from runner.errors import AuditDamaged
-from runner.options import StatusOptions
-from runner.output.console import Console, Verbosity
+from runner.options import OutputOptions, StatusOptions
+from runner.output.console import Console
 from tests.support import jobs
 from tests.support.evidence import of_type, read_audit, read_lines, rechain
 
@@ -25,7 +25,7 @@ SEEDS = st.integers(0, 2**32)
 
 
 def reported(*paths, **more):
-    return report(paths, Console(Verbosity()), ENV, **more).result.items
+    return report(paths, Console(OutputOptions()), ENV, **more).result.items
 
 
 def rows(path):
@@ -335,7 +335,7 @@ def test_a_head_that_was_kept_is_the_jobs_or_any_records(tmp_path):
 def test_an_open_job_says_which_shards_are_open_and_names_no_command_that_would_not_work(tmp_path):
     folder = tmp_path / "job"
     jobs.write_job(folder, three_shards())
-    done = report([folder], Console(Verbosity()), ENV)
+    done = report([folder], Console(OutputOptions()), ENV)
     text = done.text()
     assert "shards  3 shards, 1 open: 3" in text
     assert "to go on: the workers of its cluster" in text
@@ -354,7 +354,9 @@ def test_a_job_of_which_nothing_has_begun_is_all_not_sent(tmp_path):
     for shard in shards:
         shard.records = None
     jobs.write_job(folder, shards)
-    done = report([folder], Console(Verbosity()), ENV, html=tmp_path / "p.html", failed=tmp_path / "f.csv")
+    done = report(
+        [folder], Console(OutputOptions()), ENV, html=tmp_path / "p.html", failed=tmp_path / "f.csv"
+    )
     (job,) = done.result.items
     assert (job.batches.planned, job.batches.not_sent, job.batches.open) == (6, 6, 6)
     assert len(rows(tmp_path / "f.csv")) == 7

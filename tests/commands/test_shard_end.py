@@ -73,7 +73,7 @@ def _end(state, code, why, *, stops_job):
 
 def test_a_whole_plan_that_is_not_the_one_that_was_submitted_is_refused(tmp_path):
     path = plan_with({Target(USER): numbers(3)}, plan_beside(tmp_path / "audit.jsonl"))
-    task = ShardTask("https://vendor.example", "test", "0", "0" * 64, {}, 0, Rate(1.0), 0)
+    task = ShardTask("https://vendor.example", "0", "0" * 64, {}, 0, Rate(1.0), 0)
     rows = ShardRows(None, ShardKey("job", 1, 1), lambda: 0.0)
     with pytest.raises(AuditDamaged, match="not the one that was submitted"):
         _Shard(task, rows, None, None)._proved(tmp_path / "audit.jsonl")

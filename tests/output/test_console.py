@@ -9,8 +9,9 @@ import pytest
 
 from runner.audit.records import BatchRecord, PaceRecord
 from runner.errors import Exit, Refused, RunnerError
+from runner.options import OutputOptions
 from runner.output import console
-from runner.output.console import Console, Verbosity
+from runner.output.console import Console
 from runner.plan.planner import PlanningProgress
 from tests.output.test_progress import snapshot
 from tests.support.simclock import run_simulated
@@ -42,14 +43,14 @@ def at_once(monkeypatch):
     monkeypatch.setattr(console, "_LINE_EVERY_S", -1.0)
 
 
-def open_console(*, terminal=False, **verbosity):
+def open_console(*, terminal=False, **options):
     screen = Screen(terminal=terminal)
-    return screen, Console(Verbosity(**verbosity), stderr=screen, stdout=io.StringIO())
+    return screen, Console(OutputOptions(**options), stderr=screen, stdout=io.StringIO())
 
 
-def planning(*, terminal, **verbosity):
+def planning(*, terminal, **options):
     """Return what a planning of two steps and one sentence after it leave on the screen."""
-    screen, out = open_console(terminal=terminal, **verbosity)
+    screen, out = open_console(terminal=terminal, **options)
     follow = out.follow_planning()
     follow(PlanningProgress(10_000, "清单/退订.csv"))
     follow(PlanningProgress(20_000, "", 200))
@@ -138,7 +139,7 @@ def test_an_event_is_one_line_with_date_and_offset():
 
 
 def test_every_line_is_a_json_object_where_that_is_asked_for():
-    screen, out = open_console(verbose=True, log_json=True)
+    screen, out = open_console(verbose=True, log_format="json")
     out.tell(PAUSE)
     out.tell(FAILED)
     out.say("two\nlines")
@@ -153,9 +154,9 @@ def test_every_line_is_a_json_object_where_that_is_asked_for():
     assert screen.getvalue().replace("\n", "").isprintable()
 
 
-@pytest.mark.parametrize("log_json", [False, True])
-def test_quiet_leaves_warnings_and_errors(log_json):
-    screen, out = open_console(quiet=True, log_json=log_json)
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_quiet_leaves_warnings_and_errors(log_format):
+    screen, out = open_console(quiet=True, log_format=log_format)
     out.tell(PAUSE)
     out.say("hello")
     assert screen.getvalue() == ""
@@ -193,8 +194,8 @@ def test_numbers_are_masked_whoever_says_them():
 # --- progress
 
 
-def follow(seconds, *, terminal=False, shots=None, **verbosity):
-    screen, out = open_console(terminal=terminal, **verbosity)
+def follow(seconds, *, terminal=False, shots=None, **options):
+    screen, out = open_console(terminal=terminal, **options)
     shots = shots or snapshot
 
     async def run():
@@ -213,7 +214,7 @@ def test_a_pipe_gets_a_dated_line_every_fifteen_seconds():
 
 
 def test_the_lines_are_objects_with_the_figures_where_json_is_asked_for():
-    (line,) = follow(16, log_json=True).splitlines()
+    (line,) = follow(16, log_format="json").splitlines()
     told = json.loads(line)
     assert told["event"] == "progress"
     assert (told["percent"], told["batches"], told["rate_allowed"]) == (37.2, 744, "20/s")
@@ -254,7 +255,7 @@ def test_a_screen_that_fails_changes_nothing():
         return "done"
 
     for terminal in (True, False):
-        out = Console(Verbosity(), stderr=Gone(terminal=terminal), stdout=io.StringIO())
+        out = Console(OutputOptions(), stderr=Gone(terminal=terminal), stdout=io.StringIO())
         assert run_simulated(run(out)) == "done"
 
 
@@ -263,7 +264,7 @@ def test_a_screen_that_fails_changes_nothing():
 
 def test_an_end_is_noted_once_and_told_to_whoever_wants_to_know():
     told = []
-    out = Console(Verbosity(), stderr=io.StringIO(), on_settled=lambda: told.append(1))
+    out = Console(OutputOptions(), stderr=io.StringIO(), on_settled=lambda: told.append(1))
     assert out.settled is None
     out.settle(Exit.PARTIAL)
     assert (out.settled, told) == (Exit.PARTIAL, [1])
@@ -274,6 +275,6 @@ def test_a_result_that_cannot_be_written_is_said():
         def flush(self):
             raise Refused("full")
 
-    out = Console(Verbosity(), stderr=io.StringIO(), stdout=Full())
+    out = Console(OutputOptions(), stderr=io.StringIO(), stdout=Full())
     with pytest.raises(Refused):
         out.result("x")
