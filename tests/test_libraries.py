@@ -16,7 +16,7 @@ from aiohttp.client_reqrep import ClientRequest
 from aiohttp.http_exceptions import HttpProcessingError
 from aiolimiter import AsyncLimiter
 
-from tests.support.rawserver import cut, http, raw_server, success
+from tests.support.rawserver import PATIENCE_S, cut, http, raw_server, success
 from tests.support.simclock import run_simulated
 
 # --- aiohttp: what is sent, and how often
@@ -116,7 +116,7 @@ class Connecting(aiohttp.TCPConnector):
 
 
 @contextlib.asynccontextmanager
-async def connecting(base_url, timeout_s=5, proxy=None, **options):
+async def connecting(base_url, timeout_s=PATIENCE_S, proxy=None, **options):
     """Give a function that returns a connection, made with one request that is never sent."""
     loop = asyncio.get_running_loop()
     origin = ClientRequest("GET", yarl.URL(base_url), loop=loop, proxy=proxy and yarl.URL(proxy))

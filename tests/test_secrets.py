@@ -202,7 +202,7 @@ def test_the_vendors_control_characters_do_not_reach_a_terminal(program):
     ended = program(
         "run", program.job({USER: PHONES[:1]}), "--yes", "--verbose", "--base-url", url, "--audit", "a.jsonl"
     )
-    thread.join(10)
+    thread.join(60)
     server.close()
     ended.expect(1)
     report = program("report", "a.jsonl", "--html", "r.html").expect(0)

@@ -79,7 +79,7 @@ class OpenGate:
 
 
 @asynccontextmanager
-async def client_of(base_url, *, gate=None, stop=None, timeout_s=5.0, **given_):
+async def client_of(base_url, *, gate=None, stop=None, timeout_s=PATIENCE_S, **given_):
     async with open_client(
         base_url,
         Token(SECRET),
@@ -106,7 +106,7 @@ async def send(client, request=REQUEST):
     return end
 
 
-async def outcome(*script, timeout_s=5.0):
+async def outcome(*script, timeout_s=PATIENCE_S):
     """The end of one attempt against a server that says this; exactly one request may reach it."""
     async with raw_server(*script) as server, client_of(server.base_url, timeout_s=timeout_s) as client:
         end = await send(client)
@@ -193,7 +193,7 @@ TABLE = [
     ("script", "kind", "status", "code"), [row[1:] for row in TABLE], ids=[r[0] for r in TABLE]
 )
 async def test_outcome_table(script, kind, status, code):
-    end = await outcome(script, timeout_s=0.2 if kind is TIMEOUT else 5.0)
+    end = await outcome(script, timeout_s=2.0 if kind is TIMEOUT else PATIENCE_S)
     assert isinstance(end, AttemptFailed)
     assert (end.kind, end.left, end.http_status, end.code) == (kind, True, status, code)
 
@@ -475,7 +475,7 @@ async def test_one_byte_at_a_time_ends_with_the_timeout():
             writer.write(bytes([byte]))
             await asyncio.sleep(0.02)
 
-    end = await outcome(drip, timeout_s=0.4)
+    end = await outcome(drip, timeout_s=2.0)
     assert (end.kind, end.left) == (TIMEOUT, True)
 
 
@@ -486,7 +486,7 @@ async def test_one_byte_of_the_body_at_a_time_ends_with_the_timeout():
             writer.write(b" ")
             await asyncio.sleep(0.02)
 
-    end = await outcome(drip, timeout_s=0.3)
+    end = await outcome(drip, timeout_s=2.0)
     assert (end.kind, end.http_status) == (TIMEOUT, 200)
 
 
@@ -501,7 +501,7 @@ async def test_a_slow_stream_of_interim_replies_ends_with_the_timeout():
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             await asyncio.sleep(0.2)
 
-    end = await outcome(drip, timeout_s=1.0)
+    end = await outcome(drip, timeout_s=2.0)
     assert (end.kind, end.left) == (TIMEOUT, True)
 
 
@@ -725,7 +725,7 @@ def test_the_whole_request_is_on_the_wire_when_depart_returns(new_loop, tls, aut
     class Blocking(OpenGate):
         async def leave(self, depart):
             left = depart()
-            self.was_complete = complete.wait(5)
+            self.was_complete = complete.wait(PATIENCE_S)
             return left
 
     async def run():
@@ -739,7 +739,7 @@ def test_the_whole_request_is_on_the_wire_when_depart_returns(new_loop, tls, aut
     thread.start()
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(run())
-    thread.join(5)
+    thread.join(PATIENCE_S)
     listener.close()
 
 
@@ -878,7 +878,7 @@ async def test_a_stop_while_connecting_sends_nothing():
         await asyncio.sleep(0.05)
         stop.request("enough")
         with pytest.raises(Stopping):
-            await asyncio.wait_for(sending, 2)
+            await asyncio.wait_for(sending, PATIENCE_S)
 
 
 async def test_a_stop_waits_for_what_is_on_the_wire():
@@ -914,7 +914,7 @@ async def test_a_cancelled_attempt_says_whether_it_had_left(on_the_wire):
         await gate.waiting.wait()
         if on_the_wire:
             gate.open.set()
-            await asyncio.sleep(0.05)
+            await until(lambda: server.requests)
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending

@@ -397,7 +397,7 @@ async def test_a_record_written_during_a_sync_waits_for_the_next_one(tmp_path, m
     def slow(fd):
         syncs.append(os.fstat(fd).st_size)
         began.set()
-        assert go.wait(20)
+        assert go.wait(60)
 
     monkeypatch.setattr(journal_room, "_fdatasync", slow)
     file = DiskFile.create(tmp_path / "a.jsonl")
@@ -465,7 +465,7 @@ class holder:  # noqa: N801 - reads as a statement
 
     def __exit__(self, *_):
         self.process.kill()
-        self.process.communicate(timeout=20)
+        self.process.communicate(timeout=60)
 
 
 def test_an_audit_that_is_held_is_busy_until_its_holder_is_killed(tmp_path):
@@ -478,7 +478,7 @@ def test_an_audit_that_is_held_is_busy_until_its_holder_is_killed(tmp_path):
             assert str(process.pid) in caught.value.message
             assert "started 20" in caught.value.message
         process.send_signal(signal.SIGKILL)
-        process.wait(20)
+        process.wait(60)
         DiskFile.reopen(path).close()
 
 
@@ -491,7 +491,7 @@ async def test_an_origin_that_is_held_is_busy_and_names_pid_and_start(tmp_path):
         async with origin_lock("https://other.example", wait=False, directory=tmp_path):
             pass
         process.send_signal(signal.SIGKILL)
-        process.wait(20)
+        process.wait(60)
         async with origin_lock(URL, wait=False, directory=tmp_path) as path:
             note = json.loads(path.read_bytes())
     assert note["pid"] == os.getpid()
@@ -507,7 +507,7 @@ async def test_waiting_for_an_origin_sleeps_until_it_is_free(tmp_path):
             naps.append(seconds)
             if len(naps) == 3:
                 process.kill()
-                process.wait(20)
+                process.wait(60)
 
         async with origin_lock(URL, wait=True, sleep=sleep, on_wait=told.append, directory=tmp_path):
             pass

@@ -62,7 +62,7 @@ def test_another_rate_holds_at_once_and_is_written_down_with_who_and_why(program
     shown = pace(program, "--rate", "unlimited", *BY).expect(0).record
     assert shown["rate_configured"] == "unlimited"
     ended = slow_run.wait().expect(0)
-    assert ended.record["duration_s"] < 60, "at its old rate it takes two minutes"
+    assert ended.record["max_in_window"] > 30, "more than its old rate in some minute"
     (record,) = paces(program)
     told = {name: record[name] for name in ("rate", "until", "order", "operator", "reason")}
     assert told == {

@@ -61,7 +61,7 @@ async def send(running: Running, method: str, path: str, body: object = None, he
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     try:
         writer.write("\r\n".join(lines).encode() + payload)
-        raw = await asyncio.wait_for(reader.read(), 10)
+        raw = await asyncio.wait_for(reader.read(), 60)
     except ConnectionError as error:
         raise NoReply(b"") from error
     finally:
@@ -632,7 +632,7 @@ async def test_run_announces_itself_and_stops_when_told():
         urls.append(url)
         stop.set()
 
-    ledger = await asyncio.wait_for(run(SandboxSettings(), Pool(), 0, announce, stop), 10)
+    ledger = await asyncio.wait_for(run(SandboxSettings(), Pool(), 0, announce, stop), 60)
     assert urls[0].startswith("http://127.0.0.1:")
     assert len(ledger) == 0
 

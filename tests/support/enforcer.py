@@ -102,7 +102,8 @@ class Vendor:
         if self.rules.advice not in {"delay", "epoch"} or len(self.arrived) < self.rules.limit:
             return []
         self.pause(now_s, self.rules.pause_s)
-        reset = self.rules.pause_s if self.rules.advice == "delay" else time.time() + self.rules.pause_s
+        until_s = math.ceil((time.time() + self.rules.pause_s) * 1000) / 1000
+        reset = self.rules.pause_s if self.rules.advice == "delay" else until_s
         return ["X-RateLimit-Remaining: 0", f"X-RateLimit-Reset: {reset:.3f}"]
 
     def pause(self, now_s, for_s):

@@ -68,6 +68,7 @@ def test_jobs_keep_one_anothers_lines(textfile):
 
 
 def _write(arguments):
+    metrics._LOCK_S = 60.0  # in a process of the pool: two dozen may wait for one another
     return write_metrics(arguments[0], ending(0, job=f"job-{arguments[1]}"))
 
 
