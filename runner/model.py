@@ -7,10 +7,10 @@ without phones exists only for an entry that said `delete_window` (promise 1), a
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol, overload
 
 import orjson
 
@@ -19,6 +19,7 @@ __all__ = [
     "Batch",
     "DeleteRequest",
     "Gate",
+    "ListedPhones",
     "Prior",
     "Reply",
     "Sender",
@@ -61,30 +62,97 @@ class Target:
             raise ValueError("delete_window needs created_at")
 
 
+class ListedPhones(Sequence[str]):
+    """The phones of a batch as bytes of its plan, where they were proved; texts once somebody looks at one.
+
+    Nobody does of a batch that is confirmed whole: its phones are sent, and hashed, as they stand.
+
+    Args:
+        listed: The JSON list, without white space.
+        count: How many phones it holds.
+        ascending: They are in ascending order.
+    """
+
+    __slots__ = ("_ascending", "_count", "_texts", "listed")
+
+    def __init__(self, listed: bytes, count: int, *, ascending: bool) -> None:
+        self.listed = listed
+        self._count = count
+        self._ascending = ascending
+        self._texts: tuple[str, ...] | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The phones, each as a text."""
+        if self._texts is None:
+            self._texts = tuple(orjson.loads(self.listed))
+        return self._texts
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.texts)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
+    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
+        return self.texts[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self.texts == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(self.texts)
+
+    def __repr__(self) -> str:
+        return repr(self.texts)
+
+    def lines(self) -> bytes:
+        """Return the phones in ascending order, joined by newlines."""
+        if self._ascending:
+            lines = self.listed.translate(_COMMA_TO_NEWLINE, _LIST_MARKS)
+            # A comma or a mark that belongs to a phone shows here, and what is escaped has a backslash.
+            marks = len(self.listed) - len(lines)
+            if marks == 2 * self._count + 2 and lines.count(b"\n") == self._count - 1 and b"\\" not in lines:
+                return lines
+        return "\n".join(sorted(self.texts)).encode()
+
+
+_COMMA_TO_NEWLINE: Final = bytes.maketrans(b",", b"\n")
+_LIST_MARKS: Final = b'[]"'
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """One planned request: 1–100 phones of one target, or none for a `delete_window` target."""
 
     seq: int
     target: Target
-    phones: tuple[str, ...]
-    listed: bytes = field(default=b"", repr=False, compare=False)
-    """These very phones as a JSON list: given by a plan's line, where they were checked; else empty."""
+    phones: tuple[str, ...] | ListedPhones
 
     def __post_init__(self) -> None:
-        if not self.listed:
+        if isinstance(self.phones, ListedPhones):
+            _check_number(self.target, len(self.phones))
+        else:
             check_phones(self.target, self.phones)
 
 
 def check_phones(target: Target, phones: Sequence[str]) -> None:
     """Raise ValueError unless these phones may be sent together to this target (promises 1 and 2)."""
-    if target.delete_window != (not phones):
-        raise ValueError("a batch has phones, or deletes a window, never both or neither")
-    if len(phones) > MAX_PHONES:
-        raise ValueError(f"{len(phones)} phones in one batch; {MAX_PHONES} at most")
+    _check_number(target, len(phones))
     distinct = set(phones)
     if len(distinct) != len(phones) or "" in distinct:
         raise ValueError("a phone is empty or stands twice in one batch")
+
+
+def _check_number(target: Target, phones: int) -> None:
+    if target.delete_window != (not phones):
+        raise ValueError("a batch has phones, or deletes a window, never both or neither")
+    if phones > MAX_PHONES:
+        raise ValueError(f"{phones} phones in one batch; {MAX_PHONES} at most")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +177,7 @@ class DeleteRequest:
     """One DELETE as it goes on the wire; the body is made once and sent again byte for byte on a retry."""
 
     target: Target
-    phones: tuple[str, ...]
+    phones: Sequence[str]
     body: bytes
 
     @classmethod
@@ -120,14 +188,18 @@ class DeleteRequest:
     @classmethod
     def whole(cls, batch: Batch) -> "DeleteRequest":
         """Build the request for a whole batch, out of the bytes that are ready."""
-        target, fields = batch.target, []
-        if batch.phones:
-            fields.append(b'"phone":' + (batch.listed or orjson.dumps(batch.phones)))
+        target, phones, fields = batch.target, batch.phones, []
+        if phones:
+            fields.append(b'"phone":' + _list(phones))
         if target.created_at is not None:
             fields.append(b'"created_at":' + orjson.dumps(target.created_at))
         if target.encryption:
             fields.append(b'"encryption":true')
-        return cls(target, batch.phones, b"{%b}" % b",".join(fields))
+        return cls(target, phones, b"{%b}" % b",".join(fields))
+
+
+def _list(phones: tuple[str, ...] | ListedPhones) -> bytes:
+    return phones.listed if isinstance(phones, ListedPhones) else orjson.dumps(phones)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,4 +260,5 @@ class WallClock(Protocol):
 
 def phones_sha256(phones: Sequence[str]) -> str:
     """Return the SHA-256, in hex, of the sorted numbers joined by newlines (README, audit)."""
-    return hashlib.sha256("\n".join(sorted(phones)).encode()).hexdigest()
+    lines = phones.lines() if isinstance(phones, ListedPhones) else "\n".join(sorted(phones)).encode()
+    return hashlib.sha256(lines).hexdigest()

@@ -205,7 +205,7 @@ def _excerpt(answer: RawReply, clean: Clean) -> str:
 
 def _message(envelope: Mapping[str, object], clean: Clean) -> str:
     message = envelope.get("message")
-    return clean(message) if isinstance(message, str) else ""
+    return clean(message) if message and isinstance(message, str) else ""
 
 
 def _is_count(value: object) -> TypeGuard[int]:

@@ -214,8 +214,11 @@ async def send(
     def on_record(record: Record, chain: str) -> None:
         known = len(fold.refused_users)
         fold.add(record, chain=chain)
-        if len(fold.refused_users) > known and isinstance(record, BatchRecord):
-            _tell_refused(record, known, screen)
+        if isinstance(record, BatchRecord):
+            if record.status == "deleted":
+                return  # of most there is nothing more to say
+            if len(fold.refused_users) > known:
+                _tell_refused(record, known, screen)
         monitor.note(record)
         screen.tell(record)
 

@@ -54,6 +54,7 @@ class PlanFile:
         sha256: Of the whole file, in hex: the audit's `plan_sha256`.
         mtime_s: When the file was last changed, in seconds since 1970.
         sizes: The number of phones of each batch, a byte each, in `seq` order.
+        ascending: In every batch they are in ascending order, as they are where a list was planned.
         seal: What the file was when it was verified.
         users: The largest users, the one with the most phones first.
     """
@@ -63,6 +64,7 @@ class PlanFile:
     sha256: str
     mtime_s: float
     sizes: bytes
+    ascending: bool
     seal: Seal
     users: tuple[UserNumbers, ...]
 
@@ -110,7 +112,7 @@ class PlanFile:
 
     def _batch(self, parser: BatchLines, line: bytes, seq: int) -> Batch:
         try:
-            return parser.parse(line, seq)
+            return parser.parse(line, seq, self.phones_of(seq), ascending=self.ascending)
         except ValueError as error:
             raise AuditDamaged(str(self.path), seq + 1, str(error), hint=_ALTERED) from error
 
@@ -171,7 +173,8 @@ def read_plan(path: Path) -> PlanFile:
                 str(path), 0, "it was altered: the digest is of another content", hint=_ALTERED
             )
         sizes, users = bytes(check.sizes), check.users.largest()
-        return PlanFile(path, header, sealing.sha256, mtime_s, sizes, sealing.seal(), users)
+        seen = (sizes, check.ascending, sealing.seal(), users)
+        return PlanFile(path, header, sealing.sha256, mtime_s, *seen)
     finally:
         os.close(descriptor)
 
@@ -217,6 +220,7 @@ class _BodyCheck:
         self.users = UserTally(Counter({window.seq: window.user_id for window in header.windows}.values()))
         self._lines = BatchLines()
         self.sizes = bytearray()
+        self.ascending = True
         self._phones = 0
         self._windows: dict[int, Target] = {}
 
@@ -231,7 +235,7 @@ class _BodyCheck:
 
     def _line(self, line: bytes) -> None:
         seq = len(self.sizes) + 1
-        target, phones = self._lines.prove(line, seq)
+        target, phones, ascending = self._lines.prove(line, seq)
         if target.delete_window:
             self._windows[seq] = target
         elif self._windows:
@@ -239,6 +243,7 @@ class _BodyCheck:
         else:
             self.users.add(target.user_id, phones)
         self.sizes.append(phones)
+        self.ascending &= ascending
         self._phones += phones
 
     def end(self) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 import orjson
 
-from runner.model import Batch, Target, check_phones
+from runner.model import Batch, ListedPhones, Target, check_phones
 
 __all__ = ["MAX_LINE_BYTES", "BatchLines", "batch_prefix", "renumbered"]
 
@@ -49,23 +49,26 @@ class BatchLines:
         self._prefix = b""
         self._target: Target | None = None
 
-    def prove(self, line: bytes, seq: int) -> tuple[Target, int]:
-        """Return the target of the batch that a line is and how many phones it has, each of them looked at.
+    def prove(self, line: bytes, seq: int) -> tuple[Target, int, bool]:
+        """Return the batch's target, how many phones it has, and whether they ascend; each is looked at.
 
         Raises:
             ValueError: It is not the line that stands for one batch with this `seq`.
         """
         target, listed = self._cut(line, seq)
-        return target, _prove_phones(target, listed)
+        phones = _prove_phones(target, listed)
+        return target, len(phones), phones == sorted(phones)
 
-    def parse(self, line: bytes, seq: int) -> Batch:
-        """Return the batch that a line is which was proved, in these very bytes.
+    def parse(self, line: bytes, seq: int, phones: int, *, ascending: bool) -> Batch:
+        """Return the batch that a line is which was proved, in these very bytes, with what that showed.
 
         Raises:
             ValueError: It is no line of a batch with this `seq`.
         """
         target, listed = self._cut(line, seq)
-        return Batch(seq, target, () if listed is None else tuple(orjson.loads(listed)), listed or b"")
+        if listed is None:
+            return Batch(seq, target, ())
+        return Batch(seq, target, ListedPhones(listed, phones, ascending=ascending))
 
     def _cut(self, line: bytes, seq: int) -> tuple[Target, bytes | None]:
         """Return a line's target, and its phones as a JSON list; None: it has none."""
@@ -103,9 +106,9 @@ def _parse_target(prefix: bytes) -> Target:
     return target
 
 
-def _prove_phones(target: Target, listed: bytes | None) -> int:
-    """Return how many phones a list has, which may be sent to this target; raises ValueError."""
-    phones = [] if listed is None else orjson.loads(listed)
+def _prove_phones(target: Target, listed: bytes | None) -> list[str]:
+    """Return the phones of a list, which may be sent to this target; raises ValueError."""
+    phones: list[str] = [] if listed is None else orjson.loads(listed)
     if type(phones) is not list:
         raise ValueError("phones are a list")
     try:
@@ -115,4 +118,4 @@ def _prove_phones(target: Target, listed: bytes | None) -> int:
     if listed is not None and orjson.dumps(phones) != listed:
         raise ValueError("phones in a form that no plan has")
     check_phones(target, phones)
-    return len(phones)
+    return phones

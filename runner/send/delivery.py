@@ -8,10 +8,10 @@ first one, a resume or a rerun, and it never decides how many batches are under 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from runner.audit.records import BatchRecord, BatchStatus, OpenRecord, Record, SendingRecord
 from runner.model import DeleteRequest, Prior, Reply, Sender, Work, phones_sha256
@@ -109,6 +109,10 @@ class BatchProgress:
     """No number that the vendor's words named has proved good."""
     user_refused: bool = False
     within_caps: bool = True
+
+    def duration_ms(self, now_s: float) -> float | None:
+        """Return how long it took until this loop time; None: nothing of it left."""
+        return None if self.started_s is None else round((now_s - self.started_s) * 1000, 1)
 
     def settle_untried(self, reason: str) -> None:
         """Settle what waits: by its own last attempt if there was one, else as never tried."""
@@ -223,13 +227,13 @@ class Delivery:
             raise Stopping from failure
         progress.user_refused = failure.kind.refuses_user
 
-    async def _send(self, part: Part, progress: BatchProgress) -> Reply:
+    def _send(self, part: Part, progress: BatchProgress) -> Awaitable[Reply]:
         """Send a part, again where that may help."""
         batch = progress.work.batch
         whole = part.phones is batch.phones
-        request = DeleteRequest.whole(batch) if whole else DeleteRequest.of(batch.target, part.phones)
+        request = DeleteRequest.whole(batch) if whole else DeleteRequest.of(batch.target, tuple(part.phones))
         attempt = partial(self._attempt, request, part, progress)
-        return await retried(attempt, self.max_attempts, self.stop)
+        return retried(attempt, self.max_attempts, self.stop)
 
     async def _attempt(self, request: DeleteRequest, part: Part, progress: BatchProgress) -> Reply:
         """Make one attempt and tell everybody how it ended.
@@ -276,7 +280,7 @@ class Delivery:
 
     def _check_cap(self, part: Part, progress: BatchProgress) -> None:
         most = self.max_rows_per_phone * len(part.phones)
-        if part.reply is not None and part.phones and part.reply.count > most:
+        if part.reply is not None and 0 < most < part.reply.count:
             progress.within_caps = False
             self.stop.request(
                 f"max_rows_per_phone: batch {progress.work.batch.seq} deleted {part.reply.count} rows"
@@ -306,15 +310,14 @@ class Delivery:
 
     def _end(self, progress: BatchProgress) -> Ended:
         """Write the batch's one record."""
-        work, batch, parts = progress.work, progress.work.batch, progress.settled.copy()
-        # The parts of a whole that was cut have left with it, whether or not each went again.
-        sent = [part for part in parts if part.departures or progress.isolating]
+        work, batch, parts = progress.work, progress.work.batch, progress.settled
+        sent, refused = _sent_and_refused(progress)
         if work.protected and batch.phones:
-            parts.append(_protected_part(work))
+            parts = [*parts, _protected_part(work)]
         worst = parts[0] if len(parts) == 1 else max(parts, key=lambda part: _SEVERITY[part.status])
         left, gone = _left_and_gone(batch.phones, parts)
-        counts = [part.reply.count for part in parts if part.reply is not None]
-        duration_s = None if progress.started_s is None else self._loop.time() - progress.started_s
+        count, faulty = _told(parts)
+        http_status, code, message, error = _words(worst)
         self.recorder.append(
             BatchRecord(
                 seq=batch.seq,
@@ -326,12 +329,15 @@ class Delivery:
                 phones_left=len(left),
                 phones_sha256=phones_sha256(batch.phones),
                 status=worst.status,
-                count=sum(counts) if counts else None,
+                count=count,
                 attempts=progress.attempts,
                 uncertain_attempts=progress.uncertain,
-                **_words(worst),
-                duration_ms=None if duration_s is None else round(duration_s * 1000, 1),
-                phone=(*left, *gone) if self.audit_all_phones else left,
+                http_status=http_status,
+                code=code,
+                message=message,
+                error=error,
+                duration_ms=progress.duration_ms(self._loop.time()),
+                phone=(*left, *gone) if self.audit_all_phones else tuple(left),
             )
         )
         self._announced.pop(batch.seq, None)
@@ -343,15 +349,15 @@ class Delivery:
             skipped=skipped,
             user_refused=progress.user_refused,
             within_caps=progress.within_caps,
-            faulty=not skipped and any(part.faulty for part in parts),
-            sent=sum([len(part.phones) for part in sent]),
-            refused=sum([part.refused for part in sent]),
+            faulty=faulty and not skipped,
+            sent=sent,
+            refused=refused,
         )
         self.on_ended(ended)
         return ended
 
 
-def _left_and_gone(phones: tuple[str, ...], parts: Sequence[Part]) -> tuple[tuple[str, ...], ...]:
+def _left_and_gone(phones: Sequence[str], parts: Sequence[Part]) -> tuple[Sequence[str], ...]:
     """Return the phones that are not confirmed, and those that are, each in the batch's order."""
     deleted = [part for part in parts if part.status == "deleted"]
     if len(deleted) in {0, len(parts)}:
@@ -362,7 +368,7 @@ def _left_and_gone(phones: tuple[str, ...], parts: Sequence[Part]) -> tuple[tupl
 
 
 def _progress_of(work: Work, on_left: Callable[[int], None]) -> BatchProgress:
-    phones = work.batch.phones
+    phones: Sequence[str] = work.batch.phones
     if work.protected:
         phones = tuple(phone for phone in phones if phone not in work.protected)
     parts = [Part(phones, tainted=work.prior.uncertain > 0)] if phones or not work.batch.phones else []
@@ -375,19 +381,35 @@ def _protected_part(work: Work) -> Part:
     return part
 
 
-def _words(part: Part) -> dict[str, Any]:
-    """Return the record's fields that say how the part ended, in the server's words."""
+def _sent_and_refused(progress: BatchProgress) -> tuple[int, int]:
+    """Return how many numbers left in this session, and how many of them were refused for what they are."""
+    sent = refused = 0
+    for part in progress.settled:
+        # The parts of a whole that was cut have left with it, whether or not each went again.
+        if part.departures or progress.isolating:
+            sent += len(part.phones)
+            refused += part.refused
+    return sent, refused
+
+
+def _told(parts: Iterable[Part]) -> tuple[int | None, bool]:
+    """Return how many rows went by the vendor's word, if it said anything, and whether a part is faulty."""
+    count, faulty = None, False
+    for part in parts:
+        faulty = faulty or part.faulty
+        if part.reply is not None:
+            count = part.reply.count + (count or 0)
+    return count, faulty
+
+
+def _words(part: Part) -> tuple[int | None, int | None, str | None, str | None]:
+    """Return HTTP status, code, message and error: how the part ended, in the server's words."""
     if part.reply is not None:
-        return {"http_status": 200, "code": 200, "message": part.reply.message, "error": None}
+        return 200, 200, part.reply.message, None
     if part.reason is not None or part.failure is None:
-        return {"http_status": None, "code": None, "message": None, "error": part.reason}
+        return None, None, None, part.reason
     failure = part.failure
-    return {
-        "http_status": failure.http_status,
-        "code": failure.code,
-        "message": failure.message or None,
-        "error": failure.kind.error,
-    }
+    return failure.http_status, failure.code, failure.message or None, failure.kind.error
 
 
 def _ranges(seqs: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -9,6 +9,7 @@ alone; a name that proves false costs one request, and from then on this batch i
 Nothing here sends: `delivery` does, and keeps the parts that wait.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runner.audit.records import BatchStatus
@@ -22,7 +23,7 @@ __all__ = ["Part", "cut"]
 class Part:
     """Numbers of a batch that share a request, and what became of them."""
 
-    phones: tuple[str, ...]
+    phones: Sequence[str]
     tainted: bool
     """An attempt on these numbers, or on a whole that held them, may have been processed unseen."""
     named: bool = False

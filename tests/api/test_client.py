@@ -700,6 +700,20 @@ async def test_near_the_gate_before_connecting_and_connected_before_the_gate():
     assert seen == [("approach", 0), ("leave", 1, 0)]
 
 
+async def test_all_that_are_ready_in_one_turn_are_made_ready_before_the_first_of_them_leaves():
+    """Ends are recorded first, and requests leave in a row: the server is woken once for many."""
+    gate = OpenGate()
+    async with (
+        raw_server(*[success()] * 6) as server,
+        client_of(server.base_url, gate=gate) as client,
+    ):
+        for _ in range(2):  # the second time over connections that are kept
+            gate.calls.clear()
+            await asyncio.gather(*(send(client) for _ in range(3)))
+    assert server.connections == 3
+    assert gate.calls[:6] == ["approach"] * 3 + ["leave"] * 3
+
+
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("new_loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
 def test_the_whole_request_is_on_the_wire_when_depart_returns(new_loop, tls, authority, tmp_path):

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from runner.errors import AuditDamaged, Refused
 from runner.lists.rows import ColumnRead
-from runner.model import Batch, Target
+from runner.model import Batch, Target, phones_sha256
 from runner.plan.file import copy_plan, is_plan, read_plan
 from runner.plan.header import Made, PlanSource, PlanTotals, PlanWindow, Reject
 from runner.plan.lines import batch_prefix
@@ -81,6 +81,17 @@ def test_what_was_written_is_read(plan):
     assert read.sha256 == hashlib.sha256(raw).hexdigest()
     assert read.seal.size == len(raw)
     assert raw == sealed(HEADER.to_json()[:-1], BODY)
+
+
+@pytest.mark.parametrize(("phones", "ascending"), [(PHONES, True), (PHONES[::-1], False)])
+def test_a_plan_knows_whether_its_numbers_ascend(tmp_path, phones, ascending):
+    path = tmp_path / "a.plan"
+    totals = PlanTotals(read=150, unique=150, batches=2, users=1)
+    write_plan(path, header_of(totals=totals), [body_of((A, phones))])
+    read = read_plan(path)
+    assert read.ascending is ascending
+    digests = [phones_sha256(batch.phones) for batch in read.batches()]
+    assert digests == [phones_sha256(phones[:100]), phones_sha256(phones[100:])]
 
 
 def test_lines_have_the_contracts_names_and_only_what_is_true(plan):
