@@ -11,31 +11,22 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from typing import NamedTuple, Protocol
 
-from runner.audit.records import BatchRecord, BatchStatus, OpenRecord, Record, SendingRecord
+from runner.audit.journal import Journal
+from runner.audit.records import BatchRecord, BatchStatus, OpenRecord, SendingRecord
 from runner.model import DeleteRequest, Prior, Reply, Sender, Work, phones_sha256
 from runner.outcomes import INTERRUPTED, AttemptFailed, NextStep
 from runner.phones import mask_echoes
 from runner.send.isolation import Part, cut
+from runner.send.pace import Pacing
 from runner.send.pacing import retried
 from runner.stop import Stop, Stopping
 
 __all__ = ["Delivery", "Ended", "StillOpen"]
 
 _SEVERITY: Mapping[BatchStatus, int] = {"deleted": 0, "not_sent": 1, "failed": 2, "unknown": 3}
-
-
-class Recorder(Protocol):
-    """The audit, as delivery sees it; both raise `Stopped` when it cannot be written."""
-
-    def append(self, record: Record) -> None:
-        """Write one record."""
-        ...
-
-    async def sync(self) -> None:
-        """Return once everything appended so far is durable."""
-        ...
 
 
 class SendPermit(Protocol):
@@ -57,14 +48,6 @@ class SendPermit(Protocol):
         ...
 
 
-class Pace(Protocol):
-    """The pacing, as delivery sees it."""
-
-    def rate_limited(self, retry_after_s: float | None) -> None:
-        """Note that the server asked for less, with or without saying for how long."""
-        ...
-
-
 class Ended(NamedTuple):
     """A batch that has its `batch` record."""
 
@@ -82,6 +65,16 @@ class Ended(NamedTuple):
     """Numbers of it that were sent in this session."""
     refused: int = 0
     """Those of them that the vendor refused for what they are."""
+
+
+class _Sums(NamedTuple):
+    """Of a batch's parts; see `Ended`."""
+
+    rows: int | None
+    """Those that went by the vendor's word; None: it said nothing."""
+    faulty: bool
+    sent: int
+    refused: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +123,9 @@ class Delivery:
     """Brings announced batches to their end, each in its own task; one instance serves them all."""
 
     sender: Sender
-    recorder: Recorder
+    journal: Journal
     traffic: SendPermit
-    pace: Pace
+    pacing: Pacing
     stop: Stop
     on_ended: Callable[[Ended], None]
     """Called with each batch that has its record, sent or not."""
@@ -149,9 +142,9 @@ class Delivery:
             Stopped: The audit cannot be written.
         """
         for first, last in _ranges(work.batch.seq for work in works):
-            self.recorder.append(SendingRecord.of(first, last))
+            self.journal.append(SendingRecord.of(first, last))
         self._announced.update((work.batch.seq, work.prior) for work in works)
-        await self.recorder.sync()
+        await self.journal.sync()
 
     def end_unsent(self, work: Work, reason: str) -> Ended:
         """End a batch that is decided never to be tried (`skipped`, `protected`)."""
@@ -195,7 +188,7 @@ class Delivery:
     def leave_open(self) -> None:
         """Write an `open` record for every announced batch that has no end and no doubt about it."""
         for seq, prior in sorted(self._announced.items()):
-            self.recorder.append(
+            self.journal.append(
                 OpenRecord(seq=seq, attempts=prior.attempts, uncertain_attempts=prior.uncertain)
             )
         self._announced.clear()
@@ -276,7 +269,7 @@ class Delivery:
             part.tainted = True
             progress.uncertain += 1
         if failure.asks_for_less:
-            self.pace.rate_limited(failure.retry_after_s)
+            self.pacing.rate_limited(failure.retry_after_s)
 
     def _check_cap(self, part: Part, progress: BatchProgress) -> None:
         most = self.max_rows_per_phone * len(part.phones)
@@ -311,14 +304,13 @@ class Delivery:
     def _end(self, progress: BatchProgress) -> Ended:
         """Write the batch's one record."""
         work, batch, parts = progress.work, progress.work.batch, progress.settled
-        sent, refused = _sent_and_refused(progress)
         if work.protected and batch.phones:
             parts = [*parts, _protected_part(work)]
         worst = parts[0] if len(parts) == 1 else max(parts, key=lambda part: _SEVERITY[part.status])
         left, gone = _left_and_gone(batch.phones, parts)
-        count, faulty = _told(parts)
+        sums = _sums(parts, isolating=progress.isolating)
         http_status, code, message, error = _words(worst)
-        self.recorder.append(
+        self.journal.append(
             BatchRecord(
                 seq=batch.seq,
                 user_id=batch.target.user_id,
@@ -329,7 +321,7 @@ class Delivery:
                 phones_left=len(left),
                 phones_sha256=phones_sha256(batch.phones),
                 status=worst.status,
-                count=count,
+                count=sums.rows,
                 attempts=progress.attempts,
                 uncertain_attempts=progress.uncertain,
                 http_status=http_status,
@@ -341,7 +333,7 @@ class Delivery:
             )
         )
         self._announced.pop(batch.seq, None)
-        skipped = not sent and worst.reason in {"skipped", "protected"}
+        skipped = not sums.sent and worst.reason in {"skipped", "protected"}
         ended = Ended(
             batch.seq,
             batch.target.user_id,
@@ -349,9 +341,9 @@ class Delivery:
             skipped=skipped,
             user_refused=progress.user_refused,
             within_caps=progress.within_caps,
-            faulty=faulty and not skipped,
-            sent=sent,
-            refused=refused,
+            faulty=sums.faulty and not skipped,
+            sent=sums.sent,
+            refused=sums.refused,
         )
         self.on_ended(ended)
         return ended
@@ -381,25 +373,17 @@ def _protected_part(work: Work) -> Part:
     return part
 
 
-def _sent_and_refused(progress: BatchProgress) -> tuple[int, int]:
-    """Return how many numbers left in this session, and how many of them were refused for what they are."""
-    sent = refused = 0
-    for part in progress.settled:
-        # The parts of a whole that was cut have left with it, whether or not each went again.
-        if part.departures or progress.isolating:
-            sent += len(part.phones)
-            refused += part.refused
-    return sent, refused
-
-
-def _told(parts: Iterable[Part]) -> tuple[int | None, bool]:
-    """Return how many rows went by the vendor's word, if it said anything, and whether a part is faulty."""
-    count, faulty = None, False
+def _sums(parts: Iterable[Part], *, isolating: bool) -> _Sums:
+    rows, faulty, sent, refused = None, False, 0, 0
     for part in parts:
         faulty = faulty or part.faulty
         if part.reply is not None:
-            count = part.reply.count + (count or 0)
-    return count, faulty
+            rows = part.reply.count + (rows or 0)
+        # The parts of a whole that was cut have left with it, whether or not each went again.
+        if part.departures or (isolating and part.reason != "protected"):
+            sent += len(part.phones)
+            refused += part.refused
+    return _Sums(rows, faulty, sent, refused)
 
 
 def _words(part: Part) -> tuple[int | None, int | None, str | None, str | None]:
@@ -414,13 +398,6 @@ def _words(part: Part) -> tuple[int | None, int | None, str | None, str | None]:
 
 def _ranges(seqs: Iterable[int]) -> Iterator[tuple[int, int]]:
     """Yield (first, last) of each run of consecutive numbers."""
-    first = last = None
-    for seq in seqs:
-        if last is not None and seq == last + 1:
-            last = seq
-            continue
-        if first is not None and last is not None:
-            yield first, last
-        first = last = seq
-    if first is not None and last is not None:
-        yield first, last
+    for _, run in groupby(enumerate(seqs), key=lambda pair: pair[1] - pair[0]):
+        numbers = [seq for _, seq in run]
+        yield numbers[0], numbers[-1]

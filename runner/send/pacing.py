@@ -129,7 +129,7 @@ class Pacer:
     """
 
     def __init__(self, rate: Rate, stop: Stop, *, now: WallClock) -> None:
-        self.on_change: Callable[[PaceChange], None] = _unheard
+        self.on_change: Callable[[PaceChange], None] = lambda _change: None
         """Called with every change, after it took effect; what it raises goes to whoever caused the change
         (`rate_limited`, `quota_exhausted`, `approach`), never through a request."""
         self._loop = asyncio.get_running_loop()
@@ -349,10 +349,6 @@ class Pacer:
 
     def _tell(self, until: datetime | None, why: str) -> None:
         self.on_change(PaceChange(self.rate, until, why))
-
-
-def _unheard(_change: PaceChange) -> None:
-    """Stand for a listener until there is one."""
 
 
 def _limiter(rate: Rate) -> AsyncLimiter | None:
