@@ -61,7 +61,7 @@ def init(database: str | None, output: OutputOptions) -> None:
 @DATABASE
 @ACCESS
 @LIMITS_OF_A_JOB
-@takes("options", SubmitOptions, *SUBMITTED)
+@SUBMITTED
 @OUTPUT
 def submit(
     plan: Path, database: str | None, options: SubmitOptions, access: AccessOptions, output: OutputOptions
@@ -85,14 +85,7 @@ def submit(
 @cluster.command(example="cluster worker")
 @DATABASE
 @ACCESS
-@takes(
-    "options",
-    WorkerOptions,
-    click.option(
-        "--concurrency", type=click.IntRange(1, 64), default=2, metavar="N", help="Shards at a time [2]."
-    ),
-    click.option("--drain", is_flag=True, help="End once no shard of this origin is left."),
-)
+@takes("options", WorkerOptions)
 @OUTPUT
 def worker(
     database: str | None, options: WorkerOptions, access: AccessOptions, output: OutputOptions

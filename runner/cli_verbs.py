@@ -18,8 +18,6 @@ from runner.flags import (
     DATABASE,
     JOB,
     LIMITS,
-    NEW_AUDIT,
-    OF_A_SESSION,
     OUTPUT,
     PACE,
     PATH,
@@ -52,7 +50,7 @@ verbs.add_command(cluster)
 @click.option("--dry-run", is_flag=True, help="Only show what would be done; the same as `plan`.")
 @ACCESS_OF_A_RUN
 @LIMITS
-@takes("options", RunOptions, *NEW_AUDIT, *OF_A_SESSION)
+@takes("options", RunOptions)
 @OUTPUT
 def run(
     jobs: tuple[str, ...],
@@ -82,17 +80,7 @@ def run(
 @USER_ID
 @ACCESS
 @LIMITS
-@takes(
-    "options",
-    PlanOptions,
-    click.option("--out", type=PATH, metavar="FILE", help="Write the plan; `run FILE` applies exactly that."),
-    click.option(
-        "--rejects", type=PATH, metavar="FILE", help="Write every rejected value, masked, as JSON lines."
-    ),
-    click.option(
-        "--probe", is_flag=True, help="Ask the API how many rows match (connects; deletes nothing)."
-    ),
-)
+@takes("options", PlanOptions)
 @OUTPUT
 def plan(
     jobs: tuple[str, ...],
@@ -123,7 +111,7 @@ def _plan(
 @click.argument("audit", type=PATH)
 @ACCESS_OF_A_RUN
 @LIMITS
-@takes("options", ResumeOptions, *OF_A_SESSION)
+@takes("options", ResumeOptions)
 @OUTPUT
 def resume(
     audit: Path,
@@ -150,7 +138,7 @@ def resume(
 )
 @ACCESS_OF_A_RUN
 @LIMITS
-@takes("options", RunOptions, *NEW_AUDIT, *OF_A_SESSION)
+@takes("options", RunOptions)
 @OUTPUT
 def rerun(
     audits: tuple[Path, ...],
@@ -267,29 +255,6 @@ def check(access: AccessOptions, output: OutputOptions) -> None:
 
 
 @verbs.command(example="sandbox --fault mixed=5%")
-@click.option("--port", type=click.IntRange(0, 65535), default=8900, help="Port on 127.0.0.1 [8900]; 0: any.")
-@click.option("--token", default="sandbox-token", help="The token it accepts [sandbox-token].")
-@click.option("--rows", type=click.IntRange(0), default=0, help="Rows to seed for ten made-up users [0].")
-@click.option(
-    "--rows-per-phone",
-    type=click.IntRange(0, 100),
-    default=3,
-    help="A number asked for the first time has 1 to N rows [3]; 0: only what was seeded or imported.",
-)
-@click.option("--seed", type=int, default=0, help="Of the faults and the made-up rows [0].")
-@click.option(
-    "--fault", "faults", multiple=True, metavar="NAME=SHARE", help="For instance lost-after=2%, mixed=5%."
-)
-@click.option("--rate-limit", metavar="N/s|N/m", help="Answer 429 above it.")
-@click.option(
-    "--latency",
-    "latency_s",
-    type=click.FloatRange(0, 60),
-    default=0.02,
-    help="Seconds an answer takes [0.02].",
-)
-@click.option("--quiet", is_flag=True, help="Say nothing but errors.")
-@click.option("--json", "as_json", is_flag=True, help="Write where it listens as one JSON object.")
 @takes("options", SandboxOptions)
 def sandbox(options: SandboxOptions) -> None:
     """Serve the vendor's API on this machine, with data and faults, to rehearse against."""

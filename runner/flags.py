@@ -1,14 +1,14 @@
-"""The flags that verbs share, and how they become typed options: once, here, never passed on as a dict."""
+"""Typed options as flags of the command line, and back: once, here, never passed on as a dict."""
 
 import functools
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Collection
+from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, get_args, get_origin
 
 import click
 
-from runner.options import AccessOptions, OutputOptions, StatusOptions
+from runner.options import AccessOptions, OutputOptions, ResumeOptions, StatusOptions, SubmitOptions
 from runner.settings import LimitsGiven, parse_duration, parse_rate
 
 __all__ = [
@@ -18,8 +18,6 @@ __all__ = [
     "JOB",
     "LIMITS",
     "LIMITS_OF_A_JOB",
-    "NEW_AUDIT",
-    "OF_A_SESSION",
     "OUTPUT",
     "PACE",
     "PATH",
@@ -69,12 +67,48 @@ def all_of(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda command: functools.reduce(lambda given, option: option(given), reversed(options), command)
 
 
-def takes(name: str, kind: type[Any], *options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+_TYPES: Final[dict[Any, click.ParamType[Any]]] = {Path | None: PATH, float | None: _DURATION, int: click.INT}
+"""Of an option whose type alone does not tell click."""
+
+
+def _option(one: "Field[Any]") -> Callable[[Any], Any]:
+    """Return an option as its declaration says."""
+    flag, _, metavar = one.metadata["spelled"].partition(" ")
+    given: dict[str, Any] = {"help": one.metadata["words"], "metavar": metavar or None}
+    if one.type is bool:
+        given["is_flag"] = True
+    elif one.type == tuple[str, ...]:
+        given["multiple"] = True
+    elif one.metadata.get("needed"):
+        given["required"] = True
+    else:
+        given["default"] = one.default
+    if get_origin(one.type) is Literal:
+        given["type"] = click.Choice(get_args(one.type))
+    elif "within" in one.metadata:
+        bounded = click.IntRange if one.type is int else click.FloatRange
+        given["type"] = bounded(*one.metadata["within"])
+    elif one.type in _TYPES:
+        given["type"] = _TYPES[one.type]
+    return click.option(flag, one.name, **given)
+
+
+def takes(
+    name: str, kind: type[Any], *options: Callable[[Any], Any], without: Collection[str] = ()
+) -> Callable[[Any], Any]:
     """Return a decorator that adds flags and hands them to the command as one `kind`, named `name`.
 
     A field of `kind` for which there is no flag keeps its default. Fields may themselves be made by a
     decorator further up.
+
+    Args:
+        name: The command's parameter.
+        kind: Its type.
+        options: Flags of fields that do not say themselves how they are spelled.
+        without: Fields that this command has no flag for.
     """
+    declared = (one for one in fields(kind) if "spelled" in one.metadata and one.name not in without)
+    options = (*map(_option, declared), *options)
 
     def decorate(command: Any) -> Any:
         @functools.wraps(command)
@@ -93,49 +127,9 @@ def takes(name: str, kind: type[Any], *options: Callable[[Any], Any]) -> Callabl
     return decorate
 
 
-OUTPUT = takes(
-    "output",
-    OutputOptions,
-    click.option("--json", "as_json", is_flag=True, help="Write the result as one JSON object."),
-    click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors."),
-    click.option("--verbose", is_flag=True, help="Log every batch that fails."),
-    click.option(
-        "--log-format",
-        type=click.Choice(["text", "json"]),
-        default="text",
-        help="How standard error is written: in words, or one JSON object a line [text].",
-    ),
-)
-
-_ACCESS = (
-    click.option(
-        "--base-url", metavar="URL", help="The API's base URL [env BULK_DELETE_BASE_URL; the vendor's]."
-    ),
-    click.option(
-        "--token-file", type=PATH, metavar="PATH", help="File with the token [env BULK_DELETE_TOKEN_FILE]."
-    ),
-    click.option(
-        "--ca-file", type=PATH, metavar="PATH", help="Trust this CA (PEM) in place of the system's."
-    ),
-    click.option("--proxy-from-env", is_flag=True, help="Go through the proxy that the environment names."),
-)
-ACCESS = takes("access", AccessOptions, *_ACCESS)
-ACCESS_OF_A_RUN = takes(
-    "access",
-    AccessOptions,
-    *_ACCESS,
-    click.option(
-        "--config",
-        type=PATH,
-        metavar="FILE",
-        help="Who hears of the run [$XDG_CONFIG_HOME/bulk-delete/config.toml].",
-    ),
-    click.option(
-        "--rate-from",
-        metavar="URL",
-        help="Share the rate with others, through this database [the run's own].",
-    ),
-)
+OUTPUT = takes("output", OutputOptions)
+ACCESS = takes("access", AccessOptions, without=("config", "rate_from"))
+ACCESS_OF_A_RUN = takes("access", AccessOptions)
 
 _LIMITS = (
     click.option("--rate", type=_RATE, metavar="N/s|N/m|unlimited", help="Requests that may leave [20/s]."),
@@ -168,18 +162,8 @@ LIMITS = takes(
 
 LIMITS_OF_A_JOB = takes("limits", LimitsGiven, *_LIMITS)
 
-STATUS = takes(
-    "options",
-    StatusOptions,
-    click.option("--job", metavar="NAME", help="Only runs of the job of this name."),
-    click.option(
-        "--max-age",
-        "max_age_s",
-        type=_DURATION,
-        metavar="DURATION",
-        help="End with 1 unless a run ended complete or partial that recently.",
-    ),
-)
+STATUS = takes("options", StatusOptions)
+SUBMITTED = takes("options", SubmitOptions, without=("wait",))
 
 PACE = all_of(
     click.option(
@@ -191,43 +175,11 @@ PACE = all_of(
     click.option("--operator", metavar="NAME", help="Who, for the audit."),
 )
 
-YES = click.option("--yes", is_flag=True, help="Do not ask (needed where there is no terminal).")
-_IN_EACH_SESSION = (
-    click.option(
-        "--audit-phones", type=click.Choice(["left", "all"]), default="left", help="Numbers in the audit."
-    ),
-    click.option("--reason", metavar="TEXT", help="Why, for the audit."),
-    click.option("--operator", metavar="NAME", help="Who, for the audit."),
-    YES,
-    click.option("--stale-ok", is_flag=True, help="Go on although the plan or audit is over a day old."),
-)
-OF_A_SESSION = (
-    *_IN_EACH_SESSION,
-    click.option("--wait", is_flag=True, help="Wait for another run of this origin to end."),
-)
-SUBMITTED = (
-    click.option(
-        "--shards",
-        type=click.IntRange(1, 10_000),
-        required=True,
-        metavar="N",
-        help="Cut the plan into so many.",
-    ),
-    *_IN_EACH_SESSION,
-)
+(YES,) = (_option(one) for one in fields(ResumeOptions) if one.name == "yes")
 DATABASE = click.option(
     "--database",
     metavar="URL",
     help="The PostgreSQL that all share [env BULK_DELETE_DATABASE_URL, BULK_DELETE_DATABASE_URL_FILE].",
 )
 
-NEW_AUDIT = (
-    click.option(
-        "--audit", type=PATH, metavar="PATH", help="Where the audit goes [audit/<name>-<UTC time>.jsonl]."
-    ),
-    click.option(
-        "--accept-size", is_flag=True, help="Go on although the plan is larger than max_growth allows."
-    ),
-    click.option("--or-resume", is_flag=True, help="Go on with the --audit that is there, if it is open."),
-)
 USER_ID = click.option("--user-id", metavar="ID", help="The user whose numbers a list holds.")
