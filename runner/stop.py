@@ -6,6 +6,7 @@ is on the wire: those are drained.
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -48,28 +49,40 @@ class Interruptible:
     TimeoutError.
     """
 
-    __slots__ = ("_cancelling", "_handle", "_interrupted", "_stop", "_struck", "_task", "recallable")
+    __slots__ = (
+        "_cancelling",
+        "_handle",
+        "_interrupted",
+        "_struck",
+        "_task",
+        "_waits",
+        "due_s",
+        "late",
+        "recallable",
+    )
 
-    def __init__(self, stop: "Stop", *, recallable: bool) -> None:
+    def __init__(self, waits: "Waits", *, recallable: bool) -> None:
         self.recallable = recallable
-        self._stop = stop
+        self.due_s: float | None = None
+        """Loop time of its deadline, once it is armed."""
+        self.late = False
+        """Its time is up, and it was given grace."""
+        self._waits = waits
         self._handle: asyncio.Handle | None = None
         """What strikes next."""
         self._interrupted = self._struck = False
 
     def __enter__(self) -> Self:
-        self._stop.check()
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - whoever waits is in a task
         self._task, self._cancelling = task, task.cancelling()
-        self._stop.waiting[self] = None
+        self._waits.all[self] = None
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.waiting.pop(self, None)
-        self._stop.deadlines.forget(self)
+        del self._waits.all[self]
         if self._handle is not None:
             self._handle.cancel()
         if (
@@ -84,12 +97,13 @@ class Interruptible:
         """From now on ignore the stop and raise TimeoutError after `seconds`; Stopping if it came before."""
         if self._interrupted:
             raise Stopping
-        self._stop.waiting.pop(self, None)
-        self._stop.deadlines.set(self, self._task.get_loop(), seconds)
+        loop = self._task.get_loop()
+        self.due_s = loop.time() + seconds
+        self._waits.look_by(self.due_s, loop)
 
     def interrupt(self) -> None:
-        """End the wait at the next turn of the loop."""
-        if not self._interrupted:
+        """End the wait at the next turn of the loop, if it is not armed."""
+        if not self._interrupted and self.due_s is None:
             self._interrupted = True
             self._handle = asyncio.get_running_loop().call_soon(self.strike)
 
@@ -99,49 +113,40 @@ class Interruptible:
         self._task.cancel()
 
 
-class Deadlines:
-    """The deadlines of all waits that are armed, on one timer of the loop.
+class Waits:
+    """All waits of a run, and the one timer of the loop for the deadlines of those that are armed.
 
     A timer that comes late says that this process stood still: what came in meanwhile is read first, for
     `GRACE_S`, before it counts as a timeout.
     """
 
     def __init__(self) -> None:
-        self._due_s: dict[Interruptible, float] = {}
-        self._late: set[Interruptible] = set()
-        """Those whose time is up, and that were given grace."""
+        self.all: dict[Interruptible, None] = {}
+        # Not a set: waits end in the order in which they began, and a simulation can be replayed.
         self._timer: asyncio.TimerHandle | None = None
 
-    def set(self, wait: Interruptible, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        """Strike this wait in so many seconds."""
-        due_s = self._due_s[wait] = loop.time() + seconds
-        if self._timer is None or due_s < self._timer.when():
-            self._look_at(loop, due_s)
-
-    def forget(self, wait: Interruptible) -> None:
-        """Do not strike this wait any more."""
-        if self._due_s.pop(wait, None) is not None and self._late:
-            self._late.discard(wait)
-
-    def _look_at(self, loop: asyncio.AbstractEventLoop, at_s: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = loop.call_at(at_s, self._look, loop)
+    def look_by(self, at_s: float, loop: asyncio.AbstractEventLoop) -> None:
+        """Look at this loop time whose time is up, if nobody looks before."""
+        if self._timer is None or at_s < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_at(at_s, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
-        now_s = loop.time()
-        for wait, due_s in list(self._due_s.items()):
-            if due_s > now_s + _SOON_S:
+        now_s, next_s = loop.time(), math.inf
+        for wait in self.all:
+            if wait.due_s is None:
                 continue
-            if now_s - due_s > LATE_S and wait not in self._late:
-                self._late.add(wait)
-                self._due_s[wait] = now_s + GRACE_S
-            else:
-                self.forget(wait)
-                wait.strike()
-        if self._due_s:
-            self._look_at(loop, min(self._due_s.values()))
+            if wait.due_s <= now_s + _SOON_S:
+                if now_s - wait.due_s > LATE_S and not wait.late:
+                    wait.late, wait.due_s = True, now_s + GRACE_S
+                else:
+                    wait.due_s = math.inf
+                    wait.strike()
+            next_s = min(next_s, wait.due_s)
+        if next_s < math.inf:
+            self.look_by(next_s, loop)
 
 
 class Stop:
@@ -149,9 +154,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.reason: StopReason | None = None
-        self.waiting: dict[Interruptible, None] = {}
-        # Not a set: waits end in the order in which they began, and a simulation can be replayed.
-        self.deadlines = Deadlines()
+        self._waits = Waits()
         self.signalled = False
         """A first signal came."""
         self.deadline_s: float | None = None
@@ -174,7 +177,7 @@ class Stop:
         if self.reason is None or (even_if_done and not self.reason.even_if_done):
             self.reason = StopReason(why, exit_code, even_if_done, remedy)
         if first:
-            for wait in list(self.waiting):
+            for wait in self._waits.all:
                 wait.interrupt()
 
     def fail(self, error: RunnerError) -> None:
@@ -201,15 +204,19 @@ class Stop:
             raise Stopping
 
     def interruptible(self, *, recallable: bool = False) -> Interruptible:
-        """Return a context for one wait; entering it when the run is to stop raises `Stopping`.
+        """Return a context for one wait that begins now.
 
-        One that is `recallable` ends so at a `recall`, too.
+        One that is `recallable` ends with `Stopping` at a `recall`, too.
+
+        Raises:
+            Stopping: The run is to stop.
         """
-        return Interruptible(self, recallable=recallable)
+        self.check()
+        return Interruptible(self._waits, recallable=recallable)
 
     def recall(self) -> None:
         """Call back the attempts that have not left: they end with `Stopping`, and the run goes on."""
-        for wait in list(self.waiting):
+        for wait in self._waits.all:
             if wait.recallable:
                 wait.interrupt()
 
