@@ -23,11 +23,9 @@ def printable(text: str, *, keep: str = "") -> str:
     """
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() or char in keep else _instead_of(char) for char in text)
-
-
-def _instead_of(char: str) -> str:
-    return " " if char.isspace() else _REPLACED
+    return "".join(
+        char if char.isprintable() or char in keep else " " if char.isspace() else _REPLACED for char in text
+    )
 
 
 def encodable(text: str) -> str:

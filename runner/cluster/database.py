@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, tuple_row
 
 from runner.access import (
     AS_DATABASE_URL,
@@ -148,14 +148,7 @@ async def ask(connection: Connection, statement: str, values: Sequence[Any] = ()
         DatabaseAway: It was not carried out, or nobody knows: the connection may be of no use any more.
         Refused: It cannot be carried out until a person changes something.
     """
-
-    async def work() -> list[tuple[Any, ...]]:
-        # Statements are constants of this folder; only values come from outside, and they are bound.
-        cursor = await connection.execute(statement.encode(), values or None)
-        return await cursor.fetchall() if cursor.description is not None else []
-
-    with _in_our_words():
-        return await _answered(connection, work())
+    return await _rows(connection, statement, values or None, tuple_row)
 
 
 @asynccontextmanager
@@ -173,9 +166,13 @@ async def ask_named(
     connection: Connection, statement: str, values: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Run one statement with named values and return its rows by the columns' names; raises as `ask`."""
+    return await _rows(connection, statement, values, dict_row)
 
-    async def work() -> list[dict[str, Any]]:
-        async with connection.cursor(row_factory=dict_row) as cursor:
+
+async def _rows(connection: Connection, statement: str, values: Any, kind: Any) -> list[Any]:
+    async def work() -> list[Any]:
+        async with connection.cursor(row_factory=kind) as cursor:
+            # Statements are constants of this folder; only values come from outside, and they are bound.
             await cursor.execute(statement.encode(), values)
             return await cursor.fetchall() if cursor.description is not None else []
 

@@ -15,6 +15,7 @@ from runner.audit.reader import AuditLines
 from runner.audit.records import Planned
 from runner.cluster.database import Connection, ask, transaction
 from runner.cluster.jobs import JobRow, ShardRow, find_job, shards_of
+from runner.cluster.shard_rows import PIECES
 from runner.errors import AuditDamaged, Refused
 from runner.files import create_private, make_private_folder, sync_folder
 from runner.plan.file import read_plan
@@ -24,7 +25,7 @@ __all__ = ["fetch_job", "has_late_words", "mark_fetched"]
 _AT_A_TIME: Final = 32
 _LOST: Final = "something else than bulk-delete wrote into the database: restore it from a backup"
 
-_Table = Literal["plan_pieces", "audit_pieces"]
+_What = Literal["plan", "audit"]
 
 
 async def fetch_job(connection: Connection, job: str, folder: Path) -> tuple[JobRow, JobManifest]:
@@ -65,11 +66,11 @@ async def _fetch_shard(connection: Connection, job: JobRow, shard: ShardRow, fol
     """Write a shard's plan and audit, and what workers said of it when it was theirs no more."""
     name = f"shard {shard.shard} of {job.job}"
     plan, audit = shard_plan(folder, shard.shard), shard_audit(folder, shard.shard)
-    await _write(plan, _pieces(connection, "plan_pieces", (job.job, shard.shard), name))
+    await _write(plan, _pieces(connection, "plan", (job.job, shard.shard), name))
     _check_plan(plan, shard, name)
     records, head = 0, None
     if shard.pieces:
-        await _write(audit, _pieces(connection, "audit_pieces", (job.job, shard.shard), name, shard.pieces))
+        await _write(audit, _pieces(connection, "audit", (job.job, shard.shard), name, shard.pieces))
         records, head = _proved(audit, name)
     await _write_late(connection, job.job, shard.shard, folder)
     return ShardEntry(
@@ -83,27 +84,22 @@ async def _fetch_shard(connection: Connection, job: JobRow, shard: ShardRow, fol
 
 
 async def _pieces(
-    connection: Connection, table: _Table, of: tuple[str, int], name: str, count: int = 1
+    connection: Connection, what: _What, of: tuple[str, int], name: str, count: int = 1
 ) -> AsyncIterator[bytes]:
     """Yield a shard's pieces, at least so many, some at a time; raises AuditDamaged where one is missing."""
     last = 0
-    while rows := await ask(
-        connection,
-        f"SELECT piece, lines FROM {table} WHERE job = %s AND shard = %s AND piece > %s"  # noqa: S608 - one of two
-        f" ORDER BY piece LIMIT {_AT_A_TIME}",
-        (*of, last),
-    ):
+    while rows := await ask(connection, PIECES[what], (*of, last, _AT_A_TIME)):
         for piece, lines in rows:
             last += 1
             if piece != last:
-                raise _missing(name, table, last)
+                raise _missing(name, what, last)
             yield lines
     if last < count:
-        raise _missing(name, table, last + 1)
+        raise _missing(name, what, last + 1)
 
 
-def _missing(name: str, table: _Table, piece: int) -> AuditDamaged:
-    return AuditDamaged(name, 0, f"piece {piece} of its {table.split('_')[0]} is missing", hint=_LOST)
+def _missing(name: str, what: _What, piece: int) -> AuditDamaged:
+    return AuditDamaged(name, 0, f"piece {piece} of its {what} is missing", hint=_LOST)
 
 
 async def _write(path: Path, pieces: AsyncIterator[bytes]) -> None:

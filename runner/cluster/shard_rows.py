@@ -19,7 +19,7 @@ from runner.files import create_private
 from runner.send.orders import Order
 from runner.settings import Rate, parse_rate
 
-__all__ = ["RestState", "ShardKey", "ShardRows", "ShardTask"]
+__all__ = ["PIECES", "RestState", "ShardKey", "ShardRows", "ShardTask"]
 
 RestState = Literal["waiting", "stopped", "done"]
 """What a shard is that nobody owns."""
@@ -33,7 +33,7 @@ _TASK: Final = """
             (SELECT coalesce(max(number), 0) FROM orders WHERE orders.job = s.job))
     FROM shards AS s JOIN jobs AS j USING (job) JOIN origins AS o USING (origin)
     WHERE s.job = %s AND s.shard = %s"""
-_PIECES: Final = {
+PIECES: Final = {
     what: f"SELECT piece, lines FROM {what}_pieces"  # noqa: S608 - one of two words
     " WHERE job = %s AND shard = %s AND piece > %s ORDER BY piece LIMIT %s"
     for what in ("plan", "audit")
@@ -108,7 +108,7 @@ class ShardRows:
         """Write the shard's plan, or its audit so far, into a new private file; raises OSError."""
         with os.fdopen(create_private(path), "wb") as file:
             last = 0
-            while rows := await self._line.ask_on(_PIECES[what], (*self._where, last, _AT_A_TIME)):
+            while rows := await self._line.ask_on(PIECES[what], (*self._where, last, _AT_A_TIME)):
                 for _, lines in rows:
                     file.write(lines)
                 last = rows[-1][0]

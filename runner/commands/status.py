@@ -93,7 +93,7 @@ def _looks(paths: Sequence[Path]) -> Iterator[tuple[Path, _Look]]:
         for name, is_folder in inside:
             if is_folder and not name.startswith(".") and is_job_folder(path / name):
                 yield path / name, _job_edges(path / name)
-            elif not is_folder and _may_be_audit(name):
+            elif not is_folder and not name.startswith(".") and not name.endswith(".plan"):
                 yield path / name, read_edges(path / name)
 
 
@@ -115,10 +115,6 @@ def _job_edges(folder: Path) -> _JobEdges | Flaw:
             return "damaged" if look != "unreadable" or not os.path.lexists(audit) else look
         shards.append(look)
     return _JobEdges(manifest, tuple(shards))
-
-
-def _may_be_audit(name: str) -> bool:
-    return not name.startswith(".") and not name.endswith(".plan")
 
 
 def _job(look: _Look) -> str | None:

@@ -89,7 +89,7 @@ def read_jobs(
                 files.append((arg, read.job))
                 jobs.append(read.job)
         else:
-            jobs.append(_job_of_requests(arg) if kind == "requests" else _job_of_list(arg, user_id or ""))
+            jobs.append(_silent_job(arg, None if kind == "requests" else user_id))
     if faults:
         raise Faults(
             first_faults(faults, more),
@@ -204,16 +204,15 @@ def _first_line(text: str) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def _job_of_requests(arg: str) -> Job:
-    name = "stdin" if arg == "-" else default_name(arg)
-    return replace(_SILENT, name=name, request_files=("-" if arg == "-" else os.path.abspath(arg),))  # noqa: PTH100 - links stay
-
-
-def _job_of_list(arg: str, user_id: str) -> Job:
-    place = "standard input" if arg == "-" else arg
-    spec = ListSpec(paths=("-" if arg == "-" else os.path.abspath(arg),), place=place)  # noqa: PTH100 - links stay
-    name = "stdin" if arg == "-" else default_name(arg)
-    return replace(_SILENT, name=name, entries=(Entry(place=place, user_id=user_id, lists=spec),))
+def _silent_job(arg: str, user_id: str | None) -> Job:
+    """Return the job of a user's list; None: of JSON-lines requests."""
+    name, path, place = default_name(arg), os.path.abspath(arg), arg  # noqa: PTH100 - links stay
+    if arg == "-":
+        name, path, place = "stdin", "-", "standard input"
+    if user_id is None:
+        return replace(_SILENT, name=name, request_files=(path,))
+    lists = ListSpec(paths=(path,), place=place)
+    return replace(_SILENT, name=name, entries=(Entry(place=place, user_id=user_id, lists=lists),))
 
 
 def _merged(jobs: Sequence[Job], files: Sequence[tuple[str, Job]]) -> Job:

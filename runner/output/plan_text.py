@@ -7,7 +7,7 @@ windows exactly as they would be sent. It decides nothing and counts nothing: ev
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from runner.output.report import align, span
+from runner.output.report import align, span, titled
 from runner.phones import KINDS, REASONS
 from runner.plan.file import PlanFile
 from runner.plan.header import PlanHeader, PlanSource, PlanWindow
@@ -65,10 +65,8 @@ def _head(header: PlanHeader, base_url: str | None) -> list[str]:
 def _sources(header: PlanHeader) -> list[str]:
     shown = header.sources[:_MOST_SOURCES]
     more = len(header.sources) - len(shown) + header.more_sources
-    if not shown:
-        return []
-    rows = [("", "values", "blank", "rejected", "changed", "hidden", ""), *map(_source, shown)]
-    return ["sources", *align(rows, "<>>>>><"), *([f"  and {more:,} more"] if more else [])]
+    head = ("", "values", "blank", "rejected", "changed", "hidden", "")
+    return titled("sources", head, [*map(_source, shown)], "<>>>>><", f"{more:,} more" if more else "")
 
 
 def _source(source: PlanSource) -> tuple[object, ...]:
@@ -90,11 +88,10 @@ def _column(source: PlanSource) -> str:
 
 def _users(plan: PlanFile) -> list[str]:
     shown = plan.users[:_MOST_USERS]
-    if not shown:
-        return []
     more = plan.header.totals.users - len(shown)
-    rows = [("", "numbers", "windows"), *((user.user_id, user.phones, user.windows) for user in shown)]
-    return ["by user", *align(rows, "<>>"), *([f"  and {many(more, 'more user')}"] if more else [])]
+    rows = [(user.user_id, user.phones, user.windows) for user in shown]
+    rest = many(more, "more user") if more else ""
+    return titled("by user", ("", "numbers", "windows"), rows, "<>>", rest)
 
 
 def _values(header: PlanHeader) -> list[str]:
@@ -123,32 +120,22 @@ def _counted(title: str, counts: Mapping[str, int] | None, words: Mapping[str, s
 
 
 def _rejects(header: PlanHeader) -> list[str]:
-    if not header.first_rejects:
-        return []
     rows = [(f"{r.source}:{r.line}", r.reason, r.value) for r in header.first_rejects]
     more = header.totals.rejected - len(rows)
-    return [
-        "rejected: the first of them",
-        *align(rows, "<<<"),
-        *([f"  and {more:,} more"] if more > 0 else []),
-    ]
+    return titled("rejected: the first of them", (), rows, "<<<", f"{more:,} more" if more > 0 else "")
 
 
 def _windows(windows: Sequence[PlanWindow]) -> list[str]:
     """Return the windows as they would be sent; here the whole import goes, whatever its numbers."""
-    if not windows:
-        return []
     head = ("user", "imported from", "to", "encrypted", "most rows", "entry")
     rows = [
         (w.user_id, *w.created_at, "yes" if w.encryption else "no", w.max_rows, w.place)
         for w in windows[:_MOST_WINDOWS]
     ]
     more = len(windows) - len(rows)
-    return [
-        "windows: every number imported in them is deleted (most rows: of an entry over all its slices)",
-        *align([head, *rows], "<<<<><"),
-        *([f"  and {more:,} more, written out in the plan"] if more else []),
-    ]
+    title = "windows: every number imported in them is deleted (most rows: of an entry over all its slices)"
+    rest = f"{more:,} more, written out in the plan" if more else ""
+    return titled(title, head, rows, "<<<<><", rest)
 
 
 def _size(header: PlanHeader, limits: Limits) -> list[str]:

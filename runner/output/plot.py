@@ -98,7 +98,9 @@ def frame(
         above: SVG in shares of the plot, not stretched: words, and marks of a fixed size.
         kind: A class of the page's style.
     """
-    grid = "".join(f'<path class="grid" d="M0 {at}H{FULL}"/>' for at in (_down(tick.share) for tick in y))
+    grid = "".join(
+        f'<path class="grid" d="M0 {at}H{FULL}"/>' for at in (round(FULL * (1 - tick.share)) for tick in y)
+    )
     scale = "".join(
         f'<text x="100%" y="{100 - 100 * tick.share:.2f}%" dy=".32em">{shown(tick.words)}</text>'
         for tick in y
@@ -110,10 +112,6 @@ def frame(
         f"{grid}{marks}</svg>"
         f'{above}</svg><svg class="x" aria-hidden="true">{"".join(_below(x))}</svg></div>'
     )
-
-
-def _down(share: float) -> int:
-    return round(FULL * (1 - share))
 
 
 def _below(ticks: Iterable[Tick]) -> Iterable[str]:

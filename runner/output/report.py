@@ -32,7 +32,7 @@ from runner.phones import mask_text
 from runner.plan.header import PlanTotals
 from runner.text import many, printable, width
 
-__all__ = ["STATE_WORDS", "align", "make_report", "remarks", "report_text", "span", "values_read"]
+__all__ = ["STATE_WORDS", "align", "make_report", "remarks", "report_text", "span", "titled", "values_read"]
 
 STATE_WORDS: Final = {
     "complete": "complete, every batch was confirmed",
@@ -78,7 +78,7 @@ def make_report(
         version=None if first is None else first.version,
         reason=None if first is None else _masked(first.reason),
         operator=None if first is None else _masked(first.operator),
-        plan_sha256=_plan_sha256(run),
+        plan_sha256=(run.manifest or fold.first_run).plan_sha256,
         batches=ReportBatches(**totals.batches, open=totals.open_batches),
         phones=_phones(run, totals),
         phones_known=totals.phones_known,
@@ -99,10 +99,6 @@ def make_report(
         head=fold.chain if run.manifest is None else run.manifest.head,
         fetched=None if run.manifest is None else fetched_job(run, run.manifest),
     )
-
-
-def _plan_sha256(run: FoldedRun) -> str:
-    return run.audits[0].fold.first_run.plan_sha256 if run.manifest is None else run.manifest.plan_sha256
 
 
 def _refused_users(run: FoldedRun) -> Iterable[RefusedUser]:
@@ -204,6 +200,14 @@ def align(rows: Iterable[Sequence[object]], kinds: str, *, indent: str = "  ") -
     return lines
 
 
+def titled(
+    title: str, head: Sequence[object], rows: Sequence[Sequence[object]], kinds: str, more: str = ""
+) -> list[str]:
+    """Return a table with its title and, in words, how much `more` there is; nothing without rows."""
+    table = align([head, *rows] if head else rows, kinds)
+    return [title, *table, *([f"  and {more}"] if more else [])] if rows else []
+
+
 def _cell(value: object) -> str:
     if value is None:
         return "-"
@@ -302,25 +306,19 @@ def _refused(users: Sequence[RefusedUser]) -> str:
 
 
 def _causes_text(report: Report) -> list[str]:
-    if not report.causes:
-        return []
     rows = [
         (cause.batches, cause.status, cause.error, _code(cause.http_status), _code(cause.code), cause.message)
         for cause in report.causes
     ]
-    return [
-        "not confirmed, by cause",
-        *align([("batches", "ended", "error", "HTTP", "code", "words"), *rows], "><<>><"),
-    ]
+    head = ("batches", "ended", "error", "HTTP", "code", "words")
+    return titled("not confirmed, by cause", head, rows, "><<>><")
 
 
 def _users_text(report: Report) -> list[str]:
-    if not report.users:
-        return []
     head = ("user", *(status.replace("_", " ") for status in STATUSES[1:]))
     rows = [(user.user_id, user.failed, user.unknown, user.not_sent) for user in report.users]
-    more = [f"  and {many(report.more_users, 'more user')}"] if report.more_users else []
-    return ["numbers not confirmed, by user", *align([head, *rows], "<>>>"), *more]
+    more = many(report.more_users, "more user") if report.more_users else ""
+    return titled("numbers not confirmed, by user", head, rows, "<>>>", more)
 
 
 def _code(code: int | None) -> str | None:
@@ -361,7 +359,7 @@ def _sessions_text(report: Report) -> list[str]:
         )
         for session in report.sessions
     ]
-    return ["sessions", *align([head, *rows], "<<><>>>")]
+    return titled("sessions", head, rows, "<<><>>>")
 
 
 def _shards_text(report: Report) -> list[str]:
@@ -382,8 +380,7 @@ def _shards_text(report: Report) -> list[str]:
     ]
     head = ("shard", "state", "sessions", "batches", *(s.replace("_", " ") for s in STATUSES), "open")
     more = len(shards) - _MOST_SHARDS
-    rest = [f"  and {many(more, 'more shard')}"] if more > 0 else []
-    return ["shards", *align([head, *rows], "><>>>>>>>"), *rest]
+    return titled("shards", head, rows, "><>>>>>>>", many(more, "more shard") if more > 0 else "")
 
 
 def _instant(text: str) -> str:

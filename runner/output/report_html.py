@@ -348,7 +348,7 @@ def _users(report: Report) -> str:
 def _sessions(sessions: Sequence[ReportSession], clock: Clock) -> str:
     rows = [
         [
-            f'<span class="whole">{_whose(session)}</span>',
+            f'<span class="whole">{shown(session.mode)}{f" {session.shard}" if session.shard else ""}</span>',
             clock.both(session.start),
             clock.both(session.end),
             pill(session.status) + words(session.why or ""),
@@ -366,6 +366,7 @@ def _sessions(sessions: Sequence[ReportSession], clock: Clock) -> str:
 
 
 def _facts(report: Report, clock: Clock) -> str:
+    version = words(report.version or "–")
     rows = [
         ("origin", f"<code>{shown(report.base_url)}</code>"),
         ("operator", words(report.operator or "–")),
@@ -375,10 +376,7 @@ def _facts(report: Report, clock: Clock) -> str:
         ("limits", pairs(report.limits)),
         ("safety", pairs(report.safety)),
         ("values read", values_read(report.phones) if report.phones.read is not None else "–"),
-        (
-            "run",
-            f"<code>{shown(report.run_id)}</code>, {shown(report.mode)}, version {_version(report)}",
-        ),
+        ("run", f"<code>{shown(report.run_id)}</code>, {shown(report.mode)}, version {version}"),
         *facts_of_job(report, clock),
         ("folder" if report.fetched else "audit", f"<code>{shown(report.audit)}</code>"),
         ("plan", f"<code>{shown(report.plan or '–')}</code>"),
@@ -387,12 +385,3 @@ def _facts(report: Report, clock: Clock) -> str:
     ]
     items = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
     return f'<h2>The run</h2><dl class="facts">{items}</dl>'
-
-
-def _whose(session: ReportSession) -> str:
-    """Return what kind of session it was, and of a job whose."""
-    return shown(session.mode if session.shard is None else f"{session.mode} {session.shard}")
-
-
-def _version(report: Report) -> str:
-    return "–" if report.version is None else shown(report.version)

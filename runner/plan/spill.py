@@ -12,7 +12,7 @@ import struct
 import tempfile
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from heapq import heapify, heappop, heapreplace
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
@@ -71,7 +71,7 @@ def spill_full(error: OSError) -> SpillFull:
 
 
 class Spill:
-    """One spill file; use it as a context manager.
+    """One spill file, until `close`.
 
     Args:
         tmp_dir: Where the file lives; None: where the system keeps temporary files.
@@ -82,12 +82,6 @@ class Spill:
         self._file = open_private(tmp_dir)
         self._runs: list[tuple[int, int]] = []
         self._end = 0
-
-    def __enter__(self) -> "Spill":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give the file's space back."""
@@ -159,7 +153,7 @@ class Spill:
             values = [value for segment in segments for value in self.read(segment)]
             yield sorted(set(values)) if distinct else sorted(values)
             return
-        with Spill(self._tmp_dir) as parts:
+        with closing(Spill(self._tmp_dir)) as parts:
             pivots = self._pivots(segments, min(_MAX_PARTS, 2 + 2 * weight // BUFFER_BYTES))
             for segment in segments:
                 values = self.read(segment)

@@ -105,7 +105,8 @@ async def post(session: aiohttp.ClientSession, call: Call) -> HttpReply:
         try:
             answer = await _post_once(session, call)
         except aiohttp.ClientConnectorError as error:
-            words = f"no connection to {error.host}: {_os_words(error)}"
+            why = error.os_error.strerror or type(error.os_error).__name__
+            words = f"no connection to {error.host}: {why}"
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise Unsent(f"the connection failed: {type(error).__name__}") from error
         else:
@@ -126,7 +127,3 @@ async def _post_once(session: aiohttp.ClientSession, call: Call) -> HttpReply:
         while len(body) < _MOST_BYTES and (chunk := await reply.content.read(_MOST_BYTES - len(body))):
             body += chunk
         return HttpReply(reply.status, bytes(body))
-
-
-def _os_words(error: aiohttp.ClientConnectorError) -> str:
-    return error.os_error.strerror or type(error.os_error).__name__
