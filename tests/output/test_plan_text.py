@@ -34,7 +34,8 @@ def plan_of(users=(), **changes):
         "notes": ("the list x.csv is empty",),
         **changes,
     }
-    return PlanFile(Path("a.plan"), header_of(**fields), "5ea1", 0.0, b"", Seal(0, 0, 0, b""), tuple(users))
+    seal = Seal(0, 0, 0, b"")
+    return PlanFile(Path("a.plan"), header_of(**fields), "5ea1", 0.0, b"", True, seal, tuple(users))
 
 
 def test_a_plan_is_described_in_all_its_numbers():
