@@ -154,12 +154,7 @@ def _check_own(found: os.stat_result, what: str) -> None:
 
 
 def what_became(path: Path, mine: os.stat_result) -> str | None:
-    """Return what stands at the path of an open file, in words; None where it is that very file.
-
-    Args:
-        path: Where the file was opened.
-        mine: Its status just now, by its descriptor.
-    """
+    """Return what stands at the path of an open file, in words; None where it is that very file."""
     try:
         there = path.lstat()
     except FileNotFoundError:

@@ -83,12 +83,7 @@ class Patience:
 
 
 class DatabaseLine:
-    """One connection at a time.
-
-    Args:
-        database: Where to.
-        patience: Of `ask_on`.
-    """
+    """One connection at a time; `patience` is that of `ask_on`."""
 
     def __init__(self, database: Database, patience: Patience) -> None:
         self._database = database

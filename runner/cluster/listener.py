@@ -22,12 +22,7 @@ _AGAIN_S: Final = 0.5
 
 
 class Listener:
-    """Hears a database.
-
-    Args:
-        database: Which.
-        channels: All that will be asked for.
-    """
+    """Hears a database, on all channels that will be asked for."""
 
     def __init__(self, database: Database, channels: Iterable[str]) -> None:
         self._database = database

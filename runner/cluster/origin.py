@@ -93,11 +93,6 @@ class OriginTurns:
 async def open_origin(origin: Origin, rate: Rate, stop: Stop) -> AsyncIterator[SlotPacer]:
     """Open the gate of one session for as long as the context lasts.
 
-    Args:
-        origin: Whose rate it is.
-        rate: What the session asks for; one that can be shared.
-        stop: Ends every wait.
-
     Raises:
         Refused: The database cannot be used.
         Stopping: The run was told to stop first.

@@ -79,13 +79,7 @@ class ShardTask:
 
 
 class ShardRows:
-    """A shard's rows, by their owner; implements `link.Channel`.
-
-    Args:
-        line: Its own connection.
-        key: Which shard, and whose.
-        clock: Gives the seconds that grants are measured by.
-    """
+    """A shard's rows, by their owner; implements `link.Channel`."""
 
     def __init__(self, line: DatabaseLine, key: ShardKey, clock: Callable[[], float]) -> None:
         self.key = key

@@ -64,12 +64,7 @@ def check_shared(rate: Rate) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """The clocks of a session.
-
-    Args:
-        wall: For what people read.
-        own: For slots.
-    """
+    """The clocks of a session: `wall` for what people read, `own` for slots."""
 
     wall: WallClock
     own: OwnClock

@@ -122,14 +122,7 @@ def fold_run(run: NamedRun, *, own: bool = False, feed: Feed = take_lines) -> Fo
 def fold_shard(
     run: NamedRun, entry: ShardEntry, tallies: Tallies, *, own: bool = False, feed: Feed = take_lines
 ) -> FoldedAudit:
-    """Fold one shard of a fetched job, and hold it against the manifest.
-
-    Args:
-        run: The job.
-        entry: The shard.
-        tallies: Of the job.
-        own: As in `fold_run`.
-        feed: As in `fold_run`.
+    """Fold one shard of a fetched job as `fold_run` does, and hold it against the manifest.
 
     Raises:
         Refused: As `fold_run` does.

@@ -197,12 +197,6 @@ async def send(
 ) -> SessionEnd:
     """Send what has no end yet, and write the summary.
 
-    Args:
-        run: Every edge is open.
-        screen: Where words go.
-        monitor: Looks on.
-        during: Lasts as long as the session.
-
     Raises:
         Stopped: A rule refused while it was under way.
         Refused: Nothing was sent: not even the session's first record could be written.

@@ -39,12 +39,7 @@ def grown(header: PlanHeader, options: RunOptions, screen: Console) -> list[Ques
 
 
 def outgrown(header: PlanHeader, audit: Path | None) -> str | None:
-    """Return in words by how much a plan is too large; None where it is not, or nothing is known.
-
-    Args:
-        header: The plan's.
-        audit: Where the new audit goes; None: the default folder.
-    """
+    """Return by how much a plan is too large for where `audit` goes; None: it is not, or nobody knows."""
     most = header.safety.max_growth
     if most is None:
         return None

@@ -36,15 +36,7 @@ def plan(
     given: AccessOptions,
     probe: Access | None = None,
 ) -> CommandResult[PlanResult]:
-    """Show what `run` would do.
-
-    Args:
-        jobs: As `run` takes them.
-        user_id: Whose numbers a list holds.
-        options: What becomes of the plan.
-        screen: Where words go.
-        given: Flags for the command to type next.
-        probe: The vendor, to ask how many rows match; None: nobody is asked.
+    """Show what `run` would do; `given` are flags for the command to type next, `probe` is whom to ask.
 
     Raises:
         Refused: A job, a list or a rule does not allow it, `options` names a file that exists, or the

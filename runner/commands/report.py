@@ -38,14 +38,7 @@ def report(
     html: Path | None = None,
     failed: Path | None = None,
 ) -> CommandResult[ReportResult]:
-    """Report on runs, one item each.
-
-    Args:
-        audits: Each with its plan beside it, or alone; or folders of fetched jobs.
-        screen: Where warnings go.
-        env: Says which base URL a command to type would reach by itself.
-        html: Write one page there.
-        failed: Write every number that is not confirmed there, as CSV.
+    """Report on runs, one item each; `env` says which base URL a command to type reaches by itself.
 
     Raises:
         Refused: An audit cannot be read, or `html` or `failed` exists or cannot be written.

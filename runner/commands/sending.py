@@ -72,13 +72,7 @@ class Sending:
 
 @contextmanager
 def _drafted(given: Path | None, name: str, make: Callable[[Scratch], PlanFile]) -> Iterator[RunFiles]:
-    """Make a plan beside the audit to come; it is taken away again unless the audit came to be.
-
-    Args:
-        given: Where the audit shall go, if that was said.
-        name: The job's, for the default place.
-        make: Makes the plan.
-    """
+    """Make a plan beside the audit to come; it is taken away again unless the audit came to be."""
     started_s = time.monotonic()
     names = RunNames(job=name)
     with speaking_of(names), reserve_audit(given, name) as place, temporary_folder() as folder:
@@ -98,16 +92,7 @@ def send_new(
     *,
     first: Sequence[Question] = (),
 ) -> CommandResult[RunResult]:
-    """Make a plan, show its totals, ask, and send its batches into a new audit.
-
-    Args:
-        mode: Of the new run.
-        name: The job's, for the default place of the audit.
-        make: Makes the plan.
-        options: Where the audit goes, and which questions are answered already.
-        sending: As of every verb.
-        first: Questions that come before those of the plan.
-    """
+    """Make a plan, show its totals, ask (`first` comes first), and send its batches into a new audit."""
     screen, base_url = sending.screen, sending.access.base_url
     with _drafted(options.audit, name, make) as files:
         header = files.plan.header
@@ -209,14 +194,7 @@ def _names(spec: RunSpec, files: RunFiles, sending: Sending, error: RunnerError)
 def shown_run(
     ended: SessionEnd, files: RunFiles, sending: Sending, *, exit_code: Exit | None = None
 ) -> CommandResult[RunResult]:
-    """Return what a run ended with.
-
-    Args:
-        ended: Its last session.
-        files: The audit, and its plan.
-        sending: How the vendor is reached.
-        exit_code: Where it is not the summary's: nothing was left to do.
-    """
+    """Return what a run ended with; `exit_code` where it is not the summary's: nothing was left to do."""
     access, summary, fold = sending.access, ended.summary, ended.fold
     unrecorded = summary if ended.unrecorded else None
     report = make_report(

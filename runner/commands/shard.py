@@ -122,15 +122,7 @@ class _Orders:
 
 
 class ShardSender:
-    """Sends shards for one worker.
-
-    Args:
-        database: Where they are.
-        access: How this worker reaches the vendor.
-        screen: Where words go.
-        me: How the worker is called there.
-        stop: The worker's own: a trouble of the worker, not of a shard, is requested there.
-    """
+    """Sends shards for one worker; what troubles the worker, and not a shard, is requested at its `stop`."""
 
     def __init__(self, database: Database, access: Access, screen: Console, me: str, stop: Stop) -> None:
         self.patience = Patience()

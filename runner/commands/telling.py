@@ -28,13 +28,7 @@ __all__ = ["Telling"]
 
 
 class Telling:
-    """Who hears of one call.
-
-    Args:
-        audience: Who is told.
-        screen: Where it is said what could not be told; what it hides does not go out.
-        proxy_from_env: Go through the proxy that the environment names.
-    """
+    """Who hears of one call; what `screen` hides does not go out."""
 
     def __init__(self, audience: Audience, screen: Console, *, proxy_from_env: bool) -> None:
         self._audience = audience
@@ -54,13 +48,7 @@ class Telling:
         return telling
 
     def end(self, exit_code: int, result: Result, cause: str) -> None:
-        """Tell how the call ended; whatever goes wrong with that stays in here.
-
-        Args:
-            exit_code: The process's.
-            result: What `--json` writes.
-            cause: Why not all is confirmed, where it ran to its end; or nothing.
-        """
+        """Tell how the call ended, `cause`: why not all is confirmed; whatever goes wrong stays in here."""
         try:
             ending = self._ending(exit_code, result, cause)
             self._warn(tell_end(self._audience, ending, self._rid, proxy_from_env=self._proxy_from_env))

@@ -79,14 +79,7 @@ async def own_pace(rate: Rate, stop: Stop) -> AsyncIterator[Pacing]:
 async def reach_vendor(
     access: Access, limits: Limits, stop: Stop, open_pace: OpenPace = own_pace
 ) -> AsyncIterator[Vendor]:
-    """Open the client and the gate for as long as the context lasts.
-
-    Args:
-        access: Where, and with which token.
-        limits: How fast and how patiently.
-        stop: Ends every wait.
-        open_pace: Whose rate it is.
-    """
+    """Open the client and the gate for as long as the context lasts."""
     async with open_pace(limits.rate, stop) as pacer:
         opening = open_client(
             access.base_url,

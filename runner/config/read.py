@@ -51,12 +51,7 @@ def _read(path: Path) -> str:
 
 
 class _Reading:
-    """One configuration while it is read.
-
-    Args:
-        document: Its data, and the faults found so far.
-        folder: Relative names are relative to this.
-    """
+    """One configuration while it is read; relative names are relative to `folder`."""
 
     def __init__(self, document: Document, folder: Path) -> None:
         self._document = document

@@ -31,11 +31,7 @@ class BadLine(Exception):
 
 
 class LongLine:
-    """A reader of one line; make a new one for each pass.
-
-    Args:
-        file: Holds the line, and nothing else, from its start.
-    """
+    """A reader of the one line that a file holds; make a new one for each pass."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._cursor = JsonPieces(_pieces(file), json_decoder)

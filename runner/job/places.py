@@ -20,12 +20,7 @@ _MAPPINGS_KEPT = 64
 
 
 class Places:
-    """Finds values in one text.
-
-    Args:
-        text: All of the file.
-        look_inside: Returns what stands in the container at an offset, or None where there is none.
-    """
+    """Finds values in one text; `look_inside` returns what stands in the container at an offset."""
 
     def __init__(self, text: str, look_inside: Callable[[str, int], Inside | None]) -> None:
         self._text = text

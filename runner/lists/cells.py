@@ -3,7 +3,7 @@
 Never takes a row whose cells might have shifted for a good one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from runner.lists.columns import Layout
 from runner.lists.decode import Source
@@ -18,30 +18,22 @@ def rows_of(
     layout: Layout,
     rows: Sequence[Sequence[str]],
     lines: Sequence[int],
-    flaws: Mapping[tuple[int, int], str] | None = None,
 ) -> Rows:
     """Take the wanted columns out of some rows.
 
     Rows with nothing in them are left out, those without a phone are counted as blank, and those of another
     width than the table's are flawed: nobody knows which of their cells have shifted.
 
-    Args:
-        source: Where they stand.
-        layout: Which columns.
-        rows: Cells as text.
-        lines: The line of each row.
-        flaws: (Index into `rows`, column) → reason, as the format found them.
-
     Raises:
         Fault: A row without a phone is a heading that names a user.
     """
     phone, user, width = layout.phone, layout.user, layout.width
-    if not flaws and set(map(len, rows)) == {width}:
+    if set(map(len, rows)) == {width}:
         values = [row[phone] for row in rows]
         if all(map(str.strip, values)):
             users = None if user is None else [row[user] for row in rows]
             return Rows(source.name, lines, values, users, {}, column=layout.read)
-    return _rows_one_by_one(source, layout, rows, lines, flaws or {})
+    return _rows_one_by_one(source, layout, rows, lines)
 
 
 def _rows_one_by_one(
@@ -49,19 +41,16 @@ def _rows_one_by_one(
     layout: Layout,
     rows: Sequence[Sequence[str]],
     lines: Sequence[int],
-    flaws: Mapping[tuple[int, int], str],
 ) -> Rows:
     phone, user, width = layout.phone, layout.user, layout.width
     kept: list[int] = []
     values: list[str] = []
     users: list[str] = []
     bad: dict[int, str] = {}
-    bad_users: dict[int, str] = {}
     blank = 0
     for index, row in enumerate(rows):
         cell = row[phone] if phone < len(row) else ""
-        flaw = flaws.get((index, phone))
-        if not cell.strip() and flaw is None:
+        if not cell.strip():
             if not any(map(str.strip, row)):
                 continue
             refuse_heading_row(source, lines[index], row, layout)
@@ -69,13 +58,9 @@ def _rows_one_by_one(
                 blank += 1
                 continue
         if len(row) != width:
-            flaw = "columns"
-        if flaw is not None:
-            bad[len(kept)] = flaw
+            bad[len(kept)] = "columns"
         if user is not None:
             users.append(row[user] if user < len(row) else "")
-            if (spoilt := flaws.get((index, user))) is not None:
-                bad_users[len(kept)] = spoilt
         kept.append(lines[index])
         values.append(cell)
     return Rows(
@@ -84,7 +69,6 @@ def _rows_one_by_one(
         values,
         None if user is None else users,
         bad,
-        bad_users,
         column=layout.read,
         blank=blank,
     )

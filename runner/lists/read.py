@@ -109,9 +109,6 @@ def read_cells(spec: ListSpec) -> Iterator[CellRows]:
 
     For whoever must not miss a number: all columns, of a workbook all sheets and all rows, hidden or not.
 
-    Args:
-        spec: What to read; its columns and what it says of hidden rows do not matter.
-
     Raises:
         Fault: Anything that keeps a file from being read whole: the place in the job, path and line.
     """

@@ -66,12 +66,6 @@ class _Shape:
 def read_table(source: Source, pieces: Iterator[str], spec: ListSpec, rule: PhoneRule) -> Iterator[Rows]:
     """Yield the rows of a text or a CSV file.
 
-    Args:
-        source: Where the text comes from, for messages.
-        pieces: The text, in pieces that end anywhere.
-        spec: What the job says of the columns.
-        rule: What counts as a phone.
-
     Raises:
         Fault: A quote is not closed or misplaced (with its line), or the columns are in doubt.
     """

@@ -46,13 +46,7 @@ class Cell(NamedTuple):
 
 
 class Cells:
-    """The sense of a workbook's cells: its shared strings and its date styles, read when first needed.
-
-    Args:
-        parts: The workbook.
-        strings: The part with the shared strings, if there is one.
-        styles: The part with the styles, if there is one.
-    """
+    """The sense of a workbook's cells: its shared strings and its date styles, read when first needed."""
 
     def __init__(self, parts: Parts, strings: str | None, styles: str | None) -> None:
         self._parts, self._strings_part, self._styles_part = parts, strings, styles

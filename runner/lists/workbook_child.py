@@ -31,13 +31,7 @@ _NO_HEADER = "0"
 
 
 def main(descriptor: int, memory_bytes: int, cpu_s: int) -> None:
-    """Answer one request a line until there are no more.
-
-    Args:
-        descriptor: Of the workbook.
-        memory_bytes: What this process may take at most.
-        cpu_s: How long it may compute at most.
-    """
+    """Answer one request a line until there are no more, within so much memory and time of computing."""
     _limit(memory_bytes, cpu_s)
     book: Workbook | None = None
     try:

@@ -235,14 +235,7 @@ def parse_part(
     start: Callable[[str, dict[str, str]], Any],
     end: Callable[[str], Any] | None = None,
 ) -> None:
-    """Read one small part from its beginning to its end.
-
-    Args:
-        parts: The workbook.
-        part: Which part.
-        root: The name of its first element.
-        start: Called at the start of every element below that.
-        end: Called at the end of every element.
+    """Read one small part to its end: `start` gets each element below the root, `end` every one.
 
     Raises:
         Unreadable: It is damaged or missing, or something else.

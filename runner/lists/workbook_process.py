@@ -83,12 +83,7 @@ class SheetRows:
 
 
 class WorkbookReader:
-    """A running process that reads one workbook. Answers are read to their end before the next request.
-
-    Args:
-        source: The workbook.
-        process: The process.
-    """
+    """A running process that reads one workbook. Answers are read to their end before the next request."""
 
     def __init__(self, source: Source, process: "subprocess.Popen[bytes]") -> None:
         self._source, self._process = source, process

@@ -62,9 +62,6 @@ class SheetInfo(NamedTuple):
 class Workbook:
     """A workbook: its worksheets in order, and the sense of its cells.
 
-    Args:
-        parts: Its parts.
-
     Raises:
         Unreadable: It is damaged.
     """

@@ -144,12 +144,7 @@ class Console:
         return signals_to(stop, on_first)
 
     async def ask(self, question: str, stop: Stop, *, unless: str) -> None:
-        """Ask a person for a yes; a stop ends the wait at once.
-
-        Args:
-            question: Ends in a question mark.
-            stop: The run's switch.
-            unless: The flag that would have made the question unnecessary.
+        """Ask a person for a yes, `unless` that flag had said it; a stop ends the wait at once.
 
         Raises:
             Refused: The answer was not yes, or there is no terminal to ask on.

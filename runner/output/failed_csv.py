@@ -39,12 +39,7 @@ def write_failed(file: TextIO, rows: Iterable[FailedRow]) -> int:
 
 
 def failed_rows(ended: Iterable[BatchRecord], fold: Fold, plan: PlanFile | None) -> Iterator[FailedRow]:
-    """Yield the numbers not confirmed, in audit order, those of open batches last.
-
-    Args:
-        ended: The `batch` records that did not end `deleted`.
-        fold: Of the whole audit.
-        plan: Names the numbers of open batches; without it those are left out.
+    """Yield the numbers not confirmed, in audit order; those of open batches last, if there is their plan.
 
     Raises:
         AuditDamaged: The plan is not what it was.

@@ -23,12 +23,7 @@ GOES_ON: Final = (
 
 
 def job_status(manifest: JobManifest, shards: Iterable[str]) -> ReportStatus:
-    """Return how a job stands.
-
-    Args:
-        manifest: Says how it was when it was fetched.
-        shards: The status of each shard.
-    """
+    """Return how a job stands by the status of each shard, and by how it was when it was fetched."""
     said = set(shards)
     if said <= {"complete", "partial"}:
         return "partial" if "partial" in said else "complete"

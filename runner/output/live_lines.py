@@ -18,12 +18,7 @@ _USUAL: Final = (80, 24)
 
 
 class LiveLines:
-    """A few lines at the end of what a terminal shows.
-
-    Args:
-        stream: The terminal.
-        env: For `COLUMNS` and `LINES`, where the terminal does not know its size.
-    """
+    """A few lines at the end of what a terminal shows; `env` may tell its size where it does not itself."""
 
     def __init__(self, stream: Shielded, env: Mapping[str, str]) -> None:
         self._stream = stream

@@ -74,14 +74,7 @@ def words(text: str) -> str:
 def table(
     head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Collection[int], kind: str = ""
 ) -> str:
-    """Return a table; its cells are HTML, and where there is little room each bears its column's name.
-
-    Args:
-        head: The columns' names.
-        rows: A cell for each.
-        numbers: The columns that hold numbers.
-        kind: A class of the page's style.
-    """
+    """Return a table; its cells are HTML, and where there is little room each bears its column's name."""
     kinds = [' class="n"' if column in numbers else "" for column in range(len(head))]
     top = "".join(f"<th{kind}>{name}</th>" for kind, name in zip(kinds, head, strict=True))
     body = "".join(f"<tr>{_cells(head, kinds, row)}</tr>" for row in rows)

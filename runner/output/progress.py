@@ -57,12 +57,7 @@ class Progress:
         """Those of the last minute, each with its time."""
 
     def see(self, now: Snapshot, at_s: float) -> dict[str, Any]:
-        """Take in a snapshot and return the figures of this moment, in the order in which they are shown.
-
-        Args:
-            now: The figures as they are.
-            at_s: The loop's time.
-        """
+        """Take in a snapshot and return the figures of this moment, in the order in which they are shown."""
         self._seen.append((at_s, now))
         while self._seen[0][0] < at_s - _LATELY_S:
             self._seen.popleft()

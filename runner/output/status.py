@@ -112,14 +112,7 @@ def waiting_line(manifest: JobManifest, entry: ShardEntry) -> RunStatusLine:
 def job_line(
     folder: Path, manifest: JobManifest, shards: Sequence[RunStatusLine], *, rerun: str
 ) -> RunStatusLine:
-    """Return the line of a fetched job.
-
-    Args:
-        folder: Where it is.
-        manifest: Of the job.
-        shards: A line for each.
-        rerun: What to type where it has ended and is not complete.
-    """
+    """Return the line of a fetched job; `rerun` is what to type where it has ended and is not complete."""
     state = job_status(manifest, [shard.state for shard in shards])
     starts = [shard.start for shard in shards if shard.start]
     ends = [shard.end for shard in shards if shard.end]

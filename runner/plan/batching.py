@@ -19,11 +19,7 @@ _MOST_SCOPES: Final = 10
 
 
 class BatchWriter:
-    """Writes batch lines to `file`; the counts say what it wrote. Call `end` after the last phones.
-
-    Args:
-        file: Gets the lines, without a header.
-    """
+    """Writes batch lines to `file`; the counts say what it wrote. Call `end` after the last phones."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.batches = 0

@@ -31,10 +31,9 @@ class UserNumbers:
 
 
 class UserTally:
-    """Takes the phones of users in the order of a plan; `count` says of how many users, once all are in.
+    """Takes the phones of users in the order of a plan, which has so many `windows` of each.
 
-    Args:
-        windows: User → windows.
+    `count` says of how many users, once all are in.
     """
 
     def __init__(self, windows: Mapping[str, int]) -> None:

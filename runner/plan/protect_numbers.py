@@ -65,11 +65,6 @@ def protected_forms(value: str, rule: PhoneRule, reason: str) -> tuple[set[str],
     One that does not is a landline or a foreign number under `mobile_cn`, or an encrypted value: it protects
     what is spelled the same.
 
-    Args:
-        value: The cell.
-        rule: What a phone is.
-        reason: Why it is none as it stands.
-
     Raises:
         BadPhone: Nobody can say which number it names, or whether it names one.
     """

@@ -88,10 +88,6 @@ class Sealing:
 class BlockReader:
     """A sealed file, open until `close`; use it as a context manager.
 
-    Args:
-        path: Where it was when it was sealed.
-        seal: What it was.
-
     Raises:
         AuditDamaged: It is gone, or another file stands there, or it has another length.
         Refused: It cannot be opened.

@@ -71,11 +71,7 @@ def spill_full(error: OSError) -> SpillFull:
 
 
 class Spill:
-    """One spill file, until `close`.
-
-    Args:
-        tmp_dir: Where the file lives; None: where the system keeps temporary files.
-    """
+    """One spill file, until `close`."""
 
     def __init__(self, tmp_dir: Path | None) -> None:
         self._tmp_dir = tmp_dir
