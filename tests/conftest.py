@@ -3,11 +3,15 @@
 import gc
 import os
 import signal
+import sys
 
 import hypothesis
 import pytest
 
 from tests.support.program import Program, Sandbox
+
+# To rewrite the asserts of all modules takes each worker twice as long as to import them: once must do.
+sys.dont_write_bytecode = False
 
 # No test may depend on how busy the machine is.
 hypothesis.settings.register_profile("unhurried", deadline=None)

@@ -40,10 +40,11 @@ class ProtectList:
         self.notes: tuple[str, ...] = ()
         self.forms = 0
         self._parts = [array("Q") for _ in range(_PARTS)]
-        self._filter = bytearray(1 << _FILTER_BITS)
+        self._filter = bytearray()  # 4 MiB, of which a run that protects nothing has no need
 
     def add(self, forms: Iterable[str]) -> None:
         """Protect these forms, too; call `seal` before asking."""
+        self._filter = self._filter or bytearray(1 << _FILTER_BITS)
         parts, marks = self._parts, self._filter
         for form in forms:
             key = _key(form)
