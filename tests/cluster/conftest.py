@@ -21,7 +21,9 @@ def server():
 @pytest.fixture
 def empty_url(server):
     """The URL of a database without any tables."""
-    return server.make_database(f"test_{next(_numbers)}")
+    name = f"test_{next(_numbers)}"
+    yield server.make_database(name)
+    server.drop_database(name)
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +36,9 @@ def with_tables(server):
 @pytest.fixture
 def ready_url(server, with_tables):
     """The URL of a database that `cluster init` has seen."""
-    return server.make_database(f"test_{next(_numbers)}", like=with_tables)
+    name = f"test_{next(_numbers)}"
+    yield server.make_database(name, like=with_tables)
+    server.drop_database(name)
 
 
 @pytest.fixture

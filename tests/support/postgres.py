@@ -22,10 +22,13 @@ __all__ = ["Server", "postgres"]
 _DEBIAN = Path("/usr/lib/postgresql")
 _SETTINGS = (
     "-c listen_addresses='' -c max_connections=60 -c fsync=off -c shared_buffers=16MB "
-    "-c autovacuum=off"  # it goes from database to database, and each test has one
+    "-c autovacuum=off "  # it goes from database to database, and each test has one
+    "-c min_wal_size=32MB -c max_wal_size=64MB"  # in memory, where there is room
 )
 _COPIES_FILES = 150000
 """From this version on a database is copied through the log, twice as dear, unless files are asked for."""
+_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 2 << 30
 
 
 def _of_the_system() -> Path | None:
@@ -65,6 +68,12 @@ def _unprivileged() -> dict[str, int | list[int]]:
     raise AssertionError("there is no unprivileged user to run PostgreSQL as")
 
 
+def _place() -> Path:
+    """Return where to make a server's folder: in memory it makes a database in a fifth of the time."""
+    roomy = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES
+    return _MEMORY if roomy and os.access(_MEMORY, os.W_OK) else Path("/tmp")
+
+
 @dataclass(slots=True)
 class Server:
     """A server over a Unix socket, in a folder of its own."""
@@ -82,6 +91,11 @@ class Server:
             how = "STRATEGY FILE_COPY" if connection.info.server_version >= _COPIES_FILES else ""
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{like}" {how}')
         return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Remove a database, whoever is connected to it."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     def start(self) -> None:
         """Start it; `pg_ctl` returns once it takes connections."""
@@ -117,7 +131,7 @@ class Server:
 def postgres(settings: str = _SETTINGS) -> Iterator[Server]:
     """Run a server for as long as the context lasts."""
     # A socket's path may have 107 bytes only: not below pytest's folders.
-    folder = Path(tempfile.mkdtemp(prefix="bd-pg-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="bd-pg-", dir=_place()))
     if owner := _unprivileged():
         os.chown(folder, owner["user"], owner["group"])
     server = Server(folder, _of_the_system() or _of_the_wheel(folder), settings)
