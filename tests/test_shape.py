@@ -276,6 +276,7 @@ def test_nothing_opens_at_import():
     assert python("-c", _WATCH, *(dotted(m) for m in MODULES if m != "__main__")) == "[] 1"
 
 
+@cache
 def loaded_by(module):
     return set(python("-c", f"import sys, {module}; print(*sys.modules)").split())
 

@@ -21,7 +21,7 @@ from tests.support.fakes import MemoryFile, batches, departures, live_session, r
 from tests.support.sweep import sweep
 
 CHUNKS, CHUNK = 12, 50
-FAST_CHUNKS = 3
+FAST_CHUNKS = 1
 """So many are always run; that all that can happen did happen is told of all of them together."""
 
 ENDS = {
@@ -81,7 +81,7 @@ def test_every_history_keeps_the_promises_and_all_that_can_happen_happens(chunk,
         assert never == set(), "the histories went through less than can happen, and prove less than they say"
 
 
-@pytest.mark.parametrize("seed", sweep(range(0, 200, 11), fast=range(5)))
+@pytest.mark.parametrize("seed", sweep(range(0, 200, 11), fast=[0, 3]))
 def test_a_seed_is_the_same_history_every_time(seed):
     def digest():
         told = []
@@ -97,8 +97,8 @@ def _one_number_twice(part, *, believe_names):
 
 def test_a_seed_that_fails_says_how_to_replay_it(monkeypatch, capsys):
     monkeypatch.setattr("runner.send.delivery.cut", _one_number_twice)
-    _, failed = live_many(range(50))
-    assert failed
+    tens = (range(first, first + 10) for first in range(0, 100, 10))
+    failed = next(failed for _, failed in map(live_many, tens) if failed)
     said = capsys.readouterr().out
     for seed in failed:
         assert f"replay: python -m tests.simulation --seed {seed} -v" in said
