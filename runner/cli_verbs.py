@@ -41,7 +41,6 @@ from runner.usage import Verbs, exit_codes
 __all__ = ["verbs"]
 
 verbs: Final = Verbs("verbs", groups=VERBS)
-verbs.add_command(cluster)
 
 
 @verbs.command(epilog=exit_codes(), example="run jobs/nightly-cleanup.yaml --yes --deadline 4h")
@@ -286,3 +285,6 @@ def schema(what: Literal["job", "audit", "result"], output: OutputOptions) -> No
 
     open_screen(output)
     end(show_schema(what))
+
+
+verbs.add_command(cluster)

@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from typing import Any, TextIO
 
 from runner.access import Token
@@ -154,7 +154,7 @@ class Console:
             raise Refused(f"not confirmed: {question}", hint=f"there is no terminal to ask on: add {unless}")
         self._write(f"{question} [y/N] ")
         with stop.interruptible():
-            answer = await left_behind(sys.stdin.readline)
+            answer = await left_behind(_read_answer)
         if answer.strip().lower() not in {"y", "yes"}:
             raise Refused("declined; nothing was sent")
 
@@ -216,3 +216,10 @@ class Console:
 def _lines(text: str) -> str:
     """Return words of one or several lines, fit for a terminal."""
     return printable(text, keep="\n\t")
+
+
+def _read_answer() -> str:
+    """Return what a person types; what is no text, or comes from a terminal that is gone, is no yes."""
+    with suppress(UnicodeDecodeError, OSError):
+        return sys.stdin.readline()
+    return ""

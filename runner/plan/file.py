@@ -173,8 +173,7 @@ def read_plan(path: Path) -> PlanFile:
                 str(path), 0, "it was altered: the digest is of another content", hint=_ALTERED
             )
         sizes, users = bytes(check.sizes), check.users.largest()
-        seen = (sizes, check.ascending, sealing.seal(), users)
-        return PlanFile(path, header, sealing.sha256, mtime_s, *seen)
+        return PlanFile(path, header, sealing.sha256, mtime_s, sizes, check.ascending, sealing.seal(), users)
     finally:
         os.close(descriptor)
 

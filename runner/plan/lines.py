@@ -72,7 +72,7 @@ class BatchLines:
 
     def _cut(self, line: bytes, seq: int) -> tuple[Target, bytes | None]:
         """Return a line's target, and its phones as a JSON list; None: it has none."""
-        head = b'{"seq":%d' % seq
+        head = _head(seq)
         if not (line.startswith(head + b",") and line.endswith(b"}")):
             raise ValueError("no whole batch with the next seq")
         prefix, has_phones, listed = line[len(head) : -1].partition(_PHONE_KEY)
@@ -115,7 +115,7 @@ def _prove_phones(target: Target, listed: bytes | None) -> list[str]:
         "".join(phones)
     except TypeError:
         raise ValueError("a phone that is no text") from None
-    if listed is not None and orjson.dumps(phones) != listed:
+    if listed is not None and (not phones or orjson.dumps(phones) != listed):
         raise ValueError("phones in a form that no plan has")
     check_phones(target, phones)
     return phones

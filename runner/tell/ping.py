@@ -46,7 +46,6 @@ async def _take(session: aiohttp.ClientSession, call: Call) -> None:
     said = printable(answer.body.decode("utf-8", "replace"))[:_MOST_WORDS]
     if not 200 <= answer.status < 300:
         raise Unsent(f"HTTP {answer.status}: {said}")
-    if said.startswith(
-        "OK ("
-    ):  # healthchecks' own way to say that it knows no such check, or hears it too often
+    # Healthchecks' own way to say that it knows no such check, or hears it too often.
+    if said.startswith("OK ("):
         raise Unsent(said)

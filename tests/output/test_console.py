@@ -13,6 +13,7 @@ from runner.options import OutputOptions
 from runner.output import console
 from runner.output.console import Console
 from runner.plan.planner import PlanningProgress
+from runner.stop import Stop
 from tests.output.test_progress import snapshot
 from tests.support.simclock import run_simulated
 
@@ -278,3 +279,16 @@ def test_a_result_that_cannot_be_written_is_said():
     out = Console(OutputOptions(), stderr=io.StringIO(), stdout=Full())
     with pytest.raises(Refused):
         out.result("x")
+
+
+@pytest.mark.parametrize("trouble", [UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no text"), OSError("gone")])
+def test_an_answer_that_cannot_be_read_is_no_yes(monkeypatch, trouble):
+    class Terminal(Screen):
+        def readline(self):
+            raise trouble
+
+    monkeypatch.setattr("sys.stdin", Terminal(terminal=True))
+    screen, out = open_console(terminal=True)
+    with pytest.raises(Refused, match="declined"):
+        asyncio.run(out.ask("Delete all?", Stop(), unless="--yes"))
+    assert screen.getvalue().endswith("Delete all? [y/N] ")

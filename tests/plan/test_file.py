@@ -320,6 +320,7 @@ GOOD = b'{"seq":1,"user_id":"u","phone":["13800000000"]}\n'
         b'{"seq":1,"user_id":"u","phone":"1"}\n',
         b'{"seq":1,"user_id":"u","phone":["\\ud800"]}\n',
         batch_prefix(W).join((b'{"seq":1', b',"phone":["1"]}\n')),
+        batch_prefix(W).join((b'{"seq":1', b',"phone":[]}\n')),
         batch_prefix(W).join((b'{"seq":1', b"}\n")) + line(2, A, ["1"]),
         GOOD[:-1],
         GOOD + b"\n",
@@ -333,6 +334,7 @@ def test_a_batch_that_may_not_be_is_refused_even_with_a_good_digest(tmp_path, bo
     with pytest.raises(AuditDamaged) as caught:
         read_plan(path)
     assert caught.value.line >= 2, "not for its totals: for what the line says"
+    assert "it ends after" not in caught.value.message, "not for how many there are, either"
 
 
 def test_totals_that_are_not_those_of_the_batches_are_refused(tmp_path):
