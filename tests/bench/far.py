@@ -3,8 +3,9 @@
 The command lives in a network namespace of its own. There 127.0.0.0/8 is not routed through `lo` but through
 a tunnel whose other end is this process, which hands every packet back after the delay (`--delay-ms`, 50 if
 not given): one way, so a reply takes twice that. Nothing outside is touched, and nothing outside can be
-reached. Linux only; wants `ip` and `unshare` (packages iproute2 and util-linux) and `/dev/net/tun`, but no
-privilege where user namespaces are allowed, and nothing of the kernel's traffic shaping.
+reached. `--busy 4` has so many processes beside it that do nothing but take time. Linux only; wants `ip` and
+`unshare` (packages iproute2 and util-linux) and `/dev/net/tun`, but no privilege where user namespaces are
+allowed, and nothing of the kernel's traffic shaping.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import struct
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 _TUNSETIFF = 0x400454CA
@@ -58,20 +60,35 @@ def _carry(tunnel, delay_s, process):
                 os.write(tunnel, due.popleft()[1])
 
 
+@contextmanager
+def _busy(count):
+    """Have so many processes that only take time, until the block ends or this process is killed."""
+    line = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
+    processes = [subprocess.Popen([sys.executable, "-c", line]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
 def main():
     """Run from the command line; the exit code is the command's."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--delay-ms", type=float, default=50, help="each way")
+    parser.add_argument("--busy", type=int, default=0, help="processes beside it that take time")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("command", nargs="+")
     given = parser.parse_args()
     if not given.inside:
         own = ["unshare", "--net", *(["--map-root-user"] if os.geteuid() else [])]
-        again = [sys.executable, "-m", "tests.bench.far", "--inside", "--delay-ms", str(given.delay_ms), "--"]
-        os.execvp(own[0], [*own, *again, *given.command])
+        again = [sys.executable, "-m", "tests.bench.far", "--inside", f"--busy={given.busy}"]
+        os.execvp(own[0], [*own, *again, f"--delay-ms={given.delay_ms}", "--", *given.command])
     tunnel = _open_tunnel()
-    process = subprocess.Popen(given.command)
-    _carry(tunnel, given.delay_ms / 1000, process)
+    with _busy(given.busy):
+        process = subprocess.Popen(given.command)
+        _carry(tunnel, given.delay_ms / 1000, process)
     return process.returncode
 
 
