@@ -117,8 +117,10 @@ def assert_each_once(count, rig, seen):
     assert rig.summary["uncertain_batches"] == 0
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-@pytest.mark.parametrize(("rate", "count"), [(20, 50), (200, 500)])
+@pytest.mark.parametrize(
+    ("rate", "count", "tls"),
+    sweep([(20, 50, False), (20, 50, True), (200, 500, False), (200, 500, True)], fast=[0, 3]),
+)
 async def test_no_second_holds_more_requests_than_the_rate(rate, count, tls, authority):
     certificate = str(authority / "server.pem") if tls else ""
     rig, seen = await enforced(count, rate, Rules(limit=PLENTY, certificate=certificate), authority)
@@ -128,7 +130,7 @@ async def test_no_second_holds_more_requests_than_the_rate(rate, count, tls, aut
     assert rig.summary["max_in_window"] <= rate
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("tls", sweep([False, True], fast=[0]), ids=["plain", "tls"])
 async def test_a_lower_limit_is_found_by_halving_and_few_requests_are_refused(tls, authority):
     certificate = str(authority / "server.pem") if tls else ""
     rig, seen = await enforced(120, 200, Rules(limit=2 * LOW, certificate=certificate), authority)
@@ -137,7 +139,7 @@ async def test_a_lower_limit_is_found_by_halving_and_few_requests_are_refused(tl
     assert 0 < seen.refused <= 200, "more than a second at the full rate"
 
 
-@pytest.mark.parametrize("advice", ["seconds", "date", "delay", "epoch"])
+@pytest.mark.parametrize("advice", sweep(["seconds", "date", "delay", "epoch"], fast=[1, 2]))
 async def test_a_pause_that_is_asked_for_holds_every_worker(advice):
     rig, seen = await enforced(3 * LOW, 200, Rules(limit=LOW, advice=advice))
     assert_each_once(3 * LOW, rig, seen)
@@ -154,7 +156,7 @@ async def test_slow_connects_put_no_request_too_many_into_a_second(authority):
     assert_no_second_holds_more(100, rig.gate.written)
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("tls", sweep([False, True], fast=[1]), ids=["plain", "tls"])
 async def test_a_server_that_closes_its_connections_leaves_no_doubt(tls, authority):
     certificate = str(authority / "server.pem") if tls else ""
     rules = Rules(limit=PLENTY, close_after=5, certificate=certificate)
@@ -163,8 +165,10 @@ async def test_a_server_that_closes_its_connections_leaves_no_doubt(tls, authori
     assert seen.connections >= 100
 
 
-@pytest.mark.parametrize("loop_factory", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize(
+    ("loop_factory", "tls"),
+    sweep(product([asyncio.SelectorEventLoop, uvloop.new_event_loop], [False, True]), fast=[0, 3]),
+)
 def test_a_reply_that_came_while_the_process_was_stopped_is_no_timeout(loop_factory, tls, authority):
     """To the loop a stopped process and a callback that holds it are the same."""
     timeout_s = 0.6

@@ -162,6 +162,7 @@ def under_way(vendor, a_list):
     thread.start()
     until(lambda: Path("a.jsonl").exists() and b"sending" in Path("a.jsonl").read_bytes(), "its first intent")
     yield thread
+    vendor.control(latency_s=0)
     thread.join(PATIENCE_S)
 
 
@@ -215,6 +216,7 @@ def handlers():
 
 def test_no_signal_handler_is_touched(handlers, vendor, a_list, under_way):
     assert [signal.getsignal(number) for number in HEEDED] == handlers
+    vendor.control(latency_s=0)
     under_way.join(PATIENCE_S)
     run_job(a_list, user_id=USER, options=RunOptions(yes=True, audit=Path("b.jsonl")))
     assert [signal.getsignal(number) for number in HEEDED] == handlers

@@ -60,6 +60,7 @@ def test_a_stopped_worker_that_wakes_sends_nothing_after_its_shards_are_anothers
     zombie = job.under_way()
     zombie.signal(signal.SIGSTOP)
     try:
+        assert len(job.rescue()) == 2
         job.drain().expect(0)
         before = sandbox.settle()
     finally:
@@ -200,6 +201,7 @@ def test_a_plan_or_an_audit_that_was_altered_in_the_database_stops_the_job(share
     before = sandbox.settle()
     lines = f"convert_to({ALTERED[what]}, 'UTF8')"
     assert job.ask(f"UPDATE {what}_pieces SET lines = {lines} WHERE piece = 1 RETURNING piece")
+    assert len(job.rescue()) == 2
     job.drain().expect(0)
     assert job.state() == "stopped"
     assert sandbox.settle() == before
@@ -215,6 +217,7 @@ def test_what_a_killed_worker_left_on_its_disk_is_removed_by_the_next_one(shared
     first.signal(signal.SIGKILL)
     first.wait()
     assert list(room.glob("*/*.plan"))
+    assert len(job.rescue()) == 2
     assert "2 private folders" in job.drain().expect(0).err
     assert list(room.iterdir()) == []
 

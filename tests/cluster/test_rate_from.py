@@ -144,15 +144,16 @@ def test_what_the_server_says_to_one_is_known_to_all(program, sandbox, shared):
 def test_resume_and_rerun_share_it_too_and_the_command_to_type_says_so(program, sandbox, shared):
     sandbox.pool.add_phones(USER, MANY)
     url = shared[1].replace("tester@", f"tester:{SECRET}@")
-    started = run(program, ("--rate-from", url), "--rate", "120/m", start=True)
+    started = run(program, ("--rate-from", url), "--rate", "30/m", start=True)
     started.until(sandbox.worked, "its first request")
     started.signal(signal.SIGTERM)
     ended = started.wait().expect(143)
     flag = f"--rate-from '{shared[1]}'"
     assert flag in ended.record["next"]
     assert SECRET not in ended.out + ended.err
+    rows(shared[1], FASTER)
     resumed = program("resume", "job.jsonl", "--yes", "--rate", "200/s", *shared).expect(0)
-    assert "the rate that is shared is 120/m" in resumed.err
+    assert "the rate that is shared is 6000/m" in resumed.err
     assert sandbox.left() == []
 
 

@@ -25,7 +25,7 @@ class SharedJob:
         rate: Of the origin; so slow that nothing is over before a test has done what it wants (`hurry`).
     """
 
-    def __init__(self, program, sandbox, *, batches=40, shards=2, rate="2/s", more=()):
+    def __init__(self, program, sandbox, *, batches=60, shards=2, rate="4/s", more=()):
         self.program, self.sandbox = program, sandbox
         self.database = program.env["BULK_DELETE_DATABASE_URL"]
         # Two numbers fill no batch: each has a window of its own.
@@ -53,6 +53,10 @@ class SharedJob:
     def hurry(self):
         """Let the rest go fast."""
         self.ask("SELECT use_rate(origin, 200, 1, false) FROM origins")
+
+    def rescue(self):
+        """Take all shards from whoever has them, as a worker does whose owner was not heard of for long."""
+        return self.ask("SELECT rescue_shards(origin, 0) FROM origins")
 
     def drain(self, **more):
         """Let a worker do all that is left, fast, and return how it ended."""
