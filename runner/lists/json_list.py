@@ -78,14 +78,7 @@ def read_json_cells(source: Source, pieces: Iterator[str], *, is_array: bool) ->
             source.name,
             lines,
             [[_any_text(value) for value in column] for column in columns],
-            [
-                {
-                    i: flaw
-                    for i, v in enumerate(column)
-                    if not isinstance(v, list | dict) and (flaw := _flaw(v))
-                }
-                for column in columns
-            ],
+            [{i: flaw for i, value in enumerate(column) if (flaw := _any_flaw(value))} for column in columns],
             tuple(names),
         )
 
@@ -94,6 +87,10 @@ def _any_text(value: Any) -> str:
     if value is None or isinstance(value, str):
         return value or ""
     return json.dumps(value, ensure_ascii=False)
+
+
+def _any_flaw(value: Any) -> str | None:
+    return None if isinstance(value, list | dict) else _flaw(value)
 
 
 # ---- elements -----------------------------------------------------------------------------------------

@@ -273,7 +273,7 @@ class Delivery:
 
     def _check_cap(self, part: Part, progress: BatchProgress) -> None:
         most = self.max_rows_per_phone * len(part.phones)
-        if part.reply is not None and 0 < most < part.reply.count:
+        if part.reply is not None and part.phones and part.reply.count > most:
             progress.within_caps = False
             self.stop.request(
                 f"max_rows_per_phone: batch {progress.work.batch.seq} deleted {part.reply.count} rows"
