@@ -4,7 +4,7 @@ import hashlib
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runner.model import MAX_PHONES, Batch, DeleteRequest, ListedPhones, Target, phones_sha256
@@ -24,6 +24,11 @@ def listed(phones):
     return ListedPhones(orjson.dumps(phones), len(phones), ascending=list(phones) == sorted(phones))
 
 
+@example(["1,3"], True)
+@example(["1[3"], True)
+@example(['1"3'], True)
+@example(["1\\3"], True)
+@example(["3", "1"], False)
 @given(PHONES, st.booleans())
 def test_the_digest_is_of_the_sorted_numbers_however_they_stand(phones, ascending):
     phones = sorted(phones) if ascending else phones

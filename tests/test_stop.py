@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from runner.stop import GRACE_S, LATE_S, Stop
+from runner.stop import GRACE_S, LATE_S, Stop, Stopping
 from tests.support.simclock import run_simulated
 
 
@@ -52,3 +52,58 @@ def test_a_loop_that_was_held_up_reads_on_before_it_counts_as_a_timeout():
         return await waiting - began_s
 
     assert run_simulated(held_up()) == pytest.approx(1.5 + 2 * LATE_S + GRACE_S, abs=0.01)
+
+
+def test_a_loop_that_is_held_up_again_and_again_gives_grace_once():
+    async def held_up():
+        stop, loop = Stop(), asyncio.get_running_loop()
+        began_s = loop.time()
+        waiting = asyncio.create_task(times_out(stop, 1))
+        for _ in range(3):
+            await asyncio.sleep(0.5)
+            loop.block(1.5)
+        return await waiting - began_s
+
+    assert run_simulated(held_up()) == pytest.approx(4, abs=0.01)
+
+
+@pytest.mark.parametrize("end", [lambda wait, _stop: wait.arm(1), lambda _wait, stop: stop.request("enough")])
+def test_what_takes_its_time_to_clean_up_is_struck_once(end):
+    async def waits(stop, cleaned):
+        with stop.interruptible() as wait:
+            end(wait, stop)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                for step in range(5):
+                    await asyncio.sleep(0.5)
+                    cleaned.append(step)
+
+    async def cleaned_up():
+        cleaned = []
+        with pytest.raises((TimeoutError, Stopping)):
+            await waits(Stop(), cleaned)
+        return len(cleaned), asyncio.current_task().cancelling()
+
+    assert run_simulated(cleaned_up()) == (5, 0)
+
+
+@pytest.mark.parametrize("outside_first", [True, False])
+def test_who_is_cancelled_in_the_turn_of_a_stop_stays_cancelled(outside_first):
+    """Whoever cancelled the task waits for its end: no other exception may take the place of that."""
+
+    async def waits(stop):
+        with stop.interruptible():
+            await asyncio.Event().wait()
+
+    async def both():
+        stop = Stop()
+        waiting = asyncio.create_task(waits(stop))
+        await asyncio.sleep(0)
+        steps = [waiting.cancel, lambda: stop.request("enough")]
+        for step in steps if outside_first else reversed(steps):
+            step()
+        await asyncio.wait([waiting])
+        return "cancelled" if waiting.cancelled() else repr(waiting.exception())
+
+    assert run_simulated(both()) == "cancelled"

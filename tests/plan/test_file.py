@@ -83,7 +83,11 @@ def test_what_was_written_is_read(plan):
     assert raw == sealed(HEADER.to_json()[:-1], BODY)
 
 
-@pytest.mark.parametrize(("phones", "ascending"), [(PHONES, True), (PHONES[::-1], False)])
+@pytest.mark.parametrize(
+    ("phones", "ascending"),
+    [(PHONES, True), (PHONES[::-1], False), (PHONES[99::-1] + PHONES[100:], False)],
+    ids=["all", "none", "the last batch alone"],
+)
 def test_a_plan_knows_whether_its_numbers_ascend(tmp_path, phones, ascending):
     path = tmp_path / "a.plan"
     totals = PlanTotals(read=150, unique=150, batches=2, users=1)
