@@ -175,7 +175,9 @@ def test_verify_holds_the_equation_against_one_who_forged_the_chain(program, aud
         return record
 
     rechain(audit, forge)
-    program("verify", audit).expect(1)
+    ended = program("verify", audit, "--json").expect(1)
+    (item,) = json.loads(ended.out)["items"]
+    assert (item["state"], item["line"]) == ("damaged", len(audit.read_bytes().splitlines()))
 
 
 def test_verify_of_an_audit_cut_after_a_whole_line_is_3(program, audit):

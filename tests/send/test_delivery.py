@@ -1,6 +1,8 @@
+from types import SimpleNamespace
+
 import pytest
 
-from runner.model import Batch, Reply, Target, Work
+from runner.model import Batch, Prior, Reply, Target, Work
 from runner.outcomes import (
     BAD_REPLY,
     CUT,
@@ -137,6 +139,16 @@ async def test_nothing_is_delivered_that_was_not_announced():
     delivery = Delivery(None, None, None, None, None, None, max_attempts=6, max_rows_per_phone=20)
     with pytest.raises(AssertionError, match="not announced"):
         await delivery.deliver(Work(batches(1)[0]), lambda seq: None)
+
+
+async def test_what_is_skipped_after_an_attempt_in_doubt_is_no_fault_of_the_server():
+    records, ended = [], []
+    journal = SimpleNamespace(append=records.append)
+    delivery = Delivery(None, journal, None, None, None, ended.append, max_attempts=6, max_rows_per_phone=20)
+    end = delivery.end_unsent(Work(batches(1)[0], Prior(1, 1)), "skipped")
+    assert (end.status, end.skipped, end.faulty) == ("unknown", True, False)
+    assert ended == [end]
+    assert [record.uncertain_attempts for record in records] == [1]
 
 
 def test_intents_are_written_as_ranges_of_consecutive_numbers():

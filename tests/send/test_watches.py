@@ -86,6 +86,20 @@ def test_numbers_that_left_only_within_their_whole_have_been_sent_too():
     assert rig.summary["why"].startswith("max_refused: the vendor refused 22 of 200 numbers")
 
 
+def test_protected_numbers_of_a_batch_that_is_cut_have_not_been_sent():
+    """Of 150 that leave 33 are refused: too few to be judged, and with the protected ones too many."""
+    plan = batches(3, size=100)
+    rig = live_session(
+        plan,
+        script=refuses(bad_ones(plan, 11)),
+        limits=ALONE,
+        safety=Safety(max_failed=1.0),
+        protected=frozenset(phone for batch in plan for phone in batch.phones[50:]),
+    )
+    assert rig.summary["exit_code"] == Exit.PARTIAL
+    assert [end["phones_left"] for end in rig.ends().values()] == [61] * 3
+
+
 def test_numbers_that_fail_for_another_reason_are_not_refused_ones():
     plan = batches(210, size=1)
     rig = live_session(
