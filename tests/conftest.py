@@ -22,8 +22,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers(config):
-    """Two a core: most tests wait for a process or a clock."""
-    return 2 * (os.cpu_count() or 1)
+    """Three a core: most tests wait for a process or a clock."""
+    return 3 * (os.cpu_count() or 1)
 
 
 def pytest_collection_finish(session):

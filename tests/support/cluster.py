@@ -7,6 +7,10 @@ from pathlib import Path
 
 import psycopg
 
+OF_A_JOB = ("jobs", "shards", "plan_pieces", "audit_pieces", "late_pieces", "orders", "procrastinate_jobs")
+SHARD = "FROM shards WHERE job = %s AND shard = %s"
+"""With its epoch: who is not fenced. All in one question, for each is a connection."""
+
 
 @dataclass(frozen=True)
 class Tables:
@@ -42,16 +46,8 @@ class Tables:
 
     def counts(self):
         """How many rows there are of everything that belongs to a job."""
-        tables = (
-            "jobs",
-            "shards",
-            "plan_pieces",
-            "audit_pieces",
-            "late_pieces",
-            "orders",
-            "procrastinate_jobs",
-        )
-        return {table: self.one(f"SELECT count(*) FROM {table}") for table in tables}
+        counted = ", ".join(f"(SELECT count(*) FROM {table})" for table in OF_A_JOB)
+        return dict(zip(OF_A_JOB, self.one(f"SELECT {counted}"), strict=True))
 
     def plan_of(self, job, shard):
         """The bytes of a shard's plan."""
@@ -60,24 +56,20 @@ class Tables:
         )
         return b"".join(lines for (lines,) in rows)
 
-    def epoch(self, job, shard):
-        return self.one("SELECT epoch FROM shards WHERE job = %s AND shard = %s", job, shard)
-
     def begin(self, job, shard, worker="w"):
         """Take a shard; whether that was possible."""
-        return self.one("SELECT begin_shard(%s, %s, %s, %s)", job, shard, self.epoch(job, shard), worker)
+        return self.one(f"SELECT begin_shard(job, shard, epoch, %s) {SHARD}", worker, job, shard)
 
     def turn(self, job, shard, piece=None, lines=None, said=None, epoch=None):
         """Say something of a shard; whether it was fenced."""
         said = None if said is None else json.dumps(said)
-        epoch = self.epoch(job, shard) if epoch is None else epoch
-        statement = "SELECT fenced FROM turn(%s, %s, %s, %s, %s, 0, NULL, %s)"
-        return self.one(statement, job, shard, epoch, piece, lines, said)
+        statement = f"SELECT (turn(job, shard, coalesce(%s, epoch), %s, %s, 0, NULL, %s)).fenced {SHARD}"
+        return self.one(statement, epoch, piece, lines, said, job, shard)
 
     def end(self, job, shard, state="done", why=None):
         """Give a shard back."""
-        statement = "SELECT end_shard(%s, %s, %s, %s, false, 0, %s)"
-        return self.one(statement, job, shard, self.epoch(job, shard), state, why)
+        statement = f"SELECT end_shard(job, shard, epoch, %s, false, 0, %s) {SHARD}"
+        return self.one(statement, state, why, job, shard)
 
 
 def work_through(tables, program, job, shard):
