@@ -19,6 +19,7 @@ from runner.access import (
     tokens_among,
 )
 from runner.errors import Refused
+from runner.options import AccessOptions
 
 SECRET = "s3cret-token-value"
 
@@ -279,3 +280,7 @@ def test_only_five_variables_mean_something():
     (warning,) = environment_warnings({**env, "BULK_DELETE_RATE": SECRET})
     assert "BULK_DELETE_RATE" in warning
     assert SECRET not in warning
+
+
+def test_the_database_that_a_run_shares_its_rate_through_is_not_shown():
+    assert SECRET not in repr(AccessOptions(rate_from=f"postgresql://me:{SECRET}@db.example/rates"))

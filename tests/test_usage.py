@@ -31,6 +31,7 @@ def told(*args):
         (["run", "x", "--concurrency", "a"], "--concurrency: 'a' is no whole number"),
         (["run", "x", "--timeout", "a"], "--timeout: 'a' is no number"),
         (["sandbox", "--seed", "a"], "--seed: 'a' is no whole number"),
+        (["sandbox", "--port", "70000"], "--port: 70000 is not within 0<=x<=65535"),
         (["rerun", "x", "--only", "z"], "--only: 'z' is not one of 'failed', 'unknown', 'not_sent'"),
         (["schema", "z"], "WHAT: 'z' is not one of 'job', 'audit', 'result'"),
         (["resume", "a", "b"], "one argument too many: (b)"),
@@ -45,6 +46,19 @@ def test_a_bad_command_line_is_told_in_our_words(args, words):
     said, verb = told(*args)
     assert said == words
     assert verb == (args[0] if args[0] in cli.commands else "bulk-delete")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["submit", "p"], "--shards is missing"),
+        (["submit", "p", "--shards", "0"], "--shards: 0 is not within 1<=x<=10000"),
+        (["worker", "--concurrency", "65"], "--concurrency: 65 is not within 1<=x<=64"),
+        (["fetch", "j"], "--out is missing"),
+    ],
+)
+def test_what_a_verb_of_many_machines_needs_and_takes_is_told_as_well(args, words):
+    assert told("cluster", *args) == (words, args[0])
 
 
 def test_without_a_verb_they_are_named():
