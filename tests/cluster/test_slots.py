@@ -727,7 +727,7 @@ def check_windows(machines, in_force):
     return len(left_s)
 
 
-@pytest.mark.parametrize("seed", sweep(range(160), fast=range(8)))
+@pytest.mark.parametrize("seed", sweep(range(160), fast=range(4)))
 def test_no_second_holds_more_than_the_rate_whatever_happens(seed):
     @in_simulation
     async def run():

@@ -52,7 +52,7 @@ MIXED = [*SECONDS, "60/m", "1200/m", "1190/m", "90/m", "11990/m"]
 
 
 @pytest.mark.parametrize("rates", [SECONDS, MIXED], ids=["seconds", "mixed"])
-@pytest.mark.parametrize("seed", sweep(range(6), fast=[0, 1]))
+@pytest.mark.parametrize("seed", sweep(range(6), fast=[0]))
 @in_simulation
 async def test_no_window_holds_more_than_the_higher_of_two_rates(rates, seed):
     """Whatever else happens: complaints, holds, a blocked loop, dead connections."""

@@ -143,7 +143,7 @@ async def test_no_window_holds_more_than_the_rate_and_98_percent_of_it_is_used(r
 
 
 @pytest.mark.parametrize("rate", ["20/s", "200/s", "1000/s", "300/m"])
-@pytest.mark.parametrize("seed", sweep(range(8), fast=[0, 1]))
+@pytest.mark.parametrize("seed", sweep(range(8), fast=[0]))
 @in_simulation
 async def test_no_window_holds_more_than_the_rate_whatever_happens(rate, seed):
     """Blocked loops, stopped processes, pauses, cuts, dead connections and cancellations, all at random."""
