@@ -17,6 +17,7 @@ from tests.support.evidence import of_type
 from tests.support.postgres import postgres
 from tests.support.program import SIGNALS, Sandbox, until
 from tests.support.shared_job import SharedJob, uncertain
+from tests.support.sweep import sweep
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_a_cancelled_job_ends_cleanly_and_goes_on_when_it_is_submitted_again(sha
     assert doubts(job.check()) == 0
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", sweep(SIGNALS, fast=[1]))
 def test_a_signalled_worker_gives_its_shards_back_and_nothing_is_in_doubt(shared, sandbox, number):
     job = shared()
     worker = job.under_way()
@@ -192,7 +193,7 @@ ALTERED = {
 }
 
 
-@pytest.mark.parametrize("what", ALTERED)
+@pytest.mark.parametrize("what", sweep(ALTERED, fast=[1]))
 def test_a_plan_or_an_audit_that_was_altered_in_the_database_stops_the_job(shared, sandbox, what):
     job = shared()
     first = job.under_way()

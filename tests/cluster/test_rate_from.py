@@ -18,6 +18,7 @@ from runner.stop import Stop
 from tests.support.evidence import check_evidence, of_type, read_audit
 from tests.support.postgres import postgres
 from tests.support.program import OTHER, USER, numbers
+from tests.support.sweep import sweep
 
 SECRET = "hunter2-secret"
 MANY = numbers(1500)
@@ -237,7 +238,7 @@ def test_a_lost_connection_is_made_anew(program, sandbox, shared):
     check_evidence(program.folder / "job.jsonl", sandbox)
 
 
-@pytest.mark.parametrize("told_to_stop", [False, True])
+@pytest.mark.parametrize("told_to_stop", sweep([False, True], fast=[1]))
 def test_a_database_that_is_away_is_waited_for_and_a_signal_ends_the_waiting(program, sandbox, told_to_stop):
     sandbox.pool.add_phones(USER, MANY)
     with postgres() as server:

@@ -18,6 +18,7 @@ from tests.support.cluster import Tables, work_through
 from tests.support.docs import ROOT
 from tests.support.forgery import JANUARY, whole
 from tests.support.program import USER, Sandbox, numbers
+from tests.support.sweep import sweep
 
 DAY_S = 86400
 RESULT = jsonschema.Draft202012Validator(json.loads(json.dumps(result_schema())))  # checked in test_json
@@ -543,7 +544,7 @@ def test_nothing_is_written_over(cluster, done, what, words):
 
 @pytest.mark.parametrize(
     ("harm", "words"),
-    [
+    sweep([
         ("DELETE FROM plan_pieces WHERE shard = 2", "piece 1 of its plan is missing"),
         ("UPDATE plan_pieces SET lines = lines || lines WHERE shard = 2", "the plan of shard 2"),
         ("UPDATE plan_pieces SET lines = (SELECT p.lines FROM plan_pieces AS p WHERE p.shard = 1)",
@@ -552,7 +553,7 @@ def test_nothing_is_written_over(cluster, done, what, words):
         ("DELETE FROM audit_pieces WHERE shard = 2 AND piece = 2", "piece 2 of its audit is missing"),
         ("UPDATE audit_pieces SET lines = substr(lines, 2) WHERE shard = 2 AND piece = 2",
          "the audit of shard 2"),
-    ],
+    ], fast=[1, 5]),
 )  # fmt: skip
 def test_what_is_damaged_in_the_database_gives_no_folder(cluster, tables, done, harm, words):
     tables.ask(harm)
