@@ -118,7 +118,7 @@ class ListedPhones(Sequence[str]):
             marks = len(self.listed) - len(lines)
             if marks == 2 * self._count + 2 and lines.count(b"\n") == self._count - 1 and b"\\" not in lines:
                 return lines
-        return "\n".join(sorted(self.texts)).encode()
+        return _sorted_lines(self.texts)
 
 
 _COMMA_TO_NEWLINE: Final = bytes.maketrans(b",", b"\n")
@@ -260,5 +260,9 @@ class WallClock(Protocol):
 
 def phones_sha256(phones: Sequence[str]) -> str:
     """Return the SHA-256, in hex, of the sorted numbers joined by newlines (README, audit)."""
-    lines = phones.lines() if isinstance(phones, ListedPhones) else "\n".join(sorted(phones)).encode()
+    lines = phones.lines() if isinstance(phones, ListedPhones) else _sorted_lines(phones)
     return hashlib.sha256(lines).hexdigest()
+
+
+def _sorted_lines(phones: Sequence[str]) -> bytes:
+    return "\n".join(sorted(phones)).encode()

@@ -128,9 +128,8 @@ def import_everything():
     gc.collect()
     gc.freeze()
     frozen = gc.get_freeze_count()
-    gc.get_freeze_count = lambda: (
-        frozen
-    )  # it goes through them all: a quarter of what a run of a few batches cost
+    # It goes through them all: a quarter of what a run of a few batches cost.
+    gc.get_freeze_count = lambda: frozen
 
 
 def _serve(line):
